@@ -1,0 +1,270 @@
+//! SHA-256 identities: of whole files, of the pieces inside them, of names.
+//!
+//! A file is known by its [`Digest`]. While its bytes stream through a [`PieceHasher`], the chaining value after each
+//! whole piece (the [`Midstate`]) falls off on the way: piece *i* is right exactly if compressing it from midstate
+//! *i−1* gives midstate *i*, so pieces can later be checked in any order without a second hash (FIPS 180-4, §6.2).
+
+use std::fmt;
+use std::str::FromStr;
+
+use sha2::block_api::compress256;
+use sha2::{Digest as _, Sha256};
+
+/// Bytes in a piece; the last piece of a file may be shorter. The size that the original apt-p2p measured: four
+/// packages in five are one piece.
+pub const PIECE_LEN: u64 = 524_288;
+
+const BLOCK_LEN: usize = 64;
+
+/// SHA-256's initial value (FIPS 180-4, §5.3.3).
+const INITIAL: [u32; 8] =
+    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
+
+/// The SHA-256 of a whole file: its identity in the store and between peers.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest(pub [u8; 32]);
+
+impl Digest {
+    /// The digest of `bytes`.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Digest {
+        Digest(Sha256::digest(bytes).into())
+    }
+}
+
+/// What is wrong with a text that should be 64 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NotADigest;
+
+impl fmt::Display for NotADigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a SHA-256 digest (64 hexadecimal digits)")
+    }
+}
+
+impl std::error::Error for NotADigest {}
+
+impl FromStr for Digest {
+    type Err = NotADigest;
+
+    fn from_str(text: &str) -> Result<Digest, NotADigest> {
+        Digest::from_hex(text.as_bytes()).ok_or(NotADigest)
+    }
+}
+
+impl Digest {
+    /// The digest that 64 hexadecimal digits (either case) stand for.
+    #[must_use]
+    pub fn from_hex(hex: &[u8]) -> Option<Digest> {
+        let mut bytes = [0; 32];
+        if hex.len() != 64 {
+            return None;
+        }
+        for (byte, pair) in bytes.iter_mut().zip(hex.chunks_exact(2)) {
+            *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
+        }
+        Some(Digest(bytes))
+    }
+}
+
+fn nibble(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+    bytes.iter().try_for_each(|b| write!(f, "{b:02x}"))
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(f, &self.0)
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(f, &self.0[..6])?;
+        f.write_str("…")
+    }
+}
+
+/// SHA-256's chaining value after a whole number of pieces, big-endian, without padding.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Midstate(pub [u8; 32]);
+
+impl fmt::Debug for Midstate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(f, &self.0[..6])?;
+        f.write_str("…")
+    }
+}
+
+/// Hashes a file as it streams by and yields the midstate after each whole piece. Each byte is hashed once.
+#[derive(Clone)]
+pub struct PieceHasher {
+    state: [u32; 8],
+    len: u64,
+    partial: [u8; BLOCK_LEN],
+}
+
+impl Default for PieceHasher {
+    fn default() -> Self {
+        PieceHasher { state: INITIAL, len: 0, partial: [0; BLOCK_LEN] }
+    }
+}
+
+impl PieceHasher {
+    /// A hasher that has already seen `pieces` whole pieces, which led to `midstate`.
+    #[must_use]
+    pub fn resume(midstate: Midstate, pieces: u64) -> PieceHasher {
+        let mut state = [0; 8];
+        for (word, bytes) in state.iter_mut().zip(midstate.0.chunks_exact(4)) {
+            *word = u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+        }
+        PieceHasher { state, len: pieces * PIECE_LEN, partial: [0; BLOCK_LEN] }
+    }
+
+    /// Bytes seen so far.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether no byte was seen yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Hashes `bytes`; `on_midstate` is called with the midstate after each piece that they complete, in order.
+    pub fn update(&mut self, mut bytes: &[u8], mut on_midstate: impl FnMut(Midstate)) {
+        while !bytes.is_empty() {
+            let left_in_piece = usize::try_from(PIECE_LEN - self.len % PIECE_LEN).expect("a piece fits usize");
+            let (now, later) = bytes.split_at(left_in_piece.min(bytes.len()));
+            self.compress(now);
+            if self.len.is_multiple_of(PIECE_LEN) {
+                on_midstate(self.midstate());
+            }
+            bytes = later;
+        }
+    }
+
+    /// The digest of all bytes seen.
+    #[must_use]
+    pub fn finish(mut self) -> Digest {
+        let bits = self.len.wrapping_mul(8).to_be_bytes();
+        let filled = self.filled();
+        let mut tail = [0; 2 * BLOCK_LEN];
+        tail[..filled].copy_from_slice(&self.partial[..filled]);
+        tail[filled] = 0x80;
+        let end = if filled < BLOCK_LEN - 8 { BLOCK_LEN } else { 2 * BLOCK_LEN };
+        tail[end - 8..end].copy_from_slice(&bits);
+        let (blocks, _) = tail[..end].as_chunks::<BLOCK_LEN>();
+        compress256(&mut self.state, blocks);
+        Digest(self.midstate().0)
+    }
+
+    fn filled(&self) -> usize {
+        usize::try_from(self.len % BLOCK_LEN as u64).expect("less than a block")
+    }
+
+    fn compress(&mut self, mut bytes: &[u8]) {
+        let filled = self.filled();
+        self.len += bytes.len() as u64;
+        if filled > 0 {
+            let take = bytes.len().min(BLOCK_LEN - filled);
+            self.partial[filled..filled + take].copy_from_slice(&bytes[..take]);
+            bytes = &bytes[take..];
+            if filled + take < BLOCK_LEN {
+                return;
+            }
+            compress256(&mut self.state, &[self.partial]);
+        }
+        let (blocks, rest) = bytes.as_chunks::<BLOCK_LEN>();
+        compress256(&mut self.state, blocks);
+        self.partial[..rest.len()].copy_from_slice(rest);
+    }
+
+    fn midstate(&self) -> Midstate {
+        let mut bytes = [0; 32];
+        for (out, word) in bytes.chunks_exact_mut(4).zip(self.state) {
+            out.copy_from_slice(&word.to_be_bytes());
+        }
+        Midstate(bytes)
+    }
+}
+
+/// Where a name lies in the catalog: the first 16 bytes of SHA-256(host ‖ `/` ‖ path), the host in lower case with its
+/// port unless that is the scheme's own, the path decoded and without `.` or empty segments.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NameHash(pub [u8; 16]);
+
+impl NameHash {
+    /// The hash of `path` (no leading slash) on `host`.
+    #[must_use]
+    pub fn of(host: &str, path: &str) -> NameHash {
+        let whole = Sha256::new().chain_update(host).chain_update("/").chain_update(path).finalize();
+        NameHash(whole[..16].try_into().expect("32 bytes have a first half"))
+    }
+}
+
+impl fmt::Debug for NameHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(f, &self.0[..6])?;
+        f.write_str("…")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pattern(len: usize) -> Vec<u8> {
+        (0..len).map(|i| u8::try_from(i * 31 % 251).expect("below 251")).collect()
+    }
+
+    #[test]
+    fn agrees_with_plain_sha256_for_every_length_around_a_block() {
+        for len in (0..200).chain([PIECE_LEN as usize - 1, PIECE_LEN as usize, 2 * PIECE_LEN as usize + 77]) {
+            let bytes = pattern(len);
+            for step in [1.max(len / 3), 7, 64, 100_000] {
+                let mut hasher = PieceHasher::default();
+                bytes.chunks(step).for_each(|part| hasher.update(part, |_| ()));
+                assert_eq!(hasher.finish(), Digest::of(&bytes), "{len} bytes by {step}");
+                if len > 200 && step == 7 {
+                    break;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_midstate_resumes_to_the_same_digest() {
+        let bytes = pattern(3 * PIECE_LEN as usize + 5);
+        let mut midstates = Vec::new();
+        let mut hasher = PieceHasher::default();
+        hasher.update(&bytes, |m| midstates.push(m));
+        assert_eq!(midstates.len(), 3);
+        for (i, midstate) in midstates.iter().enumerate() {
+            let pieces = i as u64 + 1;
+            let mut resumed = PieceHasher::resume(*midstate, pieces);
+            resumed.update(&bytes[(pieces * PIECE_LEN) as usize..], |_| ());
+            assert_eq!(resumed.finish(), Digest::of(&bytes));
+        }
+    }
+
+    #[test]
+    fn hex_goes_both_ways_and_refuses_the_rest() {
+        let digest = Digest::of(b"abc");
+        assert_eq!(digest.to_string(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(digest.to_string().to_uppercase().parse(), Ok(digest));
+        for bad in ["", "ba78", &"g".repeat(64), &"a".repeat(65), &"é".repeat(32)] {
+            assert_eq!(bad.parse::<Digest>(), Err(NotADigest), "{bad}");
+        }
+    }
+}

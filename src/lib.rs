@@ -1,0 +1,9 @@
+//! apt-p2p: a caching apt proxy for a whole LAN.
+//!
+//! The modules, in reading order; who may import whom stands in `docs/ARCHITECTURE.md` and is checked by
+//! `tests/tidy.rs`.
+
+pub mod digest;
+pub mod limits;
+pub mod stream;
+pub mod time;
