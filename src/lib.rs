@@ -4,6 +4,7 @@
 //! `tests/tidy.rs`.
 
 pub mod digest;
+pub mod edge;
 pub mod limits;
 pub mod stream;
 pub mod time;

@@ -12,6 +12,41 @@ pub const STREAM_WINDOW_LEN: usize = 256 * 1024;
 
 // ── edge ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+/// Client connections at once; full: the longest idle one is closed, or else the newest is told 503.
+pub const CONNECTIONS: usize = 1024;
+/// Of these, from one address: a school behind one router has fewer machines; full: the newest is told 503.
+pub const CONNECTIONS_PER_ADDRESS: usize = 512;
+/// Bytes of a request's head; longer: 431.
+pub const HEAD_LEN: usize = 8 * 1024;
+/// Lines of a request's head; more: 431.
+pub const HEADER_LINES: usize = 64;
+/// A head must be whole within this after its first byte; later: 408.
+pub const HEAD_TIME: Duration = Duration::from_secs(10);
+/// A connection without a request is closed after this.
+pub const IDLE_TIME: Duration = Duration::from_secs(60);
+/// Requests of one connection that are under way at once (apt's own depth); more stay in the socket.
+pub const PIPELINE: usize = 10;
+/// A client must read this much in [`SLOW_READER_TIME`] while there is something to read; else it is closed.
+pub const SLOW_READER_LEN: u64 = 64 * 1024;
+/// See [`SLOW_READER_LEN`].
+pub const SLOW_READER_TIME: Duration = Duration::from_secs(120);
+/// After the last answer a client has this long to close: closing at once would take the answer out of its hands.
+pub const LINGER_TIME: Duration = Duration::from_secs(2);
+/// Bytes that are thrown away meanwhile; more: closed.
+pub const LINGER_LEN: u64 = 1024 * 1024;
+/// Bytes read from a client at a time.
+pub const READ_LEN: usize = 16 * 1024;
+/// Bytes sent to one connection before the others have their turn.
+pub const TURN_LEN: u64 = 1024 * 1024;
+/// The kernel's send buffer for a client: its default lets each slow reader hold 4 MB.
+pub const SEND_BUFFER_LEN: usize = 256 * 1024;
+/// Connections that wait to be accepted.
+pub const BACKLOG: i32 = 1024;
+/// A worker must answer within this; later: its connection is opened anew, and the client gets 500.
+pub const WORKER_TIME: Duration = Duration::from_secs(60);
+/// Descriptors kept for everything but clients and their files: store, mirrors, workers, logs.
+pub const DESCRIPTORS_KEPT: usize = 96;
+
 // ── front and fetch ──────────────────────────────────────────────────────────────────────────────────────────────
 
 /// Request workers behind the edge, unless configured.
@@ -20,8 +55,11 @@ pub const WORKERS: usize = 4;
 pub const FETCH_THREADS: usize = 8;
 /// Of these, how many may be busy with one host: a dead mirror must not stop the others.
 pub const FETCH_THREADS_PER_HOST: usize = FETCH_THREADS / 2;
-/// Downloads that run or wait; beyond, a client is told 503 with `Retry-After`, on which apt tries again.
-pub const FLIGHTS: usize = 64;
+/// Downloads that run or wait, at a few hundred bytes each; beyond, a client is told 503 with `Retry-After`, on which apt
+/// tries again. Enough for 25 machines that each pipeline ten different packages.
+pub const FLIGHTS: usize = 256;
+/// Of these, how many may be for one host; the rest stays for the others.
+pub const FLIGHTS_PER_HOST: usize = FLIGHTS / 4 * 3;
 /// Threads that look up names; a look-up that finds both busy waits, and its download with it.
 pub const NAME_THREADS: usize = 2;
 
@@ -34,6 +72,45 @@ pub const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
 /// A mirror must send something within this; apt itself waits 30 s.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Names that wait for a name thread; full: the download waits for a place, within [`RESOLVE_TIMEOUT`].
+pub const NAME_QUEUE: usize = 16;
+/// Names whose addresses are remembered; full: all are forgotten.
+pub const NAME_MEMORY: usize = 256;
+/// How long addresses are remembered: mirrors' records live a minute or more.
+pub const NAME_MEMORY_TIME: Duration = Duration::from_secs(60);
+/// A mirror's head may be this long; longer: its answer is refused.
+pub const MIRROR_HEAD_LEN: usize = 16 * 1024;
+/// ureq's buffer for a connection's input; its default of 128 KiB is too much for eight threads of a router.
+pub const MIRROR_READ_LEN: usize = 32 * 1024;
+/// Idle connections kept to mirrors; more: the oldest is closed.
+pub const MIRROR_IDLE: usize = 8;
+/// How long one is kept: shorter than the 15 s or more after which servers close.
+pub const MIRROR_IDLE_TIME: Duration = Duration::from_secs(10);
+/// Bytes that a fetch thread moves at a time.
+pub const COPY_LEN: usize = 64 * 1024;
+/// Redirects that are followed for one request; more: an error.
+pub const REDIRECTS: usize = 5;
+/// Tries of one download that brought no byte more; then it fails, and its draft stays for the next request.
+pub const FRUITLESS_TRIES: usize = 3;
+/// A download that nobody waits for goes on when no more than this is missing.
+pub const UNWATCHED_REST_LEN: u64 = 8 * 1024 * 1024;
+/// How long a download must be unwatched before it is ended for that: a client that comes back finds it running.
+pub const UNWATCHED_TIME: Duration = Duration::from_secs(5);
+/// A Release file may be this long; Debian unstable's has 260 KB.
+pub const RELEASE_LEN: u64 = 16 * 1024 * 1024;
+/// A mutable name is asked for at a mirror at most once in this time.
+pub const REVALIDATE_TIME: Duration = Duration::from_secs(10);
+/// Names and hosts remembered for that; full: the newest is not remembered and asked for again.
+pub const REVALIDATE_MEMORY: usize = 1024;
+
+/// Clients and suites for which the Release last given is remembered; full: all are forgotten, and follow the newest.
+pub const GIVEN_MEMORY: usize = 4096;
+
+/// Indexes remembered as offered for learning; full: the oldest is offered again.
+pub const OFFERED_MEMORY: usize = 256;
+/// Bytes of a stored file that a worker asks the kernel to read ahead.
+pub const READ_AHEAD_LEN: u64 = 2 * 1024 * 1024;
+
 /// The end of a download that is shown to clients only when its digest holds. Small, because apt gives up when it
 /// sees no byte for 30 s: a mirror at 3 KB/s still passes.
 pub const HELD_BACK_LEN: u64 = 64 * 1024;
@@ -41,3 +118,54 @@ pub const HELD_BACK_LEN: u64 = 64 * 1024;
 // ── catalog ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 // ── store ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// Bytes of address space for the index. All processes must agree on it, so it is a constant; a 32-bit process has no
+/// room for more. Full: what is stored serves, nothing new is recorded.
+pub const INDEX_MAP_LEN: usize = if usize::BITS == 32 { 512 << 20 } else { 4 << 30 };
+/// Reads of the index at once, in all processes; more: that read fails.
+pub const INDEX_READERS: u32 = 126;
+/// Finished files that wait to be recorded; one more: they are recorded at once.
+pub const BATCH_FILES: usize = 32;
+/// Seconds after which they are recorded however few they are.
+pub const BATCH_TIME_S: u64 = 4;
+/// Missing files remembered until the next batch; more are remembered when they are next asked for.
+pub const LOST_MEMORY: usize = 256;
+/// Seconds after which a hit renews a file's time.
+pub const TOUCH_TIME_S: u64 = 3600;
+/// Bytes read at a time when a file is hashed again.
+pub const VERIFY_LEN: usize = 128 * 1024;
+/// Snapshots of a Release that are kept; more: the oldest goes, but never the newest complete one.
+pub const SNAPSHOTS: usize = 4;
+/// Index files of a suite that are noted as used by clients; more are not noted.
+pub const WANTED: usize = 256;
+/// Seconds for which such a note counts.
+pub const WANTED_TIME_S: u64 = 14 * 86_400;
+/// Digests remembered as shown to a client in part and then found wrong; full: the oldest is forgotten.
+pub const POISONED: usize = 1024;
+/// Entries of one index; Debian unstable's main has 77,000. More: it is not learnt.
+pub const INDEX_ENTRIES: usize = 1_000_000;
+/// Entries sorted in memory at a time, at 56 bytes each.
+pub const RUN_ENTRIES: usize = 8192;
+/// Entries read at a time of each sorted run.
+pub const RUN_READ_ENTRIES: usize = 64;
+/// Changes of the index written in one transaction: each holds its pages in memory until then.
+pub const MERGE_CHANGES: usize = 2048;
+/// Files dropped in one transaction: others wait for it.
+pub const SWEEP_BATCH: usize = 256;
+/// Seconds after which a file without a record, or a draft that nobody writes, is a leftover.
+pub const LEFTOVER_TIME_S: u64 = 86_400;
+/// Seconds for which a file counts as being in use.
+pub const IN_USE_TIME_S: u64 = 60;
+
+// ── daemon ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// A thread's stack: enough for a TLS handshake and an xz block header, small enough for 25 threads on a router.
+pub const THREAD_STACK_LEN: usize = 512 * 1024;
+/// News waiting to be learnt; full: it is dropped, and comes again with the next request.
+pub const NEWS: usize = 64;
+/// How often a cache that cannot be used is tried again.
+pub const STORE_RETRY_TIME: Duration = Duration::from_secs(30);
+/// How often the daemon looks whether the cache is over its size; between two looks it may be, by what is downloaded.
+pub const SIZE_CHECK_TIME: Duration = Duration::from_secs(60);
+/// Bytes of a compressed index read at a time.
+pub const LEARN_READ_LEN: usize = 32 * 1024;

@@ -119,6 +119,8 @@ struct State {
     window_len: usize,
     followers: Vec<Seat>,
     next_seat: u64,
+    /// The furthest position that a follower ever had.
+    shown: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -233,10 +235,10 @@ impl Stream {
         self.lock().followers.len()
     }
 
-    /// The furthest that any follower has read: zero means that no byte of the body has left yet.
+    /// The furthest that any follower has ever read: zero means that no byte of the body has left.
     #[must_use]
-    pub fn furthest(&self) -> u64 {
-        self.lock().followers.iter().map(|seat| seat.at).max().unwrap_or(0)
+    pub fn shown(&self) -> u64 {
+        self.lock().shown
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -308,6 +310,7 @@ impl Follower {
         let mut state = self.stream.lock();
         if let Some(seat) = state.seat(self.id) {
             seat.at = at;
+            state.shown = state.shown.max(at);
         }
         drop(state);
         self.stream.room.notify_one();

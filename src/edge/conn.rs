@@ -1,0 +1,609 @@
+//! One client's connection: requests in, answers out, in the same order. No socket, no clock.
+//!
+//! Two verbs: `handle(now, Input)` and `poll(now) -> Output`. After each `handle`, `poll` is called until it says
+//! [`Output::Wait`]; what it asks to send is reported back as [`Input::Sent`].
+//!
+//! Owns pipelining, framing, keep-alive and the limits on time. Requests go to workers ahead of their turn, so that
+//! their downloads start; their answers wait here.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::sync::Arc;
+
+use super::exchange::{Answer, Body, Note, Reply};
+use super::head::{self, HeadEnd, Refusal, Request};
+use crate::limits::{
+    HEAD_LEN, HEAD_TIME, IDLE_TIME, LINGER_LEN, LINGER_TIME, PIPELINE, SLOW_READER_LEN, SLOW_READER_TIME,
+};
+use crate::stream::{Follower, Outcome, Step, Wake};
+use crate::time::Time;
+
+/// What happens to a connection.
+pub(super) enum Input<'a> {
+    /// Bytes came from the client.
+    Bytes(&'a [u8]),
+    /// The client sends no more.
+    End,
+    /// A worker's reply to the request with this number; `None`: it failed.
+    Reply(u64, Option<Reply>),
+    /// So many bytes of the last [`Output::Send`] or [`Output::SendFile`] went out.
+    Sent(u64),
+    /// The file of the last [`Output::SendFile`] ends too early.
+    FileCut,
+    /// Time passed; also called when nothing else happens, about once a second.
+    Tick,
+}
+
+/// What a connection wants next.
+#[derive(Debug)]
+pub(super) enum Output<'a> {
+    /// Send these bytes; `more` will follow at once.
+    Send { bytes: &'a [u8], more: bool },
+    /// Send `len` bytes of a file.
+    SendFile { file: Arc<File>, at: u64, len: u64 },
+    /// An exchange ended.
+    Log(Log),
+    /// The answer was the last: shut down the sending side, and wait for the client's end.
+    Shutdown,
+    /// Close now.
+    Close,
+    /// Nothing until something happens.
+    Wait,
+}
+
+/// What the log says of an exchange.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Log {
+    pub(super) method: String,
+    pub(super) target: String,
+    pub(super) status: u16,
+    pub(super) bytes: u64,
+    pub(super) source: &'static str,
+    pub(super) remark: String,
+    pub(super) ms: u64,
+    /// Whether the whole answer went out.
+    pub(super) whole: bool,
+}
+
+/// A connection's state.
+pub(super) struct Conn {
+    input: Vec<u8>,
+    end: HeadEnd,
+    exchanges: VecDeque<Exchange>,
+    /// The number of the first exchange in the queue.
+    first: u64,
+    /// Exchanges that were handed to workers, from the front.
+    dispatched: usize,
+    reading: Reading,
+    /// When the first byte of an unfinished head came.
+    head_since: Option<Time>,
+    active: Time,
+    /// Bytes sent since `slow_since`, to tell a reader that is too slow.
+    slow_sent: u64,
+    slow_since: Time,
+    lingered: u64,
+    wake: Arc<dyn Fn() + Send + Sync>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Reading {
+    /// Requests are taken.
+    Open,
+    /// No more requests are taken; what is queued is answered, then the connection closes.
+    Last,
+    /// All was sent and the sending side is shut; the rest of the input is thrown away until then.
+    Lingering(Time),
+    Closed,
+}
+
+struct Exchange {
+    request: Request,
+    since: Time,
+    state: State,
+}
+
+enum State {
+    Asked,
+    /// The worker named a stream, of which there is no news yet.
+    Following(Follower, Box<dyn FnOnce(&Outcome) -> Answer + Send>),
+    Sending(Box<Sending>),
+}
+
+/// An answer on its way out.
+struct Sending {
+    status: u16,
+    note: Note,
+    close: bool,
+    /// Bytes to go out before anything else; the head first, then framing and memory chunks.
+    pending: Vec<u8>,
+    pending_at: usize,
+    /// Then this part of a file.
+    span: Option<Span>,
+    source: Source,
+    /// Bytes of the body that went out; framing does not count.
+    body_sent: u64,
+    /// How many of `pending` are head or framing.
+    overhead: usize,
+}
+
+struct Span {
+    file: Arc<File>,
+    at: u64,
+    left: u64,
+}
+
+enum Source {
+    /// What is pending is all.
+    Done,
+    Stream {
+        follower: Follower,
+        at: u64,
+        left: Option<u64>,
+        chunked: bool,
+    },
+    /// It broke: the client must see that.
+    Broken,
+}
+
+impl Conn {
+    /// A new connection; `wake` is called by streams when they have news for it.
+    pub(super) fn new(now: Time, wake: Arc<dyn Fn() + Send + Sync>) -> Conn {
+        Conn {
+            input: Vec::new(),
+            end: HeadEnd::default(),
+            exchanges: VecDeque::new(),
+            first: 0,
+            dispatched: 0,
+            reading: Reading::Open,
+            head_since: None,
+            active: now,
+            slow_sent: 0,
+            slow_since: now,
+            lingered: 0,
+            wake,
+        }
+    }
+
+    /// Takes in what happened.
+    pub(super) fn handle(&mut self, now: Time, input: Input<'_>) {
+        match input {
+            Input::Bytes(bytes) => self.take_bytes(now, bytes),
+            Input::End => self.take_end(),
+            Input::Reply(number, reply) => self.take_reply(now, number, reply),
+            Input::Sent(len) => self.take_sent(now, len),
+            Input::FileCut => self.break_front(),
+            Input::Tick => self.tick(now),
+        }
+    }
+
+    /// Whether more bytes can be taken.
+    pub(super) fn wants_bytes(&self) -> bool {
+        match self.reading {
+            Reading::Open => self.exchanges.len() < PIPELINE && self.input.len() < HEAD_LEN,
+            Reading::Last | Reading::Closed => false,
+            Reading::Lingering(_) => true,
+        }
+    }
+
+    /// Whether nothing is under way: such a connection may be closed for a new one.
+    pub(super) fn is_idle(&self) -> bool {
+        self.exchanges.is_empty() && self.reading == Reading::Open
+    }
+
+    /// Since when nothing happened.
+    pub(super) fn active(&self) -> Time {
+        self.active
+    }
+
+    /// The next request for a worker, with its number; at most `ahead_max` are with workers or answered at once.
+    pub(super) fn next_request(&mut self, ahead_max: usize) -> Option<(u64, &Request)> {
+        if !self.has_request(ahead_max) {
+            return None;
+        }
+        let exchange = self.exchanges.get(self.dispatched)?;
+        let number = self.first + self.dispatched as u64;
+        self.dispatched += 1;
+        Some((number, &exchange.request))
+    }
+
+    /// Whether a request waits for a worker.
+    pub(super) fn has_request(&mut self, ahead_max: usize) -> bool {
+        self.pass_answered();
+        self.dispatched < self.exchanges.len().min(ahead_max)
+    }
+
+    /// Requests that the edge itself refuses never go to a worker.
+    fn pass_answered(&mut self) {
+        while let Some(Exchange { state: State::Sending(_), .. }) = self.exchanges.get(self.dispatched) {
+            self.dispatched += 1;
+        }
+    }
+
+    /// What to do next; called until [`Output::Wait`] or [`Output::Close`].
+    pub(super) fn poll(&mut self, now: Time) -> Output<'_> {
+        if self.reading == Reading::Closed {
+            return Output::Close;
+        }
+        self.begin_front(now);
+        let Some(Exchange { state: State::Sending(sending), .. }) = self.exchanges.front_mut() else {
+            return self.poll_idle(now);
+        };
+        sending.fill();
+        if sending.is_broken() {
+            self.reading = Reading::Closed;
+            return Output::Log(self.finish_front(now, false));
+        }
+        if sending.is_done() {
+            let last = sending.close;
+            let log = self.finish_front(now, true);
+            if last {
+                self.drop_rest();
+            } else {
+                self.parse_input(now);
+            }
+            return Output::Log(log);
+        }
+        let Some(Exchange { state: State::Sending(sending), .. }) = self.exchanges.front() else {
+            unreachable!("it was there a moment ago")
+        };
+        sending.output()
+    }
+
+    fn poll_idle(&mut self, now: Time) -> Output<'_> {
+        if self.reading == Reading::Last && self.exchanges.is_empty() {
+            self.reading = Reading::Lingering(now + LINGER_TIME);
+            return Output::Shutdown;
+        }
+        Output::Wait
+    }
+
+    /// The log line of an exchange that the connection's end cuts off.
+    pub(super) fn cut_off(&mut self, now: Time) -> Option<Log> {
+        self.exchanges.front()?;
+        let log = self.finish_front(now, false);
+        self.exchanges.clear();
+        Some(log)
+    }
+
+    fn take_bytes(&mut self, now: Time, bytes: &[u8]) {
+        self.active = now;
+        if let Reading::Lingering(_) = self.reading {
+            self.lingered += bytes.len() as u64;
+            if self.lingered > LINGER_LEN {
+                self.reading = Reading::Closed;
+            }
+            return;
+        }
+        if self.reading == Reading::Open {
+            self.input.extend_from_slice(bytes);
+            self.parse_input(now);
+        }
+    }
+
+    fn parse_input(&mut self, now: Time) {
+        while self.reading == Reading::Open && self.exchanges.len() < PIPELINE {
+            let Some(len) = self.end.find(&self.input) else {
+                if self.input.len() >= HEAD_LEN {
+                    self.refuse(now, Refusal { status: 431, reason: "the request's head is too long" });
+                }
+                break;
+            };
+            self.end = HeadEnd::default();
+            self.head_since = None;
+            match head::parse(&self.input[..len]) {
+                Ok(request) => {
+                    if !request.keep_alive || request.method == "CONNECT" {
+                        self.reading = Reading::Last;
+                    }
+                    self.exchanges.push_back(Exchange { request, since: now, state: State::Asked });
+                }
+                Err(refusal) => self.refuse(now, refusal),
+            }
+            self.input.drain(..len);
+        }
+        if self.input.is_empty() || self.reading != Reading::Open {
+            // An idle connection holds no buffer.
+            self.input = Vec::new();
+            self.head_since = None;
+        } else if self.head_since.is_none() {
+            self.head_since = Some(now);
+        }
+    }
+
+    /// Answers behind what is queued, without a worker, and takes no more requests.
+    fn refuse(&mut self, now: Time, refusal: Refusal) {
+        let body = format!("apt-p2p: {}\n", refusal.reason);
+        let head = format!(
+            "HTTP/1.1 {} {}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n",
+            refusal.status,
+            refusal.reason,
+            body.len()
+        );
+        let note = Note { source: "apt-p2p", remark: refusal.reason.to_owned() };
+        let answer = Answer {
+            status: refusal.status,
+            head: head.into_bytes(),
+            body: Body::Bytes(body.into_bytes()),
+            close: true,
+            note,
+        };
+        let request = Request {
+            method: "?".into(),
+            target: String::new(),
+            is_1_1: true,
+            keep_alive: false,
+            host: None,
+            lines: Vec::new(),
+        };
+        let sending = Box::new(Sending::new(&request, answer, None));
+        self.exchanges.push_back(Exchange { request, since: now, state: State::Sending(sending) });
+        self.reading = Reading::Last;
+    }
+
+    fn take_end(&mut self) {
+        match self.reading {
+            // A client may close its sending side and still wait for its answers.
+            Reading::Open | Reading::Last if !self.exchanges.is_empty() => self.reading = Reading::Last,
+            _ => self.reading = Reading::Closed,
+        }
+        self.input = Vec::new();
+    }
+
+    fn take_reply(&mut self, now: Time, number: u64, reply: Option<Reply>) {
+        let Some(at) = number.checked_sub(self.first).and_then(|at| usize::try_from(at).ok()) else { return };
+        let wake = Arc::clone(&self.wake);
+        let Some(exchange) = self.exchanges.get_mut(at) else { return };
+        exchange.state = match reply {
+            Some(Reply::Now(answer)) => State::Sending(Box::new(Sending::new(&exchange.request, answer, None))),
+            Some(Reply::Later { stream, answer }) => {
+                let wake: Wake = Box::new(move || wake());
+                State::Following(stream.follow(wake), answer)
+            }
+            None => {
+                let answer = worker_failed();
+                State::Sending(Box::new(Sending::new(&exchange.request, answer, None)))
+            }
+        };
+        self.active = now;
+    }
+
+    /// The stream of the exchange whose turn it is may have news by now. Those behind it are asked too, so that they
+    /// hold their wake; but for the front there is nothing to do yet.
+    fn begin_front(&mut self, now: Time) {
+        let Some(front) = self.exchanges.front_mut() else { return };
+        if let State::Following(follower, _) = &front.state
+            && let Some(outcome) = follower.outcome()
+        {
+            let State::Following(follower, answer) = std::mem::replace(&mut front.state, State::Asked) else {
+                unreachable!("matched above")
+            };
+            let answer = answer(&outcome);
+            front.state = State::Sending(Box::new(Sending::new(&front.request, answer, Some(follower))));
+            self.slow_since = now;
+            self.slow_sent = 0;
+        }
+    }
+
+    fn take_sent(&mut self, now: Time, len: u64) {
+        self.active = now;
+        self.slow_sent += len;
+        if let Some(Exchange { state: State::Sending(sending), .. }) = self.exchanges.front_mut() {
+            sending.sent(len);
+        }
+    }
+
+    fn break_front(&mut self) {
+        if let Some(Exchange { state: State::Sending(sending), .. }) = self.exchanges.front_mut() {
+            sending.source = Source::Broken;
+            sending.pending.clear();
+            sending.pending_at = 0;
+        }
+    }
+
+    fn finish_front(&mut self, now: Time, whole: bool) -> Log {
+        let exchange = self.exchanges.pop_front().expect("called with an exchange in front");
+        self.first += 1;
+        self.dispatched = self.dispatched.saturating_sub(1);
+        self.slow_since = now;
+        self.slow_sent = 0;
+        let (status, bytes, note) = match exchange.state {
+            State::Sending(sending) => (sending.status, sending.body_sent, sending.note),
+            State::Asked | State::Following(..) => (0, 0, Note::default()),
+        };
+        Log {
+            method: exchange.request.method,
+            target: exchange.request.target,
+            status,
+            bytes,
+            source: note.source,
+            remark: note.remark,
+            ms: u64::try_from(now.since(exchange.since).as_millis()).unwrap_or(u64::MAX),
+            whole,
+        }
+    }
+
+    /// After an answer that closes the connection, what stands behind it will not be answered.
+    fn drop_rest(&mut self) {
+        self.first += self.exchanges.len() as u64;
+        self.exchanges.clear();
+        self.dispatched = 0;
+        self.reading = Reading::Last;
+        self.input = Vec::new();
+    }
+
+    fn tick(&mut self, now: Time) {
+        if let Reading::Lingering(until) = self.reading {
+            if now >= until {
+                self.reading = Reading::Closed;
+            }
+            return;
+        }
+        if self.head_since.is_some_and(|since| now.since(since) >= HEAD_TIME) {
+            self.head_since = None;
+            return self.refuse(now, Refusal { status: 408, reason: "the request's head did not come in time" });
+        }
+        if self.is_idle() && self.head_since.is_none() && now.since(self.active) >= IDLE_TIME {
+            self.reading = Reading::Closed;
+        }
+        if now.since(self.slow_since) >= SLOW_READER_TIME {
+            let has_bytes = matches!(
+                self.exchanges.front(),
+                Some(Exchange { state: State::Sending(sending), .. }) if sending.has_bytes()
+            );
+            if has_bytes && self.slow_sent < SLOW_READER_LEN {
+                self.reading = Reading::Closed;
+            }
+            self.slow_since = now;
+            self.slow_sent = 0;
+        }
+    }
+}
+
+fn worker_failed() -> Answer {
+    let body = b"apt-p2p: the request could not be worked on; the log says why\n".to_vec();
+    let head = format!(
+        "HTTP/1.1 500 Internal Server Error\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n",
+        body.len()
+    );
+    let note = Note { source: "apt-p2p", remark: "a worker gave no reply".into() };
+    Answer { status: 500, head: head.into_bytes(), body: Body::Bytes(body), close: true, note }
+}
+
+impl Sending {
+    fn new(request: &Request, answer: Answer, follower: Option<Follower>) -> Sending {
+        let Answer { status, head: mut pending, body, close, note } = answer;
+        let is_head = request.method == "HEAD" || status == 304;
+        let endless = matches!(body, Body::Stream { len: None, .. });
+        let chunked = endless && request.is_1_1 && !is_head;
+        // Without a length only the connection's end can tell the body's.
+        let close = close || !request.keep_alive || endless && !request.is_1_1 && !is_head;
+        if chunked {
+            pending.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+        }
+        match (close, request.is_1_1) {
+            (true, _) => pending.extend_from_slice(b"Connection: close\r\n"),
+            (false, false) => pending.extend_from_slice(b"Connection: keep-alive\r\n"),
+            (false, true) => {}
+        }
+        pending.extend_from_slice(b"\r\n");
+        let overhead = pending.len();
+        let (mut span, mut source) = (None, Source::Done);
+        match body {
+            _ if is_head => {}
+            Body::Empty => {}
+            Body::Bytes(bytes) => pending.extend_from_slice(&bytes),
+            Body::File { file, start, len } => span = Some(Span { file, at: start, left: len }),
+            Body::Stream { start, len } => {
+                source = match follower {
+                    Some(follower) => {
+                        follower.seek(start);
+                        Source::Stream { follower, at: start, left: len, chunked }
+                    }
+                    None => Source::Broken,
+                };
+            }
+        }
+        Sending { status, note, close, pending, pending_at: 0, span, source, body_sent: 0, overhead }
+    }
+
+    /// Takes what the stream has, if there is nothing else to send.
+    fn fill(&mut self) {
+        if self.has_bytes() {
+            return;
+        }
+        let Source::Stream { follower, at, left, chunked } = &mut self.source else { return };
+        if *left == Some(0) {
+            self.source = Source::Done;
+            return;
+        }
+        let step = follower.next();
+        let most = left.unwrap_or(u64::MAX);
+        (self.pending_at, self.overhead) = (0, 0);
+        self.pending.clear();
+        match step {
+            Step::File { file, until } => {
+                let len = (until - *at).min(most);
+                if *chunked {
+                    self.pending = format!("{len:x}\r\n").into_bytes();
+                    self.overhead = self.pending.len();
+                }
+                self.span = Some(Span { file, at: *at, left: len });
+                *at += len;
+                *left = left.map(|left| left - len);
+                // The position moves when the bytes are out: see `sent`.
+            }
+            Step::Memory { chunk, skip } => {
+                let bytes = &chunk[skip..];
+                let len = usize::try_from(most).unwrap_or(usize::MAX).min(bytes.len());
+                if *chunked {
+                    self.pending = format!("{len:x}\r\n").into_bytes();
+                    self.overhead = self.pending.len();
+                }
+                self.pending.extend_from_slice(&bytes[..len]);
+                if *chunked {
+                    self.pending.extend_from_slice(b"\r\n");
+                    self.overhead += 2;
+                }
+                *at += len as u64;
+                *left = left.map(|left| left - len as u64);
+                follower.seek(*at);
+            }
+            Step::Wait => {}
+            Step::End if left.is_none() => {
+                if *chunked {
+                    self.pending = b"0\r\n\r\n".to_vec();
+                    self.overhead = self.pending.len();
+                }
+                self.source = Source::Done;
+            }
+            // The end came before the length that was announced.
+            Step::End | Step::Broken => self.source = Source::Broken,
+        }
+    }
+
+    fn has_bytes(&self) -> bool {
+        self.pending_at < self.pending.len() || self.span.is_some()
+    }
+
+    fn is_done(&self) -> bool {
+        !self.has_bytes() && matches!(self.source, Source::Done)
+    }
+
+    fn is_broken(&self) -> bool {
+        !self.has_bytes() && matches!(self.source, Source::Broken)
+    }
+
+    fn output(&self) -> Output<'_> {
+        if self.pending_at < self.pending.len() {
+            return Output::Send { bytes: &self.pending[self.pending_at..], more: self.span.is_some() };
+        }
+        match &self.span {
+            Some(span) => Output::SendFile { file: Arc::clone(&span.file), at: span.at, len: span.left },
+            None => Output::Wait,
+        }
+    }
+
+    fn sent(&mut self, len: u64) {
+        if self.pending_at < self.pending.len() {
+            let before = self.pending_at.max(self.overhead);
+            self.pending_at += usize::try_from(len).expect("no more than was pending");
+            self.body_sent += self.pending_at.max(self.overhead).saturating_sub(before) as u64;
+            return;
+        }
+        let Some(span) = &mut self.span else { return };
+        span.at += len;
+        span.left -= len;
+        self.body_sent += len;
+        let position = span.at;
+        if span.left == 0 {
+            self.span = None;
+            if let Source::Stream { chunked: true, .. } = self.source {
+                (self.pending, self.pending_at) = (b"\r\n".to_vec(), 0);
+                self.overhead = 2;
+            }
+        }
+        if let Source::Stream { follower, .. } = &self.source {
+            follower.seek(position);
+        }
+    }
+}

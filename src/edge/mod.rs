@@ -1,0 +1,40 @@
+//! HTTP at the network's side: an event loop with hard limits, where an idle, slow or hostile client costs bytes.
+//!
+//! ```text
+//! clients ═▶ event_loop ─▶ conn ─▶ head (strict) ─▶ backend ─▶ private socket ─▶ tiny_http's workers
+//!         ◀═ sendfile ◀── conn ◀─── exchange (slots) ◀────────────────────────────────────┘
+//! ```
+//!
+//! Owns everything that touches a client's socket. Refuses to know what a request means. tiny_http stands behind it,
+//! since it neither bounds heads nor times out, ends the process on a huge `Content-Length`, and cannot close a
+//! connection whose body failed: from here it gets one clean, bodiless request at a time on each of a few connections.
+
+mod backend;
+mod conn;
+mod event_loop;
+mod exchange;
+mod head;
+mod listen;
+
+pub use self::event_loop::{Edge, EdgeConfig, EdgeHandle, Stats};
+pub use self::exchange::{Answer, Body, Note, Reply, SlotId, Slots};
+pub use self::head::{Refusal, Request, parse as parse_head};
+pub use self::listen::{bind, from_systemd};
+
+use std::fmt;
+
+use self::conn::Log;
+
+impl fmt::Display for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Log { method, target, status, bytes, source, remark, ms, whole } = self;
+        if *status == 0 {
+            return write!(f, "{method} {target} client left before the answer, after {ms} ms");
+        }
+        write!(f, "{method} {target} {status} {bytes} bytes from {source} in {ms} ms")?;
+        if !remark.is_empty() {
+            write!(f, ": {}", remark.escape_debug())?;
+        }
+        if !whole { f.write_str(", cut off") } else { Ok(()) }
+    }
+}
