@@ -444,7 +444,7 @@ mod tests {
         let long = "x".repeat(PATH_LEN_MAX);
         let longer = "x".repeat(100_000);
         for bad in [
-            format!("Filename: a.deb\nSize: 1"),
+            "Filename: a.deb\nSize: 1".to_owned(),
             format!("Filename: a.deb\nSHA256: {sha}"),
             format!("Size: 1\nSHA256: {sha}"),
             format!("Filename: ../a.deb\nSize: 1\nSHA256: {sha}"),
@@ -561,7 +561,7 @@ mod tests {
             let mut expected = Vec::new();
             for (name, len, order, noise) in packages {
                 let digest = digest(&name);
-                let mut fields = vec![
+                let mut fields = [
                     format!("Filename: pool/x{name}"),
                     format!("Size: {len}"),
                     format!("SHA256: {digest}"),

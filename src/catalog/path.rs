@@ -301,7 +301,7 @@ pub fn flat_base<'a>(release_dir: &'a str, filename: &str) -> &'a str {
         None => return release_dir,
     };
     let starts = name_dir.match_indices('/').map(|(slash, _)| slash).chain([name_dir.len()]);
-    let longest = starts.filter_map(|end| strip_folders(release_dir, &name_dir[..end])).last();
+    let longest = starts.filter_map(|end| strip_folders(release_dir, &name_dir[..end])).next_back();
     longest.unwrap_or(release_dir)
 }
 
