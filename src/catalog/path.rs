@@ -182,7 +182,9 @@ pub enum Place {
 #[must_use]
 pub fn place(path: &str) -> Place {
     let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
-    if let Some(file) = release_file(name) {
+    if let Some(file) = release_file(name)
+        && !is_below_component(dir)
+    {
         return Place::Release { dir: dir.to_owned(), file };
     }
     if let Some((dir, digest)) = by_hash(path) {
@@ -195,7 +197,7 @@ pub fn place(path: &str) -> Place {
     if is_package_name(name) && !installer {
         return Place::Package;
     }
-    if release_dirs(path).next().is_some() && dists_end(path).is_some() {
+    if dists_end(path).is_some() && release_dirs(path).next().is_some() {
         return Place::Index;
     }
     if installer || path.split('/').any(|segment| matches!(segment, "dists" | "pool" | "project")) {
@@ -211,6 +213,12 @@ fn release_file(name: &str) -> Option<ReleaseFile> {
         "Release.gpg" => Some(ReleaseFile::Signature),
         _ => None,
     }
+}
+
+/// Below `dists/…/main/binary-amd64` a `Release` describes only that folder, and the suite's Release names it.
+fn is_below_component(dir: &str) -> bool {
+    let below = dists_end(dir).and_then(|end| dir[end..].rsplit_once('/'));
+    below.is_some_and(|(_, last)| last.starts_with("binary-") || last == "source")
 }
 
 fn by_hash(path: &str) -> Option<(&str, Option<Digest>)> {
@@ -262,14 +270,13 @@ fn is_part_of_source(stem: &str, name: &str) -> bool {
 /// `dists`, or, outside of `dists`, up to the host's root (the empty string).
 pub fn release_dirs(path: &str) -> impl Iterator<Item = &str> {
     let shortest = dists_end(path);
-    let parent = |dir: &str| dir.rfind('/').map(|slash| slash..dir.len());
-    let first = parent(path).map_or("", |tail| &path[..tail.start]);
-    std::iter::successors(Some(first), move |dir| match parent(dir) {
-        Some(tail) => Some(&path[..tail.start]),
-        None if dir.is_empty() => None,
-        None => Some(""),
-    })
-    .take_while(move |dir| shortest.is_none_or(|end| dir.len() > end))
+    std::iter::successors(folder(path), |dir| folder(dir))
+        .take_while(move |dir| shortest.is_none_or(|end| dir.len() > end))
+}
+
+/// The folder that holds `path`; the host's root is the empty string, and in no folder.
+fn folder(path: &str) -> Option<&str> {
+    (!path.is_empty()).then(|| path.rfind('/').map_or("", |slash| &path[..slash]))
 }
 
 /// Where the last `dists/` ends, if `path` goes on behind it: `debian/dists/` of `debian/dists/bookworm/Release`.
@@ -396,6 +403,9 @@ mod tests {
             ("debian/dists/sid/main/dep11/icons-64x64@2.tar.gz", Index),
             ("debian/dists/sid/main/installer-amd64/current/images/SHA256SUMS", Index),
             ("debian/dists/sid/main/installer-amd64/current/images/netboot/netboot.tar.gz", Index),
+            ("debian/dists/sid/main/binary-amd64/Release", Index),
+            ("dists/source/Release", release("dists/source", ReleaseFile::Release)),
+            ("repo/binary-amd64/Release", release("repo/binary-amd64", ReleaseFile::Release)),
             ("repo/Packages", Index),
             ("Sources.bz2", Index),
             ("debian/pool/main/h/hello/hello_2.10-3_amd64.deb", Package),
