@@ -3,6 +3,7 @@
 //! The modules, in reading order; who may import whom stands in `docs/ARCHITECTURE.md` and is checked by
 //! `tests/tidy.rs`.
 
+pub mod catalog;
 pub mod digest;
 pub mod edge;
 pub mod limits;

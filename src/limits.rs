@@ -117,6 +117,24 @@ pub const HELD_BACK_LEN: u64 = 64 * 1024;
 
 // ── catalog ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
+/// Bytes of a decoded path below a host; a longer one is refused, or its entry skipped. The longest in Debian has 190.
+pub const PATH_LEN_MAX: usize = 1024;
+/// Bytes of a Release file; a larger one is passed on but not learnt from. It is held in memory whole; Ubuntu's largest
+/// has 300 KB.
+pub const RELEASE_LEN_MAX: usize = 4 * 1024 * 1024;
+/// Files that one Release may name; one with more is passed on but not learnt from. Ubuntu's largest names 2,000.
+pub const RELEASE_FILES_MAX: usize = 16 * 1024;
+/// Bytes of a decompressor's dictionary or window; an index that needs more is learnt in another compression. `xz -6`
+/// and `zstd -19` need 8 MiB, `xz -7` 16 MiB.
+pub const DICTIONARY_LEN_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of an index without its compression; one that goes on is not learnt (a few KB of zeros can claim any length).
+/// The largest in Debian and Ubuntu are below 100 MB.
+pub const PLAIN_INDEX_LEN_MAX: u64 = 1024 * 1024 * 1024;
+/// Bytes of an index read at a time, before and after decompression; a longer line of it is skipped over.
+pub const INDEX_BUFFER_LEN: usize = 32 * 1024;
+/// Files that one source package may have; more of them are skipped and counted. Debian's largest has 60.
+pub const SOURCE_FILES_MAX: usize = 512;
+
 // ── store ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /// Bytes of address space for the index. All processes must agree on it, so it is a constant; a 32-bit process has no
