@@ -3,9 +3,19 @@
 //! The modules, in reading order; who may import whom stands in `docs/ARCHITECTURE.md` and is checked by
 //! `tests/tidy.rs`.
 
-pub mod catalog;
 pub mod digest;
-pub mod edge;
 pub mod limits;
 pub mod stream;
 pub mod time;
+
+pub mod catalog;
+pub mod config;
+pub mod fetch;
+pub mod learn;
+pub mod store;
+
+pub mod daemon;
+pub mod edge;
+pub mod front;
+
+pub mod cleanup;

@@ -96,8 +96,6 @@ pub const FRUITLESS_TRIES: usize = 3;
 pub const UNWATCHED_REST_LEN: u64 = 8 * 1024 * 1024;
 /// How long a download must be unwatched before it is ended for that: a client that comes back finds it running.
 pub const UNWATCHED_TIME: Duration = Duration::from_secs(5);
-/// A Release file may be this long; Debian unstable's has 260 KB.
-pub const RELEASE_LEN: u64 = 16 * 1024 * 1024;
 /// A mutable name is asked for at a mirror at most once in this time.
 pub const REVALIDATE_TIME: Duration = Duration::from_secs(10);
 /// Names and hosts remembered for that; full: the newest is not remembered and asked for again.

@@ -4,7 +4,7 @@
 //! index's length nor on that of a stanza. Refuses to pass on a name that leads out of its archive; such entries, and
 //! those without a SHA-256 or a length, are skipped and counted.
 //!
-//! Fields: Debian Policy §5.4 and §5.6; "DebianRepository/Format" on deb.debian.org's wiki; apt's `diffindex` reader.
+//! Fields: Debian Policy §5.4 and §5.6; the Debian wiki's "DebianRepository/Format"; apt's `diffindex` reader.
 
 use std::io::Read;
 use std::ops::ControlFlow;

@@ -20,7 +20,9 @@ mod stanza;
 
 pub use decode::{Compression, Decoder, decoder};
 pub use index::{Index, IndexKind, Sink, Tally, index_kind, read_index};
-pub use path::{PathError, Place, ReleaseFile, base_of, encode, flat_base, normalise, place, release_dirs, stem};
+pub use path::{
+    PathError, Place, ReleaseFile, base_of, by_hash_path, encode, flat_base, normalise, place, release_dirs, stem,
+};
 pub use release::{Release, ReleaseEntry, parse_release};
 
 use std::fmt;

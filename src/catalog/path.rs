@@ -3,7 +3,7 @@
 //! Owns the spelling under which everything else knows a path (decoded, no leading slash, no `.`, `..` or empty
 //! segments) and the guess at a path's kind from its name alone. Refuses to know hosts, queries and what exists.
 //!
-//! Sources: RFC 3986 §2 and §3.3; the repository format (deb.debian.org's wiki, "DebianRepository/Format"); apt's
+//! Sources: RFC 3986 §2 and §3.3; the repository format (the Debian wiki's "DebianRepository/Format"); apt's
 //! `acquire-item.cc` for what a client asks for.
 
 use std::fmt;
@@ -141,7 +141,7 @@ pub(super) fn join(out: &mut String, base: &str, name: &str) -> bool {
 }
 
 /// Which of a Release's three forms.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum ReleaseFile {
     /// `InRelease`: signed in itself.
     InRelease,
@@ -230,6 +230,15 @@ fn by_hash(path: &str) -> Option<(&str, Option<Digest>)> {
     };
     let digest = if algorithm == "SHA256" { Digest::from_hex(hex.as_bytes()) } else { None };
     Some((dir, digest))
+}
+
+/// Where the file that lies at `path` also lies by its hash, in an archive that offers that (`Acquire-By-Hash`).
+#[must_use]
+pub fn by_hash_path(path: &str, digest: &Digest) -> String {
+    match path.rsplit_once('/') {
+        Some((dir, _)) => format!("{dir}/by-hash/SHA256/{digest}"),
+        None => format!("by-hash/SHA256/{digest}"),
+    }
 }
 
 /// The names by which apt knows indexes (`apt-get indextargets`), with or without a compression.

@@ -1,0 +1,516 @@
+//! The figures that the proxy is held to, measured on the machine at hand:
+//!
+//! ```text
+//! cargo bench --bench figures                 all of them
+//! cargo bench --bench figures -- sharing      only those with this word in their name
+//! ```
+//!
+//! `sharing`   20 clients, one uncached 50 MB file, upstream at 3 MB/s, 25 MB/s and full speed
+//! `blackhole` 50 clients ask a mirror that never answers; hits and another mirror's misses meanwhile
+//! `readers`   300 clients that read at 100 KB/s, and one more
+//! `memory`    private memory idle, with 50 keep-alive clients, after 10,000 requests, after a 2 GB file
+//! `learning`  CPU and memory of learning the archive that this machine's apt uses, and what its next version writes
+//!
+//! Traffic stays on loopback, but for `learning` and `memory`, which fetch that archive's index through the proxy.
+
+#![expect(clippy::disallowed_methods, reason = "a benchmark reads clocks and starts threads")]
+#![allow(missing_docs, reason = "a program, not a library")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use apt_p2p::digest::{Digest, PieceHasher};
+
+const MB: u64 = 1_000_000;
+
+fn main() {
+    let word = std::env::args().skip(1).find(|arg| !arg.starts_with('-')).unwrap_or_default();
+    let all: [(&str, fn()); 5] = [
+        ("sharing", sharing),
+        ("blackhole", blackhole),
+        ("readers", readers),
+        ("learning", learning),
+        ("memory", memory),
+    ];
+    for (name, run) in all {
+        if name.contains(&word) {
+            println!("── {name}");
+            run();
+        }
+    }
+}
+
+fn sharing() {
+    println!(
+        "{:>12} {:>9} {:>9} {:>7} {:>9} {:>8}",
+        "upstream", "direct s", "last s", "ratio", "1st byte", "fetches"
+    );
+    for (name, rate) in [("3 MB/s", 3 * MB), ("25 MB/s", 25 * MB), ("full speed", 0)] {
+        let upstream = Upstream::start("127.0.0.1", rate);
+        let (path, digest) = upstream.add_by_hash(50_000_000);
+        let direct = {
+            let start = Instant::now();
+            let other = Upstream::start("127.0.0.1", rate);
+            other.add_by_hash(50_000_000);
+            assert_eq!(get(other.address, &path, None).1, digest);
+            start.elapsed()
+        };
+        let proxy = Proxy::start(&[]);
+        let url = format!("http://{}{path}", upstream.address);
+        let start = Instant::now();
+        let clients: Vec<_> = (0..20)
+            .map(|_| {
+                let (url, address) = (url.clone(), proxy.address);
+                thread::spawn(move || {
+                    let (first, got) = get(address, &url, Some(start));
+                    (first, got, start.elapsed())
+                })
+            })
+            .collect();
+        let results: Vec<_> = clients.into_iter().map(|client| client.join().expect("a client")).collect();
+        assert!(results.iter().all(|(_, got, _)| *got == digest), "every client gets the right file");
+        let last = results.iter().map(|(.., end)| *end).max().expect("20 clients");
+        let first = results.iter().map(|(first, ..)| *first).max().expect("20 clients");
+        println!(
+            "{name:>12} {:>9.2} {:>9.2} {:>7.2} {:>7} ms {:>8}",
+            direct.as_secs_f64(),
+            last.as_secs_f64(),
+            last.as_secs_f64() / direct.as_secs_f64(),
+            first.as_millis(),
+            upstream.fetches(&path)
+        );
+    }
+}
+
+fn blackhole() {
+    let upstream = Upstream::start("127.0.0.2", 0);
+    let (warm, _) = upstream.add_by_hash(10_000);
+    let proxy = Proxy::start(&[]);
+    get(proxy.address, &format!("http://{}{warm}", upstream.address), None);
+    let hole = Blackhole::new();
+    let started = AtomicUsize::new(0);
+    let (mut hits, mut misses) = (Vec::new(), Vec::new());
+    thread::scope(|scope| {
+        for n in 0..50 {
+            let (started, hole) = (&started, &hole);
+            scope.spawn(move || {
+                let mut stream = TcpStream::connect(proxy.address).expect("the proxy accepts");
+                let path = format!("http://{}/debian/pool/a/a_{n}_all.deb", hole.address);
+                write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").expect("a request");
+                started.fetch_add(1, Ordering::SeqCst);
+                let mut head = [0; 256];
+                stream.set_read_timeout(Some(Duration::from_secs(40))).expect("a time-out");
+                let read = stream.read(&mut head).expect("an answer in time");
+                assert!(head[..read].starts_with(b"HTTP/1.1 504"), "{}", String::from_utf8_lossy(&head[..read]));
+            });
+        }
+        while started.load(Ordering::SeqCst) < 50 {
+            thread::yield_now();
+        }
+        thread::sleep(Duration::from_millis(200));
+        for _ in 0..50 {
+            let url = |path: &str| format!("http://{}{path}", upstream.address);
+            let start = Instant::now();
+            hits.push(get(proxy.address, &url(&warm), Some(start)).0);
+            let (cold, _) = upstream.add_by_hash(10_001 + misses.len() as u64);
+            let start = Instant::now();
+            misses.push(get(proxy.address, &url(&cold), Some(start)).0);
+        }
+    });
+    println!("first byte beside 50 requests that hang: {}", spread("hits", &mut hits));
+    println!("                                         {}", spread("another mirror's misses", &mut misses));
+}
+
+fn readers() {
+    let upstream = Upstream::start("127.0.0.1", 0);
+    let (path, _) = upstream.add_by_hash(20_000_000);
+    let (small, _) = upstream.add_by_hash(10_000);
+    let proxy = Proxy::start(&[]);
+    let url = format!("http://{}{path}", upstream.address);
+    let small_url = format!("http://{}{small}", upstream.address);
+    get(proxy.address, &small_url, None);
+    let start = Instant::now();
+    let firsts = Mutex::new(Vec::new());
+    let mut quick = Vec::new();
+    let slowest = Mutex::new(f64::MAX);
+    thread::scope(|scope| {
+        for _ in 0..300 {
+            scope.spawn(|| {
+                let mut stream = request(proxy.address, &url);
+                let mut buffer = vec![0; 10_000];
+                stream.read_exact(&mut buffer[..1]).expect("a first byte");
+                firsts.lock().expect("no panic").push(start.elapsed());
+                let begun = Instant::now();
+                let mut read = 0;
+                while begun.elapsed() < Duration::from_secs(8) {
+                    read += stream.read(&mut buffer).expect("more bytes");
+                    let due = Duration::from_secs_f64(read as f64 / 100_000.0);
+                    thread::sleep(due.saturating_sub(begun.elapsed()));
+                }
+                let rate = read as f64 / begun.elapsed().as_secs_f64();
+                let mut slowest = slowest.lock().expect("no panic");
+                *slowest = slowest.min(rate);
+            });
+        }
+        while firsts.lock().expect("no panic").len() < 300 {
+            thread::sleep(Duration::from_millis(5));
+        }
+        for _ in 0..100 {
+            let start = Instant::now();
+            get(proxy.address, &small_url, Some(start));
+            quick.push(start.elapsed());
+            thread::sleep(Duration::from_millis(20));
+        }
+        println!("private memory meanwhile: {:.1} MB", proxy.private_mb());
+    });
+    println!("{}", spread("300 readers' first byte", &mut firsts.into_inner().expect("no panic")));
+    println!("slowest of them: {:.0} KB/s", slowest.into_inner().expect("no panic") / 1000.0);
+    println!("{}", spread("one more client, whole 10 KB file", &mut quick));
+}
+
+fn learning() {
+    let Some(archive) = Archive::of_this_machine() else { return println!("no http archive in apt's sources") };
+    let proxy = Proxy::start(&[]);
+    let idle = proxy.private_mb();
+    let peak = proxy.learn(&archive, 1);
+    println!(
+        "{}: {:.2} s of CPU, at most {:.1} MB above idle ({idle:.1} MB)",
+        archive.packages_name,
+        proxy.thread_cpu_s("learn"),
+        peak - idle
+    );
+    proxy.print_log("learnt");
+}
+
+fn memory() {
+    let proxy = Proxy::start(&[]);
+    println!("{:>28} {:>6.1} MB", "fresh", proxy.private_mb());
+    if let Some(archive) = Archive::of_this_machine() {
+        proxy.learn(&archive, 1);
+    }
+    thread::sleep(Duration::from_secs(7));
+    println!("{:>28} {:>6.1} MB", "archive learnt, idle", proxy.private_mb());
+    let upstream = Upstream::start("127.0.0.1", 0);
+    let small: Vec<_> = (0..100).map(|n| upstream.add_by_hash(10_000 + n).0).collect();
+    let url = |path: &String| format!("http://{}{path}", upstream.address);
+    let clients: Vec<_> = (0..50).map(|_| TcpStream::connect(proxy.address).expect("accepted")).collect();
+    let ask = |n: usize, mut client: &TcpStream| {
+        write!(client, "GET {} HTTP/1.1\r\nHost: x\r\n\r\n", url(&small[n % small.len()])).expect("a request");
+        read_answer(&mut client);
+    };
+    clients.iter().enumerate().for_each(|(n, client)| ask(n, client));
+    println!("{:>28} {:>6.1} MB", "50 keep-alive clients", proxy.private_mb());
+    for n in 0..10_000 {
+        ask(n, &clients[n % clients.len()]);
+    }
+    println!("{:>28} {:>6.1} MB", "after 10,000 requests", proxy.private_mb());
+    let (big, digest) = upstream.add_by_hash(2_000_000_000);
+    let seen = Arc::new(Mutex::new(0.0_f64));
+    let done = Arc::new(AtomicUsize::new(0));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while done.load(Ordering::SeqCst) == 0 {
+                let now = proxy.private_mb();
+                let mut seen = seen.lock().expect("no panic");
+                *seen = seen.max(now);
+                drop(seen);
+                thread::sleep(Duration::from_millis(20));
+            }
+        });
+        assert_eq!(get(proxy.address, &url(&big), None).1, digest);
+        done.store(1, Ordering::SeqCst);
+    });
+    println!("{:>28} {:>6.1} MB", "during a 2 GB file, at most", seen.lock().expect("no panic"));
+    println!("{:>28} {:>6.1} MB", "after it", proxy.private_mb());
+}
+
+fn spread(name: &str, times: &mut [Duration]) -> String {
+    times.sort();
+    let ms = |d: Duration| d.as_secs_f64() * 1000.0;
+    let (p50, max) = (times[times.len() / 2], times[times.len() - 1]);
+    format!("{name}: p50 {:.1} ms, max {:.1} ms of {}", ms(p50), ms(max), times.len())
+}
+
+/// The real archive that this machine's apt is configured with, read from apt itself.
+struct Archive {
+    in_release: String,
+    packages: String,
+    packages_name: String,
+}
+
+impl Archive {
+    fn of_this_machine() -> Option<Archive> {
+        let format = "$(SITE) $(RELEASE) $(REPO_URI) $(METAKEY)";
+        let output = Command::new("apt-get")
+            .args(["indextargets", "--format", format, "Created-By: Packages"])
+            .output()
+            .ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        let line = text.lines().find(|line| line.contains("http://") && line.contains("main/binary-amd64"))?;
+        let mut words = line.split_whitespace();
+        let (_, suite, uri, key) = (words.next()?, words.next()?, words.next()?, words.next()?);
+        let dist = format!("{}/dists/{suite}", uri.trim_end_matches('/'));
+        Some(Archive {
+            in_release: format!("{dist}/InRelease"),
+            packages: format!("{dist}/{key}.xz"),
+            packages_name: format!("{suite} {key}.xz"),
+        })
+    }
+}
+
+/// The program under test, on a cache of its own.
+struct Proxy {
+    child: Child,
+    address: SocketAddr,
+    cache: PathBuf,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Proxy {
+    fn start(flags: &[&str]) -> Proxy {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let n = NEXT.fetch_add(1, Ordering::SeqCst);
+        let cache = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("figures-{}-{n}", std::process::id()));
+        let mut child = Command::new(env!("CARGO_BIN_EXE_apt-p2p"))
+            .args(["--listen", "127.0.0.1:0", "--allow-upstream", "127.0.0.0/8", "--cache"])
+            .arg(&cache)
+            .args(flags)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+        let address = loop {
+            let line = lines.next().expect("a line that says where it listens").expect("text");
+            if let Some(address) = line.strip_prefix("listening on ") {
+                break address.parse().expect("an address");
+            }
+        };
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&log);
+        thread::spawn(move || {
+            for line in lines.map_while(Result::ok).filter(|line| !line.contains(" GET ")) {
+                sink.lock().expect("no panic").push(line);
+            }
+        });
+        Proxy { child, address, cache, log }
+    }
+
+    /// Fetches the archive's index, waits until it is learnt, and tells the most private memory seen meanwhile.
+    fn learn(&self, archive: &Archive, times: usize) -> f64 {
+        get(self.address, &archive.in_release, None);
+        get(self.address, &archive.packages, None);
+        let mut peak = 0.0_f64;
+        let start = Instant::now();
+        while self.log.lock().expect("no panic").iter().filter(|line| line.contains("learnt ")).count() < times {
+            assert!(start.elapsed() < Duration::from_secs(60), "the index is learnt within a minute");
+            peak = peak.max(self.private_mb());
+            thread::sleep(Duration::from_millis(10));
+        }
+        peak
+    }
+
+    fn print_log(&self, word: &str) {
+        self.log.lock().expect("no panic").iter().filter(|line| line.contains(word)).for_each(|l| println!("{l}"));
+    }
+
+    /// Anonymous and dirty memory of the process alone, in MB.
+    fn private_mb(&self) -> f64 {
+        let path = format!("/proc/{}/smaps_rollup", self.child.id());
+        let text = fs::read_to_string(path).expect("the process lives");
+        let fields: BTreeMap<&str, f64> = text
+            .lines()
+            .filter_map(|line| {
+                let (name, rest) = line.split_once(':')?;
+                Some((name, rest.trim().trim_end_matches(" kB").parse().ok()?))
+            })
+            .collect();
+        let dirty_files = fields["Private_Dirty"] - fields["Anonymous"];
+        (fields["Pss_Anon"] + dirty_files.max(0.0)) / 1024.0
+    }
+
+    fn thread_cpu_s(&self, name: &str) -> f64 {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("the process lives");
+        let ticks = |stat: String| -> Option<(String, f64)> {
+            let (head, tail) = stat.rsplit_once(')')?;
+            let fields: Vec<&str> = tail.split_whitespace().collect();
+            let total = fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?;
+            Some((head.split_once('(')?.1.to_owned(), total))
+        };
+        let stats = tasks.flatten().filter_map(|task| fs::read_to_string(task.path().join("stat")).ok());
+        stats.filter_map(ticks).filter(|(thread, _)| thread == name).map(|(_, ticks)| ticks / 100.0).sum()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+        fs::remove_dir_all(&self.cache).ok();
+    }
+}
+
+/// A mirror that serves bytes at a bounded rate.
+struct Upstream {
+    address: SocketAddr,
+    files: Arc<Mutex<BTreeMap<String, u64>>>,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Upstream {
+    /// `rate` in bytes a second; 0 is full speed.
+    fn start(ip: &str, rate: u64) -> Upstream {
+        let listener = TcpListener::bind((ip, 0)).expect("loopback");
+        let address = listener.local_addr().expect("bound");
+        let upstream = Upstream { address, files: Arc::default(), log: Arc::default() };
+        let (files, log) = (Arc::clone(&upstream.files), Arc::clone(&upstream.log));
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (files, log) = (Arc::clone(&files), Arc::clone(&log));
+                thread::spawn(move || serve(&stream, &files, &log, rate));
+            }
+        });
+        upstream
+    }
+
+    /// A file of `len` bytes under the path that its digest names.
+    fn add_by_hash(&self, len: u64) -> (String, Digest) {
+        let mut hasher = PieceHasher::default();
+        let block = pattern();
+        let mut left = len;
+        while left > 0 {
+            let now = left.min(block.len() as u64);
+            hasher.update(&block[..usize::try_from(now).expect("a block")], |_| ());
+            left -= now;
+        }
+        let digest = hasher.finish();
+        let path = format!("/debian/dists/x/main/binary-amd64/by-hash/SHA256/{digest}");
+        self.files.lock().expect("no panic").insert(path.clone(), len);
+        (path, digest)
+    }
+
+    fn fetches(&self, path: &str) -> usize {
+        self.log.lock().expect("no panic").iter().filter(|line| line.contains(path)).count()
+    }
+}
+
+fn pattern() -> Vec<u8> {
+    (0..65_536_u32).map(|i| u8::try_from(i * 31 % 251).expect("below 251")).collect()
+}
+
+fn serve(stream: &TcpStream, files: &Mutex<BTreeMap<String, u64>>, log: &Mutex<Vec<String>>, rate: u64) {
+    let mut lines = BufReader::new(stream).lines();
+    let mut out = stream;
+    while let Some(Ok(request)) = lines.next() {
+        while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+        log.lock().expect("no panic").push(request.clone());
+        let path = request.split(' ').nth(1).unwrap_or("");
+        let Some(len) = files.lock().expect("no panic").get(path).copied() else {
+            out.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").ok();
+            continue;
+        };
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {len}\r\nLast-Modified: Sat, 01 Mar 2025 10:00:00 GMT\r\n\r\n"
+        );
+        if out.write_all(head.as_bytes()).is_err() {
+            return;
+        }
+        let block = pattern();
+        let start = Instant::now();
+        let mut sent = 0;
+        while sent < len {
+            let now = usize::try_from((len - sent).min(block.len() as u64)).expect("a block");
+            if out.write_all(&block[..now]).is_err() {
+                return;
+            }
+            sent += now as u64;
+            if rate > 0 {
+                let due = Duration::from_secs_f64(sent as f64 / rate as f64);
+                thread::sleep(due.saturating_sub(start.elapsed()));
+            }
+        }
+    }
+}
+
+/// An address that neither accepts nor refuses: a listener whose queue is full.
+struct Blackhole {
+    address: SocketAddr,
+    _listener: rustix::fd::OwnedFd,
+    _fillers: Vec<rustix::fd::OwnedFd>,
+}
+
+impl Blackhole {
+    fn new() -> Blackhole {
+        use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, getsockname, listen, socket_with};
+        let socket = |flags| {
+            socket_with(AddressFamily::INET, SocketType::STREAM, flags | SocketFlags::CLOEXEC, None)
+                .expect("a socket")
+        };
+        let listener = socket(SocketFlags::empty());
+        bind(&listener, &SocketAddr::from(([127, 0, 0, 1], 0))).expect("loopback");
+        listen(&listener, 0).expect("listens");
+        let address: SocketAddr = getsockname(&listener).expect("bound").try_into().expect("an internet address");
+        let fillers: Vec<_> = (0..4)
+            .map(|_| {
+                let filler = socket(SocketFlags::NONBLOCK);
+                connect(&filler, &address).ok();
+                filler
+            })
+            .collect();
+        thread::sleep(Duration::from_millis(100));
+        Blackhole { address, _listener: listener, _fillers: fillers }
+    }
+}
+
+fn request(proxy: SocketAddr, url: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(proxy).expect("the proxy accepts");
+    write!(stream, "GET {url} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("a request");
+    stream
+}
+
+/// Fetches `url`; when its first byte came after `start`, and the body's digest.
+fn get(server: SocketAddr, url: &str, start: Option<Instant>) -> (Duration, Digest) {
+    let start = start.unwrap_or_else(Instant::now);
+    let mut stream = request(server, url);
+    let (first, hasher) = read_body(&mut stream, start);
+    (first, hasher.finish())
+}
+
+fn read_answer(stream: &mut impl Read) {
+    read_body(stream, Instant::now());
+}
+
+fn read_body(stream: &mut impl Read, start: Instant) -> (Duration, PieceHasher) {
+    let mut buffer = vec![0; 65_536];
+    let mut head = Vec::new();
+    let mut first = None;
+    let body_start = loop {
+        let read = stream.read(&mut buffer).expect("an answer");
+        assert!(read > 0, "the answer ends in its head: {}", String::from_utf8_lossy(&head));
+        first.get_or_insert_with(|| start.elapsed());
+        head.extend_from_slice(&buffer[..read]);
+        if let Some(at) = head.windows(4).position(|window| window == b"\r\n\r\n") {
+            break at + 4;
+        }
+    };
+    let text = String::from_utf8_lossy(&head[..body_start]).to_ascii_lowercase();
+    assert!(text.starts_with("http/1.1 200"), "{text}");
+    let len = text.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<u64>().ok());
+    let mut hasher = PieceHasher::default();
+    hasher.update(&head[body_start..], |_| ());
+    let len = len.expect("a length");
+    while hasher.len() < len {
+        let left = usize::try_from(len - hasher.len()).unwrap_or(usize::MAX).min(buffer.len());
+        let read = stream.read(&mut buffer[..left]).expect("the body");
+        assert!(read > 0, "the body ends after {} of {len} bytes", hasher.len());
+        hasher.update(&buffer[..read], |_| ());
+    }
+    (first.expect("a byte came"), hasher)
+}

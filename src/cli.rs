@@ -1,0 +1,133 @@
+//! The command line: what can be typed, and what it says about itself.
+//!
+//! A contract (docs/ARCHITECTURE.md): names and defaults stay. Owns the words; `config` owns their meaning.
+
+use std::path::PathBuf;
+
+use apt_p2p::config::Flags;
+use argh::FromArgs;
+
+/// A caching proxy for apt: keeps the packages of a whole network, each checked against its archive's own index.
+/// Without a command it runs the proxy in the foreground.
+#[derive(FromArgs, Debug)]
+#[argh(
+    example = "Serve the network on port 9977:\n  {command_name}\nKeep at most 20 GB on another disk:\n  {command_name} \
+               --cache /srv/apt --max-size 20G\nFetch an archive over https for clients that ask by http:\n  \
+               {command_name} --upstream archive.example.org/debian=https://mirror.example.org/debian\n\
+               Point a machine at it:\n  echo 'Acquire::http::Proxy \"http://this-machine:9977\";' > \
+               /etc/apt/apt.conf.d/30apt-p2p",
+    note = "Settings can also stand in /etc/apt-p2p.toml or the file named with --config; flags win. SIGHUP reads the \
+            file again, SIGTERM ends the proxy. Downloads that were cut short are resumed.",
+    error_code(0, "done"),
+    error_code(1, "failed; the last line on standard error says why and what to do"),
+    error_code(2, "the command line or the configuration cannot be used")
+)]
+pub(crate) struct Cli {
+    /// configuration file; default: /etc/apt-p2p.toml, if it is there
+    #[argh(option, arg_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// where apt's requests are answered; repeatable; default: [::]:9977
+    #[argh(option, arg_name = "ADDR:PORT")]
+    pub(crate) listen: Vec<String>,
+
+    /// where files are kept; default: /var/cache/apt-p2p as root, else in the user's cache folder
+    #[argh(option, arg_name = "DIR")]
+    pub(crate) cache: Option<PathBuf>,
+
+    /// the most that stays there, e.g. 20G; default: 80% of the free space, at most 50G
+    #[argh(option, arg_name = "SIZE")]
+    pub(crate) max_size: Option<String>,
+
+    /// a network or address that is served; repeatable; default: this machine, its links and private networks
+    #[argh(option, arg_name = "CIDR")]
+    pub(crate) allow: Vec<String>,
+
+    /// where an archive is fetched from, HOST/PATH=URL; repeatable, several for one archive are tried in order
+    #[argh(option, arg_name = "PREFIX=URL")]
+    pub(crate) upstream: Vec<String>,
+
+    /// a private or loopback mirror that may be fetched from: name, address or network; repeatable
+    #[argh(option, arg_name = "HOST|CIDR")]
+    pub(crate) allow_upstream: Vec<String>,
+
+    /// requests worked on at once; default: 4
+    #[argh(option, arg_name = "N")]
+    pub(crate) workers: Option<usize>,
+
+    /// print name and version
+    #[argh(switch)]
+    pub(crate) version: bool,
+
+    #[argh(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// What else it can do.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand)]
+pub(crate) enum Command {
+    Cleanup(Cleanup),
+}
+
+/// Let go what may go: packages that no index has named for three days, the least recently used beyond --max-size,
+/// leftovers of crashes. For cron, beside the running proxy or without it.
+#[derive(FromArgs, Debug)]
+#[argh(
+    subcommand,
+    name = "cleanup",
+    example = "Every night at four, from cron:\n  0 4 * * * root {command_name}\nSee what would go:\n  {command_name} \
+               --max-size 5G --dry-run",
+    note = "It does nothing while the clock is before the newest file of the cache: set the clock first.",
+    error_code(0, "done"),
+    error_code(1, "failed"),
+    error_code(2, "the command line or the configuration cannot be used")
+)]
+pub(crate) struct Cleanup {
+    /// configuration file; default: /etc/apt-p2p.toml, if it is there
+    #[argh(option, arg_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// the cache folder
+    #[argh(option, arg_name = "DIR")]
+    pub(crate) cache: Option<PathBuf>,
+
+    /// the most that stays, e.g. 20G
+    #[argh(option, arg_name = "SIZE")]
+    pub(crate) max_size: Option<String>,
+
+    /// only say what would go
+    #[argh(switch)]
+    pub(crate) dry_run: bool,
+
+    /// print the report as JSON
+    #[argh(switch)]
+    pub(crate) json: bool,
+}
+
+impl Cli {
+    pub(crate) fn flags(&self) -> Flags {
+        Flags {
+            config: self.config.clone(),
+            listen: self.listen.clone(),
+            cache: self.cache.clone(),
+            max_size: self.max_size.clone(),
+            allow: self.allow.clone(),
+            upstream: self.upstream.clone(),
+            allow_upstream: self.allow_upstream.clone(),
+            workers: self.workers,
+        }
+    }
+}
+
+impl Cleanup {
+    /// Options may stand before the command or behind it.
+    pub(crate) fn flags(&self, before: Flags) -> Flags {
+        Flags {
+            config: self.config.clone().or(before.config.clone()),
+            cache: self.cache.clone().or(before.cache.clone()),
+            max_size: self.max_size.clone().or(before.max_size.clone()),
+            ..before
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! The configuration: one file and the command line become one validated [`Config`].
+//!
+//! Owns every setting's name, default and meaning. What does not parse is an error that says where, what is wrong and
+//! what to do; nothing later in the program has to doubt a setting. Knows no other module.
+
+mod cidr;
+mod file;
+mod size;
+mod upstream;
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use self::cidr::Cidr;
+pub use self::upstream::UpstreamRule;
+
+/// Read if it is there, unless another file is named.
+pub const DEFAULT_FILE: &str = "/etc/apt-p2p.toml";
+
+/// Request workers, unless configured.
+const WORKERS: usize = 4;
+const WORKERS_MAX: usize = 64;
+const GRACE: Duration = Duration::from_secs(3 * 86_400);
+
+/// What was given on the command line; each beats the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Flags {
+    /// The configuration file.
+    pub config: Option<PathBuf>,
+    /// Addresses to listen on.
+    pub listen: Vec<String>,
+    /// The cache folder.
+    pub cache: Option<PathBuf>,
+    /// The most bytes of files that stay in the cache.
+    pub max_size: Option<String>,
+    /// Clients that are served.
+    pub allow: Vec<String>,
+    /// Where archives are fetched from.
+    pub upstream: Vec<String>,
+    /// Private addresses that may be fetched from.
+    pub allow_upstream: Vec<String>,
+    /// Request workers.
+    pub workers: Option<usize>,
+}
+
+/// A configuration that can be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Addresses to listen on.
+    pub listen: Vec<SocketAddr>,
+    /// The cache folder.
+    pub cache: PathBuf,
+    /// The most bytes of files that stay in the cache; by default a share of its disk.
+    pub max_size: Option<u64>,
+    /// How long a file stays that no index names any more.
+    pub grace: Duration,
+    /// Request workers.
+    pub workers: usize,
+    /// What is logged: a filter as `env_logger` takes it.
+    pub log: String,
+    allow: Vec<Cidr>,
+    upstream: Vec<UpstreamRule>,
+    allow_upstream: Vec<UpstreamHost>,
+}
+
+/// Private upstreams that may be fetched from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum UpstreamHost {
+    Net(Cidr),
+    Name(String),
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    Unreadable(PathBuf, String),
+    /// The file is no TOML, or a setting in it has the wrong type or name.
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+    /// A value cannot be used.
+    Value {
+        /// The setting, as it is called on the command line.
+        setting: &'static str,
+        /// What was given.
+        value: String,
+        /// What is expected.
+        expected: &'static str,
+    },
+    /// There is no folder to keep files in.
+    NoHome,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ConfigError::Unreadable(path, why) => {
+                write!(f, "cannot read {}: {why}; name the file with --config", path.display())
+            }
+            ConfigError::File { path, line, problem } => write!(f, "{}:{line}: {problem}", path.display()),
+            ConfigError::Value { setting, value, expected } => write!(f, "{setting} {value}: expected {expected}"),
+            ConfigError::NoHome => f.write_str("no folder for the cache: name one with --cache"),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    /// Reads the file, if there is one, puts the flags over it, and checks it all.
+    ///
+    /// # Errors
+    /// [`ConfigError`]
+    pub fn load(flags: &Flags) -> Result<Config, ConfigError> {
+        let settings = match &flags.config {
+            Some(path) => file::read(path)?,
+            None if Path::new(DEFAULT_FILE).exists() => file::read(Path::new(DEFAULT_FILE))?,
+            None => file::Settings::default(),
+        };
+        Config::from_settings(settings.overridden_by(flags))
+    }
+
+    fn from_settings(settings: file::Settings) -> Result<Config, ConfigError> {
+        let listen = match settings.listen.as_slice() {
+            [] => vec![SocketAddr::from(([0_u16; 8], 9977))],
+            some => parse_all("--listen", some, "an address and a port, such as 192.0.2.1:9977 or [::]:9977")?,
+        };
+        let allow = match settings.allow.as_slice() {
+            [] => cidr::local_networks(),
+            some => parse_all("--allow", some, "an address or a network, such as 192.0.2.0/24")?,
+        };
+        let max_size = settings.max_size.map(|text| {
+            size::parse(&text).ok_or_else(|| value("--max-size", text, "a size in bytes, or with K, M, G or T: 50G"))
+        });
+        let grace = settings.grace.map(|text| {
+            size::parse_duration(&text).ok_or_else(|| value("grace", text, "a time with s, m, h or d: 3d"))
+        });
+        let upstream: Vec<UpstreamRule> = parse_all(
+            "--upstream",
+            &settings.upstream,
+            "HOST/PATH=URL, such as example.org/debian=https://example.org/debian",
+        )?;
+        let workers = settings.workers.unwrap_or(WORKERS);
+        if !(1..=WORKERS_MAX).contains(&workers) {
+            return Err(value("--workers", workers.to_string(), "a number from 1 to 64"));
+        }
+        Ok(Config {
+            listen,
+            cache: settings.cache.map_or_else(default_cache, Ok)?,
+            max_size: max_size.transpose()?,
+            grace: grace.transpose()?.unwrap_or(GRACE),
+            workers,
+            log: settings.log.unwrap_or_else(|| "info".into()),
+            allow,
+            upstream: UpstreamRule::joined(upstream),
+            allow_upstream: settings
+                .allow_upstream
+                .iter()
+                .map(|text| UpstreamHost::new(text))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Whether a client at this address is served.
+    #[must_use]
+    pub fn allows(&self, client: IpAddr) -> bool {
+        self.allow.iter().any(|net| net.contains(client))
+    }
+
+    /// Whether this address, to which `host` resolved, may be fetched from: any public one, and what is named.
+    #[must_use]
+    pub fn upstream_allowed(&self, ip: IpAddr, host: &str) -> bool {
+        cidr::is_public(ip)
+            || self.allow_upstream.iter().any(|allowed| match allowed {
+                UpstreamHost::Net(net) => net.contains(ip),
+                UpstreamHost::Name(name) => name.eq_ignore_ascii_case(host),
+            })
+    }
+
+    /// The rule for `host/path`, the longest that fits, and what of the path lies behind it.
+    #[must_use]
+    pub fn upstream_for<'a>(&self, whole: &'a str) -> Option<(&UpstreamRule, &'a str)> {
+        let fits = self.upstream.iter().filter_map(|rule| rule.rest_of(whole).map(|rest| (rule, rest)));
+        fits.min_by_key(|(_, rest)| rest.len())
+    }
+}
+
+impl UpstreamHost {
+    fn new(text: &str) -> Result<UpstreamHost, ConfigError> {
+        if let Ok(net) = text.parse() {
+            return Ok(UpstreamHost::Net(net));
+        }
+        let is_name = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'));
+        if !is_name {
+            let expected = "a host name, an address or a network, such as mirror.example.org or 192.0.2.0/24";
+            return Err(value("--allow-upstream", text.to_owned(), expected));
+        }
+        Ok(UpstreamHost::Name(text.to_owned()))
+    }
+}
+
+fn value(setting: &'static str, value: String, expected: &'static str) -> ConfigError {
+    ConfigError::Value { setting, value, expected }
+}
+
+fn parse_all<T: std::str::FromStr>(
+    setting: &'static str,
+    texts: &[String],
+    expected: &'static str,
+) -> Result<Vec<T>, ConfigError> {
+    let parse = |text: &String| text.parse().map_err(|_| value(setting, text.clone(), expected));
+    texts.iter().map(parse).collect()
+}
+
+fn default_cache() -> Result<PathBuf, ConfigError> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(PathBuf::from("/var/cache/apt-p2p"));
+    }
+    let from_env = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let folder = from_env("XDG_CACHE_HOME").or_else(|| from_env("HOME").map(|home| home.join(".cache")));
+    folder.map(|folder| folder.join("apt-p2p")).ok_or(ConfigError::NoHome)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,135 @@
+//! The configuration file: TOML, each setting by the name of its flag.
+
+use std::path::{Path, PathBuf};
+
+use toml::de::{DeTable, DeValue};
+
+use super::{ConfigError, Flags};
+
+/// Settings as they were written, from file and flags.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Settings {
+    pub(super) listen: Vec<String>,
+    pub(super) cache: Option<PathBuf>,
+    pub(super) max_size: Option<String>,
+    pub(super) grace: Option<String>,
+    pub(super) allow: Vec<String>,
+    pub(super) upstream: Vec<String>,
+    pub(super) allow_upstream: Vec<String>,
+    pub(super) workers: Option<usize>,
+    pub(super) log: Option<String>,
+}
+
+/// Every setting of the file.
+pub(super) const KEYS: [&str; 9] =
+    ["listen", "cache", "max-size", "grace", "allow", "upstream", "allow-upstream", "workers", "log"];
+
+impl Settings {
+    pub(super) fn overridden_by(mut self, flags: &Flags) -> Settings {
+        let list = |list: &mut Vec<String>, flag: &Vec<String>| {
+            if !flag.is_empty() {
+                list.clone_from(flag);
+            }
+        };
+        list(&mut self.listen, &flags.listen);
+        list(&mut self.allow, &flags.allow);
+        list(&mut self.upstream, &flags.upstream);
+        list(&mut self.allow_upstream, &flags.allow_upstream);
+        self.cache = flags.cache.clone().or(self.cache);
+        self.max_size = flags.max_size.clone().or(self.max_size);
+        self.workers = flags.workers.or(self.workers);
+        self
+    }
+}
+
+/// Reads the file at `path`.
+pub(super) fn read(path: &Path) -> Result<Settings, ConfigError> {
+    let text = std::fs::read_to_string(path);
+    let text = text.map_err(|error| ConfigError::Unreadable(path.to_owned(), error.to_string()))?;
+    parse(&text).map_err(|(line, problem)| ConfigError::File { path: path.to_owned(), line, problem })
+}
+
+/// Where it went wrong, and how.
+type Problem = (usize, String);
+
+pub(super) fn parse(text: &str) -> Result<Settings, Problem> {
+    let line_of = |offset: usize| text[..offset.min(text.len())].matches('\n').count() + 1;
+    let table = DeTable::parse(text).map_err(|error| {
+        let line = error.span().map_or(1, |span| line_of(span.start));
+        (line, format!("{} (the file is TOML: key = value)", error.message()))
+    })?;
+    let mut settings = Settings::default();
+    for (key, item) in table.get_ref() {
+        let line = line_of(key.span().start);
+        settings.take(key.get_ref(), item.get_ref()).map_err(|problem| (line, problem))?;
+    }
+    Ok(settings)
+}
+
+impl Settings {
+    fn take(&mut self, key: &str, item: &DeValue<'_>) -> Result<(), String> {
+        match key {
+            "listen" => self.listen = texts(key, item)?,
+            "allow" => self.allow = texts(key, item)?,
+            "upstream" => self.upstream = texts(key, item)?,
+            "allow-upstream" => self.allow_upstream = texts(key, item)?,
+            "cache" => self.cache = Some(PathBuf::from(text(key, item)?)),
+            "max-size" => self.max_size = Some(text_or_number(key, item)?),
+            "grace" => self.grace = Some(text(key, item)?),
+            "log" => self.log = Some(text(key, item)?),
+            "workers" => {
+                let number = text_or_number(key, item)?;
+                self.workers = Some(number.parse().map_err(|_| format!("{key} = {number}: expected a number"))?);
+            }
+            unknown => return Err(unknown_key(unknown)),
+        }
+        Ok(())
+    }
+}
+
+fn unknown_key(unknown: &str) -> String {
+    let nearest = KEYS.into_iter().min_by_key(|key| distance(key, unknown)).expect("there are keys");
+    if distance(nearest, unknown) <= 3 {
+        format!("there is no setting {unknown}; did you mean {nearest}?")
+    } else {
+        format!("there is no setting {unknown}; there are {}", KEYS.join(", "))
+    }
+}
+
+fn text(key: &str, item: &DeValue<'_>) -> Result<String, String> {
+    match item {
+        DeValue::String(text) => Ok(text.to_string()),
+        _ => Err(format!("{key}: expected a text in quotes")),
+    }
+}
+
+fn text_or_number(key: &str, item: &DeValue<'_>) -> Result<String, String> {
+    match item {
+        DeValue::Integer(number) => Ok(number.to_string()),
+        item => text(key, item),
+    }
+}
+
+/// A text, or a list of texts.
+fn texts(key: &str, item: &DeValue<'_>) -> Result<Vec<String>, String> {
+    match item {
+        DeValue::Array(items) => items.iter().map(|item| text(key, item.get_ref())).collect(),
+        item => text(key, item).map(|text| vec![text]),
+    }
+}
+
+/// Letters to add, drop or change to make one word of another (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().take(64).collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let change = diagonal + usize::from(ca != *cb);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}

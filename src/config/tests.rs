@@ -1,0 +1,105 @@
+//! Tables of what is understood, and of what is told about the rest.
+
+use super::*;
+use proptest::prelude::*;
+
+fn load(text: &str, flags: &Flags) -> Result<Config, String> {
+    let settings = file::parse(text).map_err(|(line, problem)| format!("{line}: {problem}"))?;
+    Config::from_settings(settings.overridden_by(flags)).map_err(|error| error.to_string())
+}
+
+fn flags() -> Flags {
+    Flags { cache: Some("/cache".into()), ..Flags::default() }
+}
+
+#[test]
+fn without_anything_the_defaults_hold() {
+    let config = load("", &flags()).expect("defaults");
+    assert_eq!(config.listen, ["[::]:9977".parse().expect("an address")]);
+    assert_eq!((config.workers, config.max_size, config.grace), (4, None, GRACE));
+    for (client, served) in [("127.0.0.1", true), ("192.168.1.5", true), ("fe80::1", true), ("203.0.113.1", false)] {
+        assert_eq!(config.allows(client.parse().expect("an address")), served, "{client}");
+    }
+}
+
+#[test]
+fn flags_beat_the_file() {
+    let text = "listen = '127.0.0.1:1'\nmax-size = 5\nworkers = 2\nallow = ['192.0.2.0/24']\nupstream = 'a=http://b'";
+    let flags = Flags { listen: vec!["127.0.0.1:2".into()], max_size: Some("6K".into()), ..flags() };
+    let config = load(text, &flags).expect("both fit");
+    assert_eq!(config.listen, ["127.0.0.1:2".parse().expect("an address")]);
+    assert_eq!((config.max_size, config.workers), (Some(6144), 2));
+    assert!(config.allows("192.0.2.9".parse().expect("an address")));
+    assert!(!config.allows("127.0.0.1".parse().expect("an address")));
+}
+
+#[test]
+fn errors_say_where_and_what_to_do() {
+    for (text, told) in [
+        ("\nmax_size = 5", "2: there is no setting max_size; did you mean max-size?"),
+        ("share = 'lan'", "1: there is no setting share; there are listen, cache,"),
+        ("workers = 'many'", "1: workers = many: expected a number"),
+        ("workers = 0", "--workers 0: expected a number from 1 to 64"),
+        ("listen = 9977", "1: listen: expected a text in quotes"),
+        ("listen = ':9977'", "--listen :9977: expected an address and a port"),
+        ("allow = 'me'", "--allow me: expected an address or a network"),
+        ("max-size = 'lots'", "--max-size lots: expected a size"),
+        ("upstream = 'a=ftp://b'", "--upstream a=ftp://b: expected HOST/PATH=URL"),
+        ("allow-upstream = 'a b'", "--allow-upstream a b: expected a host name"),
+        ("a = \n", "1: "),
+        ("[cache]\nx = 1", "1: cache: expected a text in quotes"),
+    ] {
+        let error = load(text, &flags()).expect_err(text);
+        assert!(error.starts_with(told), "{text}: {error}");
+    }
+}
+
+#[test]
+fn the_longest_rule_for_an_archive_wins() {
+    let rules = ["example.org=http://a", "example.org/debian/=https://b/x/", "example.org/debian=http://c"];
+    let flags = Flags { upstream: rules.map(str::to_owned).to_vec(), ..flags() };
+    let config = load("", &flags).expect("rules");
+    let urls = |whole| config.upstream_for(whole).map(|(rule, rest)| (rule.urls.join(" "), rest));
+    assert_eq!(urls("example.org/debian/x.deb"), Some(("https://b/x http://c".into(), "/x.deb")));
+    assert_eq!(urls("example.org/debian-security/x.deb"), Some(("http://a".into(), "/debian-security/x.deb")));
+    assert_eq!(urls("example.org.evil/x.deb"), None);
+}
+
+#[test]
+fn private_upstreams_are_refused_unless_named() {
+    let named = ["mirror.lan", "192.0.2.0/24", "10.1.0.0/16"];
+    let flags = Flags { allow_upstream: named.map(str::to_owned).to_vec(), ..flags() };
+    let config = load("", &flags).expect("hosts");
+    for (ip, host, allowed) in [
+        ("203.0.113.1", "mirror.example.org", true),
+        ("10.1.2.3", "mirror.example.org", true),
+        ("10.2.2.3", "mirror.example.org", false),
+        ("10.2.2.3", "Mirror.Lan", true),
+        ("169.254.169.254", "mirror.example.org", false),
+        ("::ffff:127.0.0.1", "mirror.example.org", false),
+    ] {
+        assert_eq!(config.upstream_allowed(ip.parse().expect("an address"), host), allowed, "{ip} {host}");
+    }
+}
+
+#[test]
+fn the_example_shows_every_setting() {
+    let text = include_str!("../../examples/apt-p2p.toml");
+    load(text, &flags()).expect("the example is a configuration");
+    for key in file::KEYS {
+        assert!(text.contains(&format!("\n#{key} = ")) || text.contains(&format!("\n{key} = ")), "{key}");
+    }
+    let shown: String = text
+        .lines()
+        .map(|line| line.strip_prefix('#').filter(|l| l.contains(" = ")).unwrap_or(line))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    load(&shown, &Flags::default()).expect("so it is with every setting switched on");
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text in "\\PC{0,200}") {
+        let _ = load(&text, &flags());
+    }
+}

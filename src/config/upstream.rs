@@ -1,0 +1,55 @@
+//! Where an archive is fetched from, when that is not where clients think it is.
+
+use std::str::FromStr;
+
+/// Requests below `prefix` are fetched below one of `urls`, tried in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamRule {
+    /// `host/path`, without a slash at its end.
+    pub prefix: String,
+    /// URLs without a slash at their end.
+    pub urls: Vec<String>,
+}
+
+/// A text that is no rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotARule;
+
+impl FromStr for UpstreamRule {
+    type Err = NotARule;
+
+    fn from_str(text: &str) -> Result<UpstreamRule, NotARule> {
+        let (prefix, url) = text.split_once('=').ok_or(NotARule)?;
+        let prefix = prefix.strip_prefix("http://").unwrap_or(prefix).trim_end_matches('/');
+        let (host, path) = prefix.split_at(prefix.find('/').unwrap_or(prefix.len()));
+        let url = url.trim_end_matches('/');
+        let has_host = ["http://", "https://"].iter().any(|scheme| {
+            url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['/', '?', '#']))
+        });
+        let clean = |text: &str| text.bytes().all(|b| b.is_ascii_graphic());
+        if host.is_empty() || !has_host || !clean(prefix) || !clean(url) || url.contains(['?', '#']) {
+            return Err(NotARule);
+        }
+        Ok(UpstreamRule { prefix: format!("{}{path}", host.to_ascii_lowercase()), urls: vec![url.to_owned()] })
+    }
+}
+
+impl UpstreamRule {
+    /// What of `whole` (host/path) lies behind the prefix: empty, or with a slash in front.
+    pub(super) fn rest_of<'a>(&self, whole: &'a str) -> Option<&'a str> {
+        let rest = whole.strip_prefix(self.prefix.as_str())?;
+        (rest.is_empty() || rest.starts_with('/')).then_some(rest)
+    }
+
+    /// Rules for the same prefix become one with several URLs.
+    pub(super) fn joined(rules: Vec<UpstreamRule>) -> Vec<UpstreamRule> {
+        let mut joined: Vec<UpstreamRule> = Vec::new();
+        for rule in rules {
+            match joined.iter_mut().find(|known| known.prefix == rule.prefix) {
+                Some(known) => known.urls.extend(rule.urls),
+                None => joined.push(rule),
+            }
+        }
+        joined
+    }
+}

@@ -1,0 +1,263 @@
+//! The daemon: opens what is needed, starts the threads, and ends them.
+//!
+//! Owns the table of threads (docs/ARCHITECTURE.md) and the clocks; refuses to know what the threads do.
+
+mod clock;
+mod live;
+mod socket_dir;
+mod threads;
+mod upkeep;
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, OnceLock};
+
+use crossbeam_channel::{Sender, bounded};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tiny_http::Server;
+
+pub use self::clock::today;
+
+use self::live::Live;
+use self::socket_dir::SocketDir;
+use self::upkeep::Upkeep;
+use crate::config::{Config, ConfigError, Flags};
+use crate::edge::{self, Edge, EdgeConfig, EdgeHandle, Slots};
+use crate::fetch::{self, Fetcher, Shelf};
+use crate::front::{self, Front, Numbers};
+use crate::learn::Learner;
+use crate::limits::{CONNECTIONS, CONNECTIONS_PER_ADDRESS, FETCH_THREADS, NAME_THREADS, NEWS};
+use crate::store::{Options, Store};
+
+/// Why the daemon could not start.
+#[derive(Debug)]
+pub enum DaemonError {
+    /// The configuration cannot be used.
+    Config(ConfigError),
+    /// An address cannot be listened on.
+    Listen(SocketAddr, io::Error),
+    /// The private socket between the edge and its workers cannot be made.
+    PrivateSocket(String),
+    /// A thread or a signal handler cannot be made.
+    System(io::Error),
+}
+
+impl fmt::Display for DaemonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DaemonError::Config(error) => error.fmt(f),
+            DaemonError::Listen(address, error) if error.kind() == io::ErrorKind::AddrInUse => {
+                write!(f, "{address} is in use: is apt-p2p running already? Another can be given with --listen")
+            }
+            DaemonError::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
+            DaemonError::PrivateSocket(why) => {
+                write!(f, "cannot make the private socket: {why}; set XDG_RUNTIME_DIR to a folder of this user")
+            }
+            DaemonError::System(error) => write!(f, "the system refuses a thread or a signal handler: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for DaemonError {}
+
+impl From<ConfigError> for DaemonError {
+    fn from(error: ConfigError) -> DaemonError {
+        DaemonError::Config(error)
+    }
+}
+
+/// Runs the proxy until SIGTERM or SIGINT.
+///
+/// # Errors
+/// [`DaemonError`] when it cannot start.
+pub fn run(flags: &Flags) -> Result<(), DaemonError> {
+    let config = Config::load(flags)?;
+    let listeners = listeners(&config)?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(DaemonError::System)?;
+    let shelf = open_shelf(&config);
+    let default_bytes_max = shelf.get().and_then(|store| store.default_max_bytes().ok()).unwrap_or(0);
+    let live = Live::new(config, default_bytes_max);
+    let addresses: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    let house = House::build(&live, shelf, listeners)?;
+    for address in addresses {
+        eprintln!("listening on {address}");
+    }
+    // Not started by systemd: nobody to tell.
+    sd_notify::notify(&[sd_notify::NotifyState::Ready]).ok();
+    for signal in signals.forever() {
+        if signal != SIGHUP {
+            break;
+        }
+        reload(&live, flags);
+    }
+    house.end();
+    Ok(())
+}
+
+fn reload(live: &Live, flags: &Flags) {
+    match Config::load(flags) {
+        Ok(config) => {
+            live.replace(config);
+            log::info!(
+                "the configuration was read again; addresses, the cache folder and workers change at a restart"
+            );
+        }
+        Err(error) => log::error!("the configuration stays as it was: {error}"),
+    }
+}
+
+fn listeners(config: &Config) -> Result<Vec<TcpListener>, DaemonError> {
+    let handed_over = edge::from_systemd().map_err(DaemonError::System)?;
+    if !handed_over.is_empty() {
+        return Ok(handed_over);
+    }
+    let bind = |address: &SocketAddr| edge::bind(*address).map_err(|error| DaemonError::Listen(*address, error));
+    config.listen.iter().map(bind).collect()
+}
+
+fn open_shelf(config: &Config) -> Shelf {
+    let shelf = OnceLock::new();
+    match Store::open(&Options { dir: config.cache.clone() }) {
+        Ok(store) => {
+            shelf.set(store).ok();
+        }
+        Err(error) => log::error!("{error}; nothing is cached until that is mended"),
+    }
+    Arc::new(shelf)
+}
+
+/// Everything that runs.
+struct House {
+    edge: EdgeHandle,
+    edge_thread: std::thread::JoinHandle<()>,
+    shelf: Shelf,
+    /// Dropped to end upkeep.
+    _end: Sender<()>,
+    _socket_dir: SocketDir,
+}
+
+impl House {
+    fn build(live: &Live, shelf: Shelf, listeners: Vec<TcpListener>) -> Result<House, DaemonError> {
+        let (clock, calendar) = (clock::clock(), clock::calendar());
+        let (news, to_learn) = bounded(NEWS);
+        let (fetcher, name_thread) = Fetcher::new(fetch::Parts {
+            shelf: Arc::clone(&shelf),
+            upstreams: {
+                let live = live.clone();
+                Arc::new(move |object| live.urls(object))
+            },
+            allowed: {
+                let live = live.clone();
+                Arc::new(move |ip, host| live.config().upstream_allowed(ip, host))
+            },
+            clock: Arc::clone(&clock),
+            calendar: Arc::clone(&calendar),
+            keep_len_max: live.bytes_max() / 2,
+            news: news.clone(),
+        });
+        for n in 0..NAME_THREADS {
+            let names = name_thread.clone();
+            threads::start(&format!("names-{n}"), move || names.run()).map_err(DaemonError::System)?;
+        }
+        for n in 0..FETCH_THREADS {
+            let fetcher = fetcher.clone();
+            threads::start(&format!("fetch-{n}"), move || fetcher.work()).map_err(DaemonError::System)?;
+        }
+        let learner = Learner::new(Arc::clone(&shelf), fetcher.clone(), Arc::clone(&calendar));
+        threads::start("learn", move || learner.work(&to_learn)).map_err(DaemonError::System)?;
+        let (end_sender, end) = bounded(0);
+        let upkeep = Upkeep {
+            shelf: Arc::clone(&shelf),
+            live: live.clone(),
+            clock: Arc::clone(&clock),
+            calendar: Arc::clone(&calendar),
+            news,
+            end,
+        };
+        threads::start("upkeep", move || upkeep.run()).map_err(DaemonError::System)?;
+
+        let socket_dir = SocketDir::new().map_err(|error| DaemonError::PrivateSocket(error.to_string()))?;
+        let server =
+            Server::http_unix(&socket_dir.socket()).map_err(|error| DaemonError::PrivateSocket(error.to_string()))?;
+        let server = Arc::new(server);
+        let slots = Slots::default();
+        let config = live.config();
+        let (edge, handle) = Edge::new(EdgeConfig {
+            listeners,
+            backend: socket_dir.socket(),
+            backends: config.workers,
+            slots: slots.clone(),
+            connections_max: CONNECTIONS,
+            per_address_max: CONNECTIONS_PER_ADDRESS,
+        })
+        .map_err(DaemonError::System)?;
+        let numbers = numbers(live, &shelf, &fetcher, &handle, &clock);
+        let front = Arc::new(Front::new(front::Parts {
+            shelf: Arc::clone(&shelf),
+            fetcher,
+            slots,
+            allow: {
+                let live = live.clone();
+                Arc::new(move |ip| live.config().allows(ip))
+            },
+            calendar,
+            numbers,
+        }));
+        for n in 0..config.workers {
+            let (front, server) = (Arc::clone(&front), Arc::clone(&server));
+            threads::start(&format!("worker-{n}"), move || front.work(&server)).map_err(DaemonError::System)?;
+        }
+        let edge_thread = threads::start("edge", move || edge.run()).map_err(DaemonError::System)?;
+        Ok(House { edge: handle, edge_thread, shelf, _end: end_sender, _socket_dir: socket_dir })
+    }
+
+    /// Ends what must end in order; the other threads hold nothing that a kill could hurt.
+    fn end(self) {
+        self.edge.stop();
+        if self.edge_thread.join().is_err() {
+            log::error!("the edge ended in a panic");
+        }
+        if let Some(store) = self.shelf.get()
+            && let Err(error) = store.commit(today())
+        {
+            log::warn!("{error}");
+        }
+    }
+}
+
+fn numbers(
+    live: &Live,
+    shelf: &Shelf,
+    fetcher: &Fetcher,
+    edge: &EdgeHandle,
+    clock: &fetch::Clock,
+) -> Arc<dyn Fn() -> Numbers + Send + Sync> {
+    let (live, shelf, fetcher, edge, clock) =
+        (live.clone(), Arc::clone(shelf), fetcher.clone(), edge.clone(), Arc::clone(clock));
+    let start = clock();
+    Arc::new(move || {
+        let stats = edge.stats();
+        let mut numbers = Numbers {
+            uptime_s: clock().since(start).as_secs(),
+            requests: stats.requests,
+            bytes_sent: stats.bytes_sent,
+            bytes_from_mirrors: fetcher.received().bytes,
+            bytes_max: live.bytes_max(),
+            ..Numbers::default()
+        };
+        match shelf.get() {
+            Some(store) => {
+                numbers.stored = store.usage().ok().map(|usage| (usage.files, usage.bytes));
+                let suites = store.suites().unwrap_or_default();
+                numbers.archives = suites.into_iter().map(|(host, dir)| format!("{host}/{dir}")).collect();
+            }
+            None => numbers.problems.push(format!(
+                "The cache folder {} cannot be used, so nothing is kept; the log says why.",
+                live.config().cache.display()
+            )),
+        }
+        numbers
+    })
+}

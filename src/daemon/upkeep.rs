@@ -1,0 +1,97 @@
+//! What has to be done now and then: recording what was downloaded, keeping the cache within its size, waiting for a
+//! disk.
+
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+use super::live::Live;
+use crate::fetch::{Calendar, Clock, News, Shelf};
+use crate::limits::{SIZE_CHECK_TIME, STORE_RETRY_TIME};
+use crate::store::{Options, Store, StoreError, SweepOptions};
+use crate::time::Time;
+
+/// How often it looks around.
+const TURN: Duration = Duration::from_secs(1);
+
+/// The upkeep thread's things.
+pub(super) struct Upkeep {
+    pub(super) shelf: Shelf,
+    pub(super) live: Live,
+    pub(super) clock: Clock,
+    pub(super) calendar: Calendar,
+    pub(super) news: Sender<News>,
+    /// Closed when the daemon ends.
+    pub(super) end: Receiver<()>,
+}
+
+impl Upkeep {
+    /// Works until the daemon ends.
+    pub(super) fn run(&self) {
+        let mut next_open = (self.clock)() + STORE_RETRY_TIME;
+        let mut next_size_check = Time(0);
+        let mut told = false;
+        while self.end.recv_timeout(TURN) == Err(RecvTimeoutError::Timeout) {
+            let now = (self.clock)();
+            let Some(store) = self.shelf.get() else {
+                if now >= next_open {
+                    next_open = now + STORE_RETRY_TIME;
+                    self.open_store();
+                }
+                continue;
+            };
+            if !told {
+                told = true;
+                self.tell_known_suites(store);
+            }
+            if let Err(error) = store.commit_due((self.calendar)()) {
+                log::warn!("{error}");
+            }
+            if now >= next_size_check {
+                next_size_check = now + SIZE_CHECK_TIME;
+                self.keep_within_size(store);
+            }
+        }
+    }
+
+    fn open_store(&self) {
+        match Store::open(&Options { dir: self.live.config().cache.clone() }) {
+            Ok(store) => {
+                log::info!("the cache in {} can be used now", self.live.config().cache.display());
+                self.shelf.set(store).ok();
+            }
+            Err(error) => log::debug!("{error}"),
+        }
+    }
+
+    /// An index whose learning was cut short is learnt now.
+    fn tell_known_suites(&self, store: &Store) {
+        match store.suites() {
+            Ok(suites) => {
+                for (host, dir) in suites {
+                    self.news.try_send(News::Release { host, dir }).ok();
+                }
+            }
+            Err(error) => log::warn!("{error}"),
+        }
+    }
+
+    fn keep_within_size(&self, store: &Store) {
+        let max_bytes = self.live.bytes_max();
+        let over = |usage: crate::store::Usage| usage.bytes > max_bytes;
+        if !store.usage().is_ok_and(over) {
+            return;
+        }
+        let options = SweepOptions {
+            max_bytes: Some(max_bytes),
+            grace: self.live.config().grace,
+            now: (self.calendar)(),
+            dry_run: false,
+        };
+        match store.sweep(&options) {
+            Ok(report) => log::info!("the cache was over its size: {report}"),
+            Err(StoreError::ClockBehind { .. }) => {}
+            Err(error) => log::warn!("{error}"),
+        }
+    }
+}

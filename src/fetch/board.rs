@@ -1,0 +1,192 @@
+//! Which flights there are, and which may go next.
+//!
+//! Two requests for the same thing share a flight. The queue is bounded in all and for each host, and one host keeps at
+//! most half of the threads busy, so that a dead mirror delays nobody else.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
+
+use super::{Goal, Job, Object};
+use crate::digest::Digest;
+use crate::limits::{FETCH_THREADS_PER_HOST, FLIGHTS, FLIGHTS_PER_HOST};
+use crate::store::IndexId;
+use crate::stream::{Outcome, Stream};
+use crate::time::Time;
+
+/// One download or revalidation, shared by all who wait for it.
+#[derive(Debug)]
+pub struct Flight {
+    /// What it does.
+    pub job: Job,
+    /// Where its bytes appear.
+    pub stream: Arc<Stream>,
+    /// With a Release file: the snapshot that was given out.
+    pub snapshot: OnceLock<IndexId>,
+    pub(super) started: Time,
+    /// Bytes in place, for the status page; written by the thread that flies it.
+    pub(super) progress: Mutex<u64>,
+}
+
+/// No more flights can be started now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("too many downloads at once; try again in a few seconds")
+    }
+}
+
+impl std::error::Error for Full {}
+
+/// What makes two jobs the same. A promised file is the same wherever it comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Key {
+    File(Digest, Option<String>),
+    Name(Object, Goal, Option<String>),
+}
+
+impl Key {
+    fn of(job: &Job) -> Key {
+        match job.goal {
+            Goal::Promised { digest, .. } => Key::File(digest, job.credentials.clone()),
+            _ => Key::Name(job.object.clone(), job.goal.clone(), job.credentials.clone()),
+        }
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Board {
+    state: Mutex<State>,
+    work: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// All flights that are queued or under way.
+    flights: HashMap<Key, Arc<Flight>>,
+    queue: VecDeque<Arc<Flight>>,
+    busy: HashMap<String, usize>,
+}
+
+impl Board {
+    pub(super) fn start(&self, job: Job, now: Time) -> Result<Arc<Flight>, Full> {
+        let key = Key::of(&job);
+        let mut state = self.lock();
+        if let Some(flight) = state.flights.get(&key)
+            && flight.stream.joinable()
+        {
+            return Ok(Arc::clone(flight));
+        }
+        let on_host = state.flights.values().filter(|known| known.job.object.host == job.object.host).count();
+        if state.flights.len() >= FLIGHTS || on_host >= FLIGHTS_PER_HOST {
+            return Err(Full);
+        }
+        let flight = Arc::new(Flight {
+            job,
+            stream: Arc::default(),
+            snapshot: OnceLock::new(),
+            started: now,
+            progress: Mutex::new(0),
+        });
+        // A flight that nobody can join any more gives up its place here; it still lands by itself.
+        state.flights.insert(key, Arc::clone(&flight));
+        state.queue.push_back(Arc::clone(&flight));
+        self.work.notify_one();
+        Ok(flight)
+    }
+
+    /// The next flight whose host has a thread to spare; waits for one.
+    pub(super) fn take(&self) -> Arc<Flight> {
+        let mut state = self.lock();
+        loop {
+            if let Some(at) = state.queue.iter().position(|flight| state.may_fly(flight)) {
+                let flight = state.queue.remove(at).expect("a position in the queue");
+                *state.busy.entry(flight.job.object.host.clone()).or_default() += 1;
+                return flight;
+            }
+            state = self.work.wait(state).expect("no holder of the lock panics");
+        }
+    }
+
+    pub(super) fn land(&self, flight: &Arc<Flight>) {
+        let key = Key::of(&flight.job);
+        let mut state = self.lock();
+        if state.flights.get(&key).is_some_and(|current| Arc::ptr_eq(current, flight)) {
+            state.flights.remove(&key);
+        }
+        let host = &flight.job.object.host;
+        if let Some(busy) = state.busy.get_mut(host) {
+            *busy -= 1;
+            if *busy == 0 {
+                state.busy.remove(host);
+            }
+        }
+        // The place that got free may be one that another thread skipped for this host.
+        self.work.notify_one();
+    }
+
+    pub(super) fn under_way(&self) -> Vec<(Object, u64, Option<u64>)> {
+        let progress = |flight: &Arc<Flight>| {
+            let here = *flight.progress.lock().expect("no holder of the lock panics");
+            let len = match flight.stream.outcome() {
+                Some(Outcome::Growing(head)) => head.len,
+                _ => None,
+            };
+            (flight.job.object.clone(), here, len)
+        };
+        self.lock().flights.values().map(progress).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no holder of the lock panics")
+    }
+}
+
+impl State {
+    fn may_fly(&self, flight: &Flight) -> bool {
+        self.busy.get(&flight.job.object.host).is_none_or(|busy| *busy < FETCH_THREADS_PER_HOST)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::Failure;
+
+    fn job(host: &str, path: &str) -> Job {
+        let object = Object { host: host.into(), path: path.into(), query: None };
+        Job { object, goal: Goal::Pass, by_hash: None, credentials: None }
+    }
+
+    #[test]
+    fn the_same_job_is_flown_once_until_it_lands_or_fails() {
+        let board = Board::default();
+        let first = board.start(job("a", "x"), Time(0)).expect("room");
+        let second = board.start(job("a", "x"), Time(1)).expect("room");
+        assert!(Arc::ptr_eq(&first, &second));
+        first.stream.fail(Failure { status: 502, reason: "x".into(), retry_after: None, challenge: None });
+        let third = board.start(job("a", "x"), Time(2)).expect("room");
+        assert!(!Arc::ptr_eq(&first, &third));
+        let (taken, next) = (board.take(), board.take());
+        board.land(&taken);
+        assert!(Arc::ptr_eq(&board.start(job("a", "x"), Time(3)).expect("room"), &third));
+        board.land(&next);
+        assert!(board.lock().flights.is_empty() && board.lock().busy.is_empty());
+    }
+
+    #[test]
+    fn one_host_leaves_threads_and_places_to_others() {
+        let board = Board::default();
+        for n in 0..FLIGHTS_PER_HOST {
+            board.start(job("dead", &n.to_string()), Time(0)).expect("room");
+        }
+        assert_eq!(board.start(job("dead", "more"), Time(0)).err(), Some(Full));
+        board.start(job("alive", "x"), Time(0)).expect("room for another host");
+        for _ in 0..FETCH_THREADS_PER_HOST {
+            assert_eq!(board.take().job.object.host, "dead");
+        }
+        assert_eq!(board.take().job.object.host, "alive");
+    }
+}

@@ -1,0 +1,354 @@
+//! Flights that bring a file: promised ones, which must match their digest, and what merely passes through.
+
+use std::io::Read;
+
+use super::board::Flight;
+use super::mirror::{Answer, Ask, MirrorError};
+use super::sink::{Landed, Sink, SinkError};
+use super::{Goal, Inner, News, bad_gateway, failure, gateway_timeout};
+use crate::digest::Digest;
+use crate::limits::{COPY_LEN, FRUITLESS_TRIES, UNWATCHED_REST_LEN, UNWATCHED_TIME};
+use crate::store::{Draft, FileMeta, Store, StoreError, Want};
+use crate::stream::{Failure, Head};
+use crate::time::Time;
+
+/// Why a body was not read to its end.
+#[derive(Debug)]
+pub(super) enum Cut {
+    /// The mirror stopped early or fell silent.
+    Mirror(String),
+    /// Nobody waits for it.
+    Unwanted,
+    /// It brought more bytes than it may.
+    TooLong,
+}
+
+impl Inner {
+    pub(super) fn fetch_promised(&self, flight: &Flight, digest: Digest, len: Option<u64>, recheck: bool) {
+        if let Some(store) = self.store()
+            && self.serve_stored(flight, store, digest, recheck)
+        {
+            return;
+        }
+        let draft = self.draft(Want::Digest { digest, len }).filter(|_| len.is_none_or(|len| self.keeps(len)));
+        let mut sink = Sink::new(&flight.stream, draft, Some(digest), len);
+        let outcome = self.download(flight, &mut sink, digest, len);
+        match outcome {
+            Ok(head) => self.land_promised(flight, sink, digest, head),
+            Err(failure) => self.give_up(flight, &failure),
+        }
+    }
+
+    /// The file may have come while the flight was queued, or is there and in doubt.
+    fn serve_stored(&self, flight: &Flight, store: &Store, digest: Digest, recheck: bool) -> bool {
+        if recheck {
+            match store.verify_file(&digest) {
+                Ok(true) => {}
+                Ok(false) => log::warn!("{digest} was damaged on the disk; it is fetched again"),
+                Err(error) => log::warn!("{error}"),
+            }
+        }
+        let Ok(Some(stored)) = store.open_file(&digest, self.today()) else { return false };
+        // What came with somebody's credentials is not given to another without the mirror's word.
+        if stored.private {
+            return false;
+        }
+        flight.stream.stored(stored.file, Head { len: Some(stored.len), ..stored.head });
+        true
+    }
+
+    /// Fetches until the sink has the promised length, from one URL after another.
+    fn download(
+        &self,
+        flight: &Flight,
+        sink: &mut Sink<'_>,
+        digest: Digest,
+        len: Option<u64>,
+    ) -> Result<Head, Failure> {
+        if let Some(head) = sink.head()
+            && len.or(head.len) == Some(sink.len())
+        {
+            sink.begin(&head);
+            return Ok(head);
+        }
+        let mut worst = None;
+        for url in self.urls(flight) {
+            let mut fruitless = 0;
+            while fruitless < FRUITLESS_TRIES {
+                let before = sink.len();
+                match self.try_once(flight, sink, &url, len) {
+                    Ok(head) => return Ok(head),
+                    Err(Try::Again(why)) => {
+                        log::info!("{url}: {why} after {} bytes; trying again", sink.len());
+                        fruitless = if sink.len() > before { 0 } else { fruitless + 1 };
+                        worst = Some(bad_gateway(why));
+                    }
+                    Err(Try::Elsewhere(failure)) => {
+                        worst = Some(worse(worst, failure));
+                        break;
+                    }
+                    Err(Try::Stop(failure)) => return Err(failure),
+                }
+            }
+        }
+        Err(worst.unwrap_or_else(|| bad_gateway(format!("no mirror is known for {digest}"))))
+    }
+
+    /// One request and as much of its body as comes.
+    fn try_once(&self, flight: &Flight, sink: &mut Sink<'_>, url: &str, len: Option<u64>) -> Result<Head, Try> {
+        let from = sink.len();
+        let known = sink.head();
+        let ask = Ask { from, same_as: known.as_ref(), credentials: self.credentials(flight), ..Ask::default() };
+        let mut answer = self.ask(url, ask).map_err(|error| self.elsewhere(flight, &error))?;
+        let skip = match answer.status {
+            200 if from > 0 => sink.restart().err().map_or(0, |_| from),
+            200 => 0,
+            206 if from > 0 => 0,
+            416 if from > 0 && sink.restart().is_ok() => return Err(Try::Again("the mirror has less".into())),
+            _ => return Err(Try::Elsewhere(refusal(url, &answer))),
+        };
+        if let (Some(promised), Some(sent)) = (len, answer.head.len)
+            && promised != sent
+        {
+            let why = format!("{url} is {sent} bytes long, and its index promises {promised}: not the same file");
+            return Err(Try::Elsewhere(bad_gateway(why)));
+        }
+        let head = answer.head.clone();
+        sink.begin(&head);
+        let total = len.or(head.len);
+        match self.copy(flight, &mut answer, sink, skip, total) {
+            Ok(()) if total.is_none_or(|total| total == sink.len()) => Ok(head),
+            Ok(()) => Err(Try::Again(format!("the mirror sent {} bytes of {total:?}", sink.len()))),
+            Err(Cut::Mirror(why)) => Err(Try::Again(why)),
+            Err(Cut::TooLong) => Err(Try::Stop(bad_gateway(format!("{url} sends more than it announced")))),
+            Err(Cut::Unwanted) => Err(Try::Stop(failure(503, "no client waited for it any more"))),
+        }
+    }
+
+    fn land_promised(&self, flight: &Flight, sink: Sink<'_>, digest: Digest, head: Head) {
+        let meta = FileMeta { private: flight.job.credentials.is_some(), head };
+        match sink.finish(meta, self.today()) {
+            Ok(Landed::Kept(_)) => self.tell(News::Index {
+                host: flight.job.object.host.clone(),
+                path: flight.job.object.path.clone(),
+                digest,
+            }),
+            Ok(Landed::Passed) => {}
+            Ok(Landed::Wrong { got }) => {
+                let object = &flight.job.object;
+                let why = format!(
+                    "{}/{} from the mirror has SHA-256 {got}, and its index promises {digest}: it was thrown away",
+                    object.host, object.path
+                );
+                log::warn!("{why}");
+                self.poison(flight, digest);
+                self.give_up(flight, &bad_gateway(why));
+            }
+            Err(error) => self.give_up(flight, &failure(500, error.to_string())),
+        }
+    }
+
+    /// Bytes that a client has seen were wrong: apt keeps them and resumes behind them, so it must get the whole file.
+    fn poison(&self, flight: &Flight, digest: Digest) {
+        if flight.stream.shown() > 0
+            && let Some(store) = self.store()
+            && let Err(error) = store.mark_poisoned(&digest, self.today())
+        {
+            log::warn!("{error}");
+        }
+    }
+
+    pub(super) fn give_up(&self, flight: &Flight, failure: &Failure) {
+        self.count(|received| received.failures += 1);
+        flight.stream.fail(failure.clone());
+    }
+
+    pub(super) fn pass_through(&self, flight: &Flight) {
+        let mut sink = Sink::new(&flight.stream, None, None, None);
+        let Some(url) = self.urls(flight).into_iter().next() else {
+            return self.give_up(flight, &bad_gateway("no mirror is known for it"));
+        };
+        let ask = Ask { credentials: self.credentials(flight), ..Ask::default() };
+        let mut answer = match self.ask(&url, ask) {
+            Ok(answer) => answer,
+            Err(error) => return self.give_up(flight, &self.failure_of(flight, &error)),
+        };
+        if answer.status != 200 {
+            return self.give_up(flight, &refusal(&url, &answer));
+        }
+        sink.begin(&answer.head.clone());
+        let total = answer.head.len;
+        match self.copy(flight, &mut answer, &mut sink, 0, total) {
+            Ok(()) if total.is_none_or(|total| total == sink.len()) => {
+                if let Err(error) = sink.finish(FileMeta::default(), self.today()) {
+                    self.give_up(flight, &failure(500, error.to_string()));
+                }
+            }
+            Ok(()) => self.give_up(flight, &bad_gateway(format!("{url} ended early"))),
+            Err(cut) => self.give_up(flight, &bad_gateway(format!("{url}: {cut:?}"))),
+        }
+    }
+
+    /// Whether the mirror would give this file to this client.
+    pub(super) fn ask_acceptance(&self, flight: &Flight, digest: Digest) {
+        let Some(url) = self.urls(flight).into_iter().next() else {
+            return self.give_up(flight, &bad_gateway("no mirror is known for it"));
+        };
+        let ask = Ask { credentials: self.credentials(flight), head_only: true, ..Ask::default() };
+        let stored = self.store().and_then(|store| store.open_file(&digest, self.today()).ok().flatten());
+        match (self.ask(&url, ask), stored) {
+            (Err(error), _) => self.give_up(flight, &self.failure_of(flight, &error)),
+            (Ok(answer), Some(stored)) if answer.status == 200 => {
+                flight.stream.stored(stored.file, Head { len: Some(stored.len), ..stored.head });
+            }
+            (Ok(answer), None) if answer.status == 200 => {
+                self.give_up(flight, &failure(503, "the stored file is gone; ask again"));
+            }
+            (Ok(answer), _) => self.give_up(flight, &refusal(&url, &answer)),
+        }
+    }
+
+    /// Copies a body into the sink, leaving out its first `skip` bytes; `total` is where it must end.
+    pub(super) fn copy(
+        &self,
+        flight: &Flight,
+        answer: &mut Answer,
+        sink: &mut Sink<'_>,
+        mut skip: u64,
+        total: Option<u64>,
+    ) -> Result<(), Cut> {
+        let mut buffer = vec![0; COPY_LEN];
+        let mut unwatched: Option<Time> = None;
+        loop {
+            let read = answer.body.read(&mut buffer).map_err(|error| Cut::Mirror(error.to_string()))?;
+            if read == 0 {
+                return Ok(());
+            }
+            self.count(|received| received.bytes += read as u64);
+            let skipped = usize::try_from(skip.min(read as u64)).expect("at most what was read");
+            skip -= skipped as u64;
+            let bytes = &buffer[skipped..read];
+            if total.is_some_and(|total| sink.len() + bytes.len() as u64 > total) {
+                return Err(Cut::TooLong);
+            }
+            sink.append(bytes).map_err(|error| match error {
+                SinkError::Unwanted | SinkError::Shown => Cut::Unwanted,
+            })?;
+            *flight.progress.lock().expect("no holder of the lock panics") = sink.len();
+            if self.is_unwanted(flight, sink.len(), total, &mut unwatched) {
+                return Err(Cut::Unwanted);
+            }
+        }
+    }
+
+    fn is_unwanted(&self, flight: &Flight, here: u64, total: Option<u64>, since: &mut Option<Time>) -> bool {
+        if flight.stream.followers() > 0 {
+            *since = None;
+            return false;
+        }
+        let now = self.now();
+        let since = *since.get_or_insert(now);
+        let nearly_done = total.is_some_and(|total| total.saturating_sub(here) <= UNWATCHED_REST_LEN);
+        !nearly_done && now.since(since) >= UNWATCHED_TIME
+    }
+
+    /// Where the flight's object can be had: by hash first, which stays when the mirror moves on.
+    pub(super) fn urls(&self, flight: &Flight) -> Vec<String> {
+        let object = &flight.job.object;
+        let mut urls = Vec::new();
+        if let Some(path) = &flight.job.by_hash {
+            urls.extend((self.parts.upstreams)(&super::Object { path: path.clone(), ..object.clone() }));
+        }
+        urls.extend((self.parts.upstreams)(object));
+        urls
+    }
+
+    pub(super) fn ask(&self, url: &str, ask: Ask<'_>) -> Result<Answer, MirrorError> {
+        let answer = self.mirrors.ask(url, ask);
+        if answer.is_ok() {
+            self.count(|received| received.answers += 1);
+        }
+        answer
+    }
+
+    pub(super) fn credentials<'a>(&self, flight: &'a Flight) -> Option<&'a str> {
+        flight.job.credentials.as_deref()
+    }
+
+    /// A draft, if there is a disk that takes one.
+    pub(super) fn draft(&self, want: Want) -> Option<Draft> {
+        match self.store()?.draft(want) {
+            Ok(draft) => Some(draft),
+            // Another process has it: this download is kept by its own digest.
+            Err(StoreError::Busy { .. }) => self.store()?.draft(Want::Unknown).ok(),
+            Err(error) => {
+                log::warn!("{error}; the file passes through without being kept");
+                None
+            }
+        }
+    }
+
+    pub(super) fn keeps(&self, len: u64) -> bool {
+        len <= self.parts.keep_len_max
+    }
+
+    pub(super) fn failure_of(&self, flight: &Flight, error: &MirrorError) -> Failure {
+        match error {
+            MirrorError::Away(why) => {
+                self.note_away(&flight.job.object.host);
+                gateway_timeout(why.clone())
+            }
+            MirrorError::Private(why) => failure(403, why.clone()),
+            MirrorError::Nonsense(why) => bad_gateway(why.clone()),
+        }
+    }
+
+    fn elsewhere(&self, flight: &Flight, error: &MirrorError) -> Try {
+        Try::Elsewhere(self.failure_of(flight, error))
+    }
+}
+
+/// How a try ended that did not end well.
+enum Try {
+    /// The same URL may bring the rest.
+    Again(String),
+    /// Another URL may have it.
+    Elsewhere(Failure),
+    /// Nothing will help.
+    Stop(Failure),
+}
+
+/// A mirror's refusal, as it is passed on.
+pub(super) fn refusal(url: &str, answer: &Answer) -> Failure {
+    let status = match answer.status {
+        status @ (401 | 403 | 404 | 410 | 429 | 500..=599) => status,
+        _ => 502,
+    };
+    Failure {
+        status,
+        reason: format!("{url}: the mirror answers {}", answer.status),
+        retry_after: answer.retry_after,
+        challenge: answer.challenge.clone(),
+    }
+}
+
+/// Of two failures the one that says more: that something is there but wrong says more than that it is not there.
+fn worse(former: Option<Failure>, latter: Failure) -> Failure {
+    match former {
+        Some(former) if matches!(latter.status, 404 | 410) && !matches!(former.status, 404 | 410) => former,
+        _ => latter,
+    }
+}
+
+/// Used by the flights whose answer is decided before the first byte is shown.
+pub(super) fn has_html(head: &Head) -> bool {
+    head.content_type.as_deref().is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/html"))
+}
+
+impl Flight {
+    /// Whether this is a file that must match a digest.
+    #[must_use]
+    pub fn is_promised(&self) -> bool {
+        matches!(self.job.goal, Goal::Promised { .. })
+    }
+}

@@ -1,0 +1,325 @@
+//! A miss becomes a stored file: downloads that are joined by all who ask for the same, and verified as they come.
+//!
+//! ```text
+//! front ─ start(Job) ─▶ board ─▶ fetch thread ─▶ mirror ─▶ draft ─▶ store
+//!                         └ Flight ◀── Stream ◀── visible bytes ┘
+//! ```
+//!
+//! Owns flights, their queue, and what is asked of mirrors. Refuses to know sockets of clients, and HTTP's side towards
+//! them. Threads are the daemon's: each calls [`Fetcher::work`].
+
+mod board;
+mod download;
+mod mirror;
+mod names;
+mod release;
+mod sink;
+#[cfg(feature = "tls")]
+mod tls;
+mod unplaced;
+mod url;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use crossbeam_channel::Sender;
+
+pub use self::board::{Flight, Full};
+pub use self::mirror::MirrorError;
+pub use self::names::{AddressRule, NameThread};
+
+use self::board::Board;
+use self::mirror::Mirrors;
+use crate::catalog::ReleaseFile;
+use crate::digest::{Digest, NameHash};
+use crate::limits::{REVALIDATE_MEMORY, REVALIDATE_TIME};
+use crate::store::Store;
+use crate::stream::Failure;
+use crate::time::{Stamp, Time};
+
+/// Reads the clock that never goes back.
+pub type Clock = Arc<dyn Fn() -> Time + Send + Sync>;
+/// Reads the calendar.
+pub type Calendar = Arc<dyn Fn() -> Stamp + Send + Sync>;
+/// The store, once its disk is there.
+pub type Shelf = Arc<OnceLock<Store>>;
+/// The URLs where an object can be had, best first.
+pub type Upstreams = Arc<dyn Fn(&Object) -> Vec<String> + Send + Sync>;
+
+/// Something on the web: `http://host/path?query`, its path decoded and normalised (see `catalog::normalise`).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Object {
+    /// In lower case, with the port unless it is 80.
+    pub host: String,
+    /// Without a leading slash.
+    pub path: String,
+    /// The query, as the client sent it.
+    pub query: Option<String>,
+}
+
+impl Object {
+    /// Its key in the catalog.
+    #[must_use]
+    pub fn name(&self) -> NameHash {
+        NameHash::of(&self.host, &self.path)
+    }
+}
+
+/// What is to be had, and by which proof.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Goal {
+    /// The file with this digest.
+    Promised {
+        /// Its identity.
+        digest: Digest,
+        /// Its length, where the promise says it.
+        len: Option<u64>,
+        /// The client doubts what is stored: hash that again before serving it.
+        recheck: bool,
+    },
+    /// A Release file: revalidated, and understood.
+    Release {
+        /// The folder that it lies in.
+        dir: String,
+        /// Which of them.
+        file: ReleaseFile,
+    },
+    /// Anything in an archive that nothing promises: revalidated on each use.
+    Unplaced {
+        /// A web page in its place is a captive portal, not the file.
+        never_html: bool,
+    },
+    /// The stored file with this digest, if the mirror accepts this client's credentials for it.
+    Accepted {
+        /// The stored file.
+        digest: Digest,
+    },
+    /// The mirror's answer as it is; nothing is kept.
+    Pass,
+}
+
+/// What a flight does.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// What was asked for.
+    pub object: Object,
+    /// How to get and check it.
+    pub goal: Goal,
+    /// The by-hash path of the same file, asked first: it stays when the mirror moves on.
+    pub by_hash: Option<String>,
+    /// The client's `Authorization`.
+    pub credentials: Option<String>,
+}
+
+/// Something new that others may want to learn from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// A Release changed, or was found unchanged for the first time since the start.
+    Release {
+        /// Where it lies.
+        host: String,
+        /// Its folder.
+        dir: String,
+    },
+    /// A client asked for this index file, and it is stored.
+    Index {
+        /// Where it lies.
+        host: String,
+        /// Its path: by name, or by hash.
+        path: String,
+        /// The file.
+        digest: Digest,
+    },
+}
+
+/// What the daemon hands to the fetcher.
+pub struct Parts {
+    /// Where files are kept.
+    pub shelf: Shelf,
+    /// Where objects are fetched from.
+    pub upstreams: Upstreams,
+    /// Which addresses may be fetched from.
+    pub allowed: AddressRule,
+    /// The clock.
+    pub clock: Clock,
+    /// The calendar.
+    pub calendar: Calendar,
+    /// Files longer than this pass through without being kept.
+    pub keep_len_max: u64,
+    /// Who learns from what was fetched; full: the news is dropped, and comes again with the next request.
+    pub news: Sender<News>,
+}
+
+/// Starts and joins flights; clones share everything.
+#[derive(Clone)]
+pub struct Fetcher(Arc<Inner>);
+
+struct Inner {
+    parts: Parts,
+    board: Board,
+    mirrors: Mirrors,
+    /// When the mirror last confirmed a mutable name.
+    checked: Mutex<HashMap<NameHash, Time>>,
+    /// When a host was last found away.
+    away: Mutex<HashMap<String, Time>>,
+    received: Mutex<Received>,
+}
+
+/// What came from mirrors since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Received {
+    /// Bytes of bodies.
+    pub bytes: u64,
+    /// Requests that a mirror answered.
+    pub answers: u64,
+    /// Requests that failed: no answer, or one that could not be used.
+    pub failures: u64,
+}
+
+impl Fetcher {
+    /// A fetcher without threads, and the queue that name threads serve.
+    #[must_use]
+    pub fn new(parts: Parts) -> (Fetcher, NameThread) {
+        let (mirrors, name_thread) = Mirrors::new(Arc::clone(&parts.allowed), Arc::clone(&parts.clock));
+        let inner = Inner {
+            parts,
+            board: Board::default(),
+            mirrors,
+            checked: Mutex::default(),
+            away: Mutex::default(),
+            received: Mutex::default(),
+        };
+        (Fetcher(Arc::new(inner)), name_thread)
+    }
+
+    /// Starts a flight for `job`, or joins the one that is under way.
+    ///
+    /// # Errors
+    /// [`Full`] when as many flights as [`crate::limits::FLIGHTS`] allows are under way.
+    pub fn start(&self, job: Job) -> Result<Arc<Flight>, Full> {
+        self.0.board.start(job, (self.0.parts.clock)())
+    }
+
+    /// Flies one flight after another; never returns.
+    pub fn work(&self) -> ! {
+        loop {
+            let flight = self.0.board.take();
+            self.0.fly(&flight);
+            self.0.board.land(&flight);
+        }
+    }
+
+    /// Whether the mirror confirmed this mutable name so recently that it need not be asked again.
+    #[must_use]
+    pub fn is_fresh(&self, name: NameHash) -> bool {
+        let checked = self.0.checked.lock().expect("no holder of the lock panics");
+        checked.get(&name).is_some_and(|at| (self.0.parts.clock)().since(*at) < REVALIDATE_TIME)
+    }
+
+    /// Flights under way: what, how much of it is here, and how long it is.
+    #[must_use]
+    pub fn under_way(&self) -> Vec<(Object, u64, Option<u64>)> {
+        self.0.board.under_way()
+    }
+
+    /// What came from mirrors since the start.
+    #[must_use]
+    pub fn received(&self) -> Received {
+        *self.0.received.lock().expect("no holder of the lock panics")
+    }
+
+    /// Passes news on to whoever learns.
+    pub fn tell(&self, news: News) {
+        self.0.tell(news);
+    }
+}
+
+impl Inner {
+    fn fly(&self, flight: &Flight) {
+        let host = &flight.job.object.host;
+        if self.went_away_while_queued(host, flight.started) {
+            let why = format!("{host} does not answer");
+            return self.mirror_away(flight, &why);
+        }
+        match &flight.job.goal {
+            Goal::Promised { digest, len, recheck } => self.fetch_promised(flight, *digest, *len, *recheck),
+            Goal::Release { dir, file } => self.fetch_release(flight, dir, *file),
+            Goal::Unplaced { never_html } => self.fetch_unplaced(flight, *never_html),
+            Goal::Accepted { digest } => self.ask_acceptance(flight, *digest),
+            Goal::Pass => self.pass_through(flight),
+        }
+    }
+
+    /// The mirror cannot be reached: what is stored serves, where the goal allows that.
+    fn mirror_away(&self, flight: &Flight, why: &str) {
+        match &flight.job.goal {
+            Goal::Release { dir, file } => self.serve_known_release(flight, dir, *file, why),
+            Goal::Unplaced { .. } => self.serve_known_unplaced(flight, why),
+            Goal::Promised { .. } | Goal::Accepted { .. } | Goal::Pass => flight.stream.fail(gateway_timeout(why)),
+        }
+    }
+
+    fn store(&self) -> Option<&Store> {
+        self.parts.shelf.get()
+    }
+
+    fn now(&self) -> Time {
+        (self.parts.clock)()
+    }
+
+    fn today(&self) -> Stamp {
+        (self.parts.calendar)()
+    }
+
+    fn tell(&self, news: News) {
+        if self.parts.news.try_send(news).is_err() {
+            log::debug!("too much to learn at once; the rest is learnt when it is next asked for");
+        }
+    }
+
+    fn note_fresh(&self, name: NameHash) {
+        remember(&self.checked, name, self.now());
+    }
+
+    fn note_away(&self, host: &str) {
+        remember(&self.away, host.to_owned(), self.now());
+    }
+
+    /// Whether `host` was found away after a flight to it was queued: then its turn would only block a thread.
+    fn went_away_while_queued(&self, host: &str, queued: Time) -> bool {
+        let away = self.away.lock().expect("no holder of the lock panics");
+        away.get(host).is_some_and(|at| *at > queued)
+    }
+
+    /// Whether `host` was found away so recently that what is stored serves at once.
+    fn is_away(&self, host: &str) -> bool {
+        let away = self.away.lock().expect("no holder of the lock panics");
+        away.get(host).is_some_and(|at| self.now().since(*at) < REVALIDATE_TIME)
+    }
+
+    fn count(&self, add: impl FnOnce(&mut Received)) {
+        add(&mut self.received.lock().expect("no holder of the lock panics"));
+    }
+}
+
+fn remember<K: std::hash::Hash + Eq>(memory: &Mutex<HashMap<K, Time>>, key: K, now: Time) {
+    let mut memory = memory.lock().expect("no holder of the lock panics");
+    if memory.len() >= REVALIDATE_MEMORY {
+        memory.retain(|_, at| now.since(*at) < REVALIDATE_TIME);
+    }
+    if memory.len() < REVALIDATE_MEMORY {
+        memory.insert(key, now);
+    }
+}
+
+fn failure(status: u16, reason: impl Into<String>) -> Failure {
+    Failure { status, reason: reason.into(), retry_after: None, challenge: None }
+}
+
+fn bad_gateway(reason: impl Into<String>) -> Failure {
+    failure(502, reason)
+}
+
+fn gateway_timeout(reason: impl Into<String>) -> Failure {
+    failure(504, reason)
+}

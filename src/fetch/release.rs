@@ -1,0 +1,201 @@
+//! Flights for Release files: revalidated with the mirror, understood before anybody gets them, and kept as snapshots.
+//!
+//! What is no Release (a captive portal's page, a cut file) is never kept and never shown. A Release with an older date
+//! than the one we have replaces nothing. When the mirror is away, the newest snapshot serves of which everything that
+//! clients use is stored.
+
+use std::io::Read;
+
+use super::board::Flight;
+use super::mirror::{Answer, Ask};
+use super::{Inner, News, bad_gateway, failure, gateway_timeout};
+use crate::catalog::{self, Release, ReleaseFile};
+use crate::digest::NameHash;
+use crate::limits::RELEASE_LEN_MAX;
+use crate::store::{FileMeta, Finished, NewSnapshot, Snapshot, Store, StoreError, Want};
+use crate::stream::{Failure, Head};
+use crate::time::Stamp;
+
+impl Inner {
+    pub(super) fn fetch_release(&self, flight: &Flight, dir: &str, file: ReleaseFile) {
+        let host = &flight.job.object.host;
+        let known = self.known_snapshot(flight, dir, file);
+        if known.is_some() && flight.job.credentials.is_none() && self.is_away(host) {
+            return self.serve_known_release(flight, dir, file, &format!("{host} did not answer just now"));
+        }
+        let unless = known.as_ref().map(|snapshot| &snapshot.head);
+        let mut last = bad_gateway("no mirror is known for it");
+        for url in self.urls(flight) {
+            let ask = Ask { unless, credentials: self.credentials(flight), ..Ask::default() };
+            match self.ask(&url, ask) {
+                Err(error) => last = self.failure_of(flight, &error),
+                Ok(answer) if answer.status == 304 && known.is_some() => {
+                    return self.confirm(flight, dir, file);
+                }
+                Ok(mut answer) if answer.status == 200 => {
+                    match self.take_release(flight, dir, file, &url, &mut answer) {
+                        Ok(()) => return,
+                        Err(failure) => last = failure,
+                    }
+                }
+                Ok(answer) => last = super::download::refusal(&url, &answer),
+            }
+        }
+        if last.status >= 500 {
+            self.serve_known_release(flight, dir, file, &last.reason);
+        } else {
+            self.give_up(flight, &last);
+        }
+    }
+
+    /// The newest snapshot whose Release file is still there.
+    fn known_snapshot(&self, flight: &Flight, dir: &str, file: ReleaseFile) -> Option<Snapshot> {
+        let store = self.store()?;
+        let snapshots = store.snapshots(&flight.job.object.host, dir, file).ok()?;
+        let newest = snapshots.into_iter().next()?;
+        store.open_file(&newest.digest, self.today()).ok().flatten().map(|_| newest)
+    }
+
+    fn confirm(&self, flight: &Flight, dir: &str, file: ReleaseFile) {
+        self.note_fresh(flight.job.object.name());
+        match self.known_snapshot(flight, dir, file) {
+            Some(snapshot) => self.give(flight, &snapshot, dir),
+            None => self.give_up(flight, &failure(503, "the stored Release file is gone; ask again")),
+        }
+    }
+
+    /// Reads, understands and keeps a new Release file, and gives it out.
+    fn take_release(
+        &self,
+        flight: &Flight,
+        dir: &str,
+        file: ReleaseFile,
+        url: &str,
+        answer: &mut Answer,
+    ) -> Result<(), Failure> {
+        let bytes = self.read_whole(url, answer)?;
+        let release = catalog::parse_release(&bytes)
+            .map_err(|error| bad_gateway(format!("{url} is no Release file ({error}); is this a login page?")))?;
+        let Some(store) = self.store() else {
+            self.show_unkept(flight, answer.head.clone(), &bytes);
+            return Ok(());
+        };
+        if let Some(known) = self.known_snapshot(flight, dir, file)
+            && release.date.is_some_and(|date| Stamp(date) < known.date)
+        {
+            log::warn!("{url} is older than the Release we have; keeping ours");
+            self.give(flight, &known, dir);
+            return Ok(());
+        }
+        match self.keep_release(flight, store, dir, file, &release, &bytes, answer.head.clone()) {
+            Ok(snapshot) => {
+                self.note_fresh(flight.job.object.name());
+                self.give(flight, &snapshot, dir);
+            }
+            Err(error) => {
+                log::warn!("{error}; the Release passes through without being kept");
+                self.show_unkept(flight, answer.head.clone(), &bytes);
+            }
+        }
+        Ok(())
+    }
+
+    fn read_whole(&self, url: &str, answer: &mut Answer) -> Result<Vec<u8>, Failure> {
+        let mut bytes = Vec::new();
+        let read = answer.body.by_ref().take(RELEASE_LEN_MAX as u64 + 1).read_to_end(&mut bytes);
+        read.map_err(|error| bad_gateway(format!("{url}: {error}")))?;
+        let len = bytes.len() as u64;
+        self.count(|received| received.bytes += len);
+        if len > RELEASE_LEN_MAX as u64 {
+            return Err(bad_gateway(format!("{url} is longer than any Release file ({RELEASE_LEN_MAX} bytes)")));
+        }
+        if answer.head.len.is_some_and(|announced| announced != len) {
+            return Err(bad_gateway(format!("{url} ended early, after {len} bytes")));
+        }
+        Ok(bytes)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each names one thing that the record holds")]
+    fn keep_release(
+        &self,
+        flight: &Flight,
+        store: &Store,
+        dir: &str,
+        file: ReleaseFile,
+        release: &Release,
+        bytes: &[u8],
+        head: Head,
+    ) -> Result<Snapshot, StoreError> {
+        let host = &flight.job.object.host;
+        let private = flight.job.credentials.is_some();
+        let mut draft = store.draft(Want::Unknown)?;
+        draft.append(bytes)?;
+        let meta = FileMeta { private, head: head.clone() };
+        let Finished { digest, len, .. } = draft.finish(meta, self.today()).map_err(StoreError::from)?;
+        let new = NewSnapshot {
+            digest,
+            len,
+            date: Stamp(release.date.unwrap_or(0)),
+            fetched: self.today(),
+            head,
+            by_hash: release.acquire_by_hash,
+            origin: release.origin.clone(),
+        };
+        let entries = release.files.iter().map(|entry| {
+            let path = if dir.is_empty() { entry.name.clone() } else { format!("{dir}/{}", entry.name) };
+            (NameHash::of(host, &path), entry.promise)
+        });
+        store.add_snapshot(host, dir, file, new, entries)
+    }
+
+    /// Hands a snapshot's Release file to those who wait.
+    fn give(&self, flight: &Flight, snapshot: &Snapshot, dir: &str) {
+        let host = flight.job.object.host.clone();
+        let stored = self.store().and_then(|store| store.open_file(&snapshot.digest, self.today()).ok().flatten());
+        let Some(stored) = stored else {
+            return self.give_up(flight, &failure(503, "the stored Release file is gone; ask again"));
+        };
+        // Set before the stream is: whoever sees the outcome sees the snapshot.
+        flight.snapshot.set(snapshot.id).ok();
+        flight.stream.stored(stored.file, Head { len: Some(stored.len), ..snapshot.head.clone() });
+        self.tell(News::Release { host, dir: dir.to_owned() });
+    }
+
+    /// The mirror is away: the newest set of which everything is here, else the newest.
+    pub(super) fn serve_known_release(&self, flight: &Flight, dir: &str, file: ReleaseFile, why: &str) {
+        let host = &flight.job.object.host;
+        let choice = self.store().and_then(|store| {
+            let snapshots = store.snapshots(host, dir, file).ok()?;
+            let here = |s: &&Snapshot| {
+                let stored = store.open_file(&s.digest, self.today()).ok().flatten();
+                // Nobody can say any more whether these credentials are still good.
+                stored.is_some_and(|stored| !stored.private)
+            };
+            let complete = |s: &&Snapshot| store.is_complete(host, dir, s, self.today()).unwrap_or(false);
+            let best = snapshots.iter().filter(here).find(complete).or_else(|| snapshots.iter().find(here));
+            best.cloned()
+        });
+        match choice {
+            Some(snapshot) => {
+                let date = snapshot.head.last_modified.as_deref().unwrap_or("an unknown date");
+                log::warn!("{why}; serving the {host}/{dir} of {date} that is stored");
+                self.give(flight, &snapshot, dir);
+            }
+            None => self.give_up(flight, &gateway_timeout(format!("{why}, and {host}/{dir} is not stored"))),
+        }
+    }
+
+    /// Without a disk: the whole Release from memory.
+    fn show_unkept(&self, flight: &Flight, head: Head, bytes: &[u8]) {
+        let mut sink = super::sink::Sink::new(&flight.stream, None, None, None);
+        sink.begin(&Head { len: Some(bytes.len() as u64), ..head });
+        for chunk in bytes.chunks(crate::limits::COPY_LEN) {
+            if sink.append(chunk).is_err() {
+                break;
+            }
+        }
+        if let Err(error) = sink.finish(FileMeta::default(), self.today()) {
+            self.give_up(flight, &failure(500, error.to_string()));
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Where the bytes of a download go: into a draft, or past a disk that takes no more through memory.
+//!
+//! Owns the rule what clients may see: of a promised file all but its end, which waits for the digest. A client that
+//! has the whole file has the right one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::digest::{Digest, PieceHasher};
+use crate::limits::{HELD_BACK_LEN, STALL_TIMEOUT};
+use crate::store::{Draft, FileMeta, FinishError, Finished, StoreError};
+use crate::stream::{Head, Stream};
+use crate::time::Stamp;
+
+/// Why bytes could not be put anywhere.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum SinkError {
+    /// Nobody reads, and nothing keeps them.
+    Unwanted,
+    /// What clients have seen cannot be unsaid.
+    Shown,
+}
+
+/// How a download ended.
+#[derive(Debug)]
+pub(super) enum Landed {
+    /// Whole, right and kept.
+    Kept(Finished),
+    /// Whole and right, but on no disk.
+    Passed,
+    /// Not what was promised; `got` is its digest.
+    Wrong { got: Digest },
+}
+
+pub(super) struct Sink<'a> {
+    stream: &'a Stream,
+    place: Place,
+    /// What the index promised; without a promise nothing is held back.
+    promise: Option<Digest>,
+    len_promised: Option<u64>,
+    begun: bool,
+}
+
+enum Place {
+    Draft(Draft),
+    Memory(Memory),
+}
+
+#[derive(Default)]
+struct Memory {
+    hasher: PieceHasher,
+    /// The end that clients may not see yet.
+    held: Vec<u8>,
+}
+
+impl<'a> Sink<'a> {
+    pub(super) fn new(
+        stream: &'a Stream,
+        draft: Option<Draft>,
+        promise: Option<Digest>,
+        len_promised: Option<u64>,
+    ) -> Sink<'a> {
+        let place = draft.map_or_else(|| Place::Memory(Memory::default()), Place::Draft);
+        Sink { stream, place, promise, len_promised, begun: false }
+    }
+
+    /// Bytes in place.
+    pub(super) fn len(&self) -> u64 {
+        match &self.place {
+            Place::Draft(draft) => draft.len(),
+            Place::Memory(memory) => memory.hasher.len(),
+        }
+    }
+
+    /// What the bytes in place came with, if they are from an earlier try.
+    pub(super) fn head(&self) -> Option<Head> {
+        match &self.place {
+            Place::Draft(draft) => draft.head().cloned(),
+            Place::Memory(_) => None,
+        }
+    }
+
+    /// The answer begins: tells the followers, once.
+    pub(super) fn begin(&mut self, head: &Head) {
+        if let Place::Draft(draft) = &mut self.place
+            && draft.is_empty()
+            && let Err(error) = draft.begin(head.clone())
+        {
+            self.leave_disk(&error);
+        }
+        if self.begun {
+            return;
+        }
+        self.begun = true;
+        self.len_promised = self.len_promised.or(head.len);
+        let file = match &self.place {
+            Place::Draft(draft) => Some(Arc::clone(draft.file())),
+            Place::Memory(_) => None,
+        };
+        self.stream.begin(Head { len: self.len_promised, ..head.clone() }, file);
+        self.show();
+    }
+
+    /// Takes the next bytes.
+    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
+        if let Place::Draft(draft) = &mut self.place {
+            match draft.append(bytes) {
+                Ok(()) => {
+                    self.show();
+                    return Ok(());
+                }
+                Err(error) => self.leave_disk(&error),
+            }
+        }
+        self.push(bytes)
+    }
+
+    /// Forgets all bytes, to begin anew from the start; possible while no client can have seen any.
+    pub(super) fn restart(&mut self) -> Result<(), SinkError> {
+        if self.visible() > 0 && self.begun {
+            return Err(SinkError::Shown);
+        }
+        match &mut self.place {
+            Place::Memory(memory) => *memory = Memory::default(),
+            Place::Draft(draft) => {
+                if let Err(error) = draft.restart() {
+                    log::warn!("{error}");
+                    self.place = Place::Memory(Memory::default());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The last byte came: checks the digest, shows the rest, keeps the file.
+    pub(super) fn finish(self, meta: FileMeta, today: Stamp) -> Result<Landed, StoreError> {
+        match self.place {
+            Place::Draft(draft) => match draft.finish(meta, today) {
+                Ok(finished) => {
+                    self.stream.finish(finished.len);
+                    Ok(Landed::Kept(finished))
+                }
+                Err(FinishError::Mismatch { got }) => Ok(Landed::Wrong { got }),
+                Err(FinishError::Store(error)) => Err(error),
+            },
+            Place::Memory(memory) => {
+                let (len, got) = (memory.hasher.len(), memory.hasher.finish());
+                if self.promise.is_some_and(|digest| digest != got) {
+                    return Ok(Landed::Wrong { got });
+                }
+                // Whoever left in the meantime does not need the rest.
+                self.stream.push(&memory.held, STALL_TIMEOUT).ok();
+                self.stream.finish(len);
+                Ok(Landed::Passed)
+            }
+        }
+    }
+
+    fn visible(&self) -> u64 {
+        let len = self.len();
+        match (self.promise, self.len_promised) {
+            (None, _) => len,
+            (Some(_), Some(total)) => len.min(total.saturating_sub(HELD_BACK_LEN)),
+            (Some(_), None) => len.saturating_sub(HELD_BACK_LEN),
+        }
+    }
+
+    fn show(&self) {
+        if self.begun && matches!(self.place, Place::Draft(_)) {
+            self.stream.advance(self.visible());
+        }
+    }
+
+    /// The disk takes no more: what it has stays readable for the followers, the rest passes through memory.
+    fn leave_disk(&mut self, error: &StoreError) {
+        log::warn!("{error}; the file passes through without being kept");
+        let Place::Draft(draft) = std::mem::replace(&mut self.place, Place::Memory(Memory::default())) else {
+            return;
+        };
+        if self.begun {
+            self.stream.advance(draft.len());
+        }
+        if let Place::Memory(memory) = &mut self.place {
+            memory.hasher = draft.into_hasher();
+        }
+    }
+
+    fn push(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
+        let hold = if self.promise.is_some() { HELD_BACK_LEN } else { 0 };
+        let Place::Memory(memory) = &mut self.place else { unreachable!("only called once the disk was left") };
+        memory.hasher.update(bytes, |_| ());
+        memory.held.extend_from_slice(bytes);
+        let excess = memory.held.len().saturating_sub(usize::try_from(hold).expect("a small bound"));
+        if excess == 0 {
+            return Ok(());
+        }
+        let shown: Vec<u8> = memory.held.drain(..excess).collect();
+        self.stream.push(&shown, STALL_TIMEOUT.max(Duration::from_secs(1))).map_err(|_| SinkError::Unwanted)
+    }
+}

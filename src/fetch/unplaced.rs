@@ -1,0 +1,149 @@
+//! Flights for what no index promises: kept by its name, and asked for again at each use.
+//!
+//! Its bytes cannot be checked, so they are shown as they come, a cut body is never kept, and a web page in place of a
+//! package is refused.
+
+use std::sync::Arc;
+
+use super::board::Flight;
+use super::download::{Cut, has_html, refusal};
+use super::mirror::{Answer, Ask};
+use super::sink::{Landed, Sink};
+use super::{Inner, News, bad_gateway, failure, gateway_timeout};
+use crate::limits::FRUITLESS_TRIES;
+use crate::store::{FileMeta, NameRecord, Stored, Want};
+use crate::stream::{Failure, Head};
+
+impl Inner {
+    pub(super) fn fetch_unplaced(&self, flight: &Flight, never_html: bool) {
+        let known = self.known_unplaced(flight);
+        let unless = known.as_ref().map(|(record, _)| &record.head);
+        let mut last = bad_gateway("no mirror is known for it");
+        for url in self.urls(flight) {
+            let ask = Ask { unless, credentials: self.credentials(flight), ..Ask::default() };
+            match self.ask(&url, ask) {
+                Err(error) => last = self.failure_of(flight, &error),
+                Ok(answer) if answer.status == 304 => match known {
+                    Some((record, stored)) => return self.confirm_unplaced(flight, record, stored),
+                    None => last = bad_gateway(format!("{url}: 304 without a condition")),
+                },
+                Ok(answer) if answer.status == 200 && never_html && has_html(&answer.head) => {
+                    last = bad_gateway(format!("{url} is a web page, not the file; is this a login page?"));
+                }
+                Ok(mut answer) if answer.status == 200 => {
+                    return self.take_unplaced(flight, &url, &mut answer);
+                }
+                Ok(answer) => last = refusal(&url, &answer),
+            }
+        }
+        if last.status >= 500 {
+            self.serve_known_unplaced(flight, &last.reason);
+        } else {
+            self.give_up(flight, &last);
+        }
+    }
+
+    fn known_unplaced(&self, flight: &Flight) -> Option<(NameRecord, Stored)> {
+        let store = self.store()?;
+        let record = store.name(flight.job.object.name()).ok()??;
+        let stored = store.open_file(&record.digest, self.today()).ok()??;
+        Some((record, stored))
+    }
+
+    fn confirm_unplaced(&self, flight: &Flight, record: NameRecord, stored: Stored) {
+        self.note_fresh(flight.job.object.name());
+        flight.stream.stored(stored.file, Head { len: Some(stored.len), ..record.head });
+    }
+
+    fn take_unplaced(&self, flight: &Flight, url: &str, answer: &mut Answer) {
+        let keep = answer.framed && answer.head.len.is_none_or(|len| self.keeps(len));
+        let draft = if keep { self.draft(Want::Unknown) } else { None };
+        let mut sink = Sink::new(&flight.stream, draft, None, None);
+        let head = answer.head.clone();
+        sink.begin(&head);
+        match self.read_to_end(flight, url, answer, &mut sink) {
+            Ok(()) => self.keep_unplaced(flight, sink, head),
+            Err(failure) => self.give_up(flight, &failure),
+        }
+    }
+
+    /// Reads the body; where it is cut, asks for the rest as long as the mirror still has the same.
+    fn read_to_end(
+        &self,
+        flight: &Flight,
+        url: &str,
+        answer: &mut Answer,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), Failure> {
+        let head = answer.head.clone();
+        let mut fruitless = 0;
+        loop {
+            let before = sink.len();
+            let why = match self.copy(flight, answer, sink, 0, head.len) {
+                Ok(()) if head.len.is_none_or(|len| len == sink.len()) => return Ok(()),
+                Ok(()) => "it ended early".to_owned(),
+                Err(Cut::Mirror(why)) => why,
+                Err(Cut::TooLong) => return Err(bad_gateway(format!("{url} sends more than it announced"))),
+                Err(Cut::Unwanted) => return Err(failure(503, "no client waited for it any more")),
+            };
+            fruitless = if sink.len() > before { 0 } else { fruitless + 1 };
+            let resumable = head.len.is_some() && (head.etag.is_some() || head.last_modified.is_some());
+            if !resumable || fruitless >= FRUITLESS_TRIES {
+                return Err(bad_gateway(format!("{url}: {why} after {} bytes", sink.len())));
+            }
+            let ask = Ask {
+                from: sink.len(),
+                same_as: Some(&head),
+                credentials: self.credentials(flight),
+                ..Ask::default()
+            };
+            match self.ask(url, ask) {
+                Ok(rest) if rest.status == 206 && rest.head.len.is_none_or(|len| Some(len) == head.len) => {
+                    *answer = rest
+                }
+                Ok(_) => return Err(bad_gateway(format!("{url} changed while it was fetched"))),
+                Err(error) => return Err(self.failure_of(flight, &error)),
+            }
+        }
+    }
+
+    fn keep_unplaced(&self, flight: &Flight, sink: Sink<'_>, head: Head) {
+        let private = flight.job.credentials.is_some();
+        let meta = FileMeta { private, head: head.clone() };
+        let finished = match sink.finish(meta, self.today()) {
+            Ok(Landed::Kept(finished)) => finished,
+            Ok(Landed::Passed) => return,
+            Ok(Landed::Wrong { got }) => unreachable!("nothing was promised, and yet {got} is wrong"),
+            Err(error) => return self.give_up(flight, &failure(500, error.to_string())),
+        };
+        let object = &flight.job.object;
+        let record = NameRecord {
+            digest: finished.digest,
+            len: finished.len,
+            head,
+            checked: self.today(),
+            url: format!("{}/{}", object.host, object.path),
+            private,
+        };
+        if let Some(store) = self.store()
+            && let Err(error) = store.put_name(object.name(), &record)
+        {
+            log::warn!("{error}");
+        }
+        self.note_fresh(object.name());
+        let (host, path) = (object.host.clone(), object.path.clone());
+        self.tell(News::Index { host, path, digest: finished.digest });
+    }
+
+    /// The mirror is away: what is stored under the name serves, unless it needs credentials that nobody can check.
+    pub(super) fn serve_known_unplaced(&self, flight: &Flight, why: &str) {
+        match self.known_unplaced(flight) {
+            Some((record, stored)) if !stored.private && !record.private => {
+                log::warn!("{why}; serving the {} that is stored", record.url);
+                let file = Arc::clone(&stored.file);
+                flight.stream.stored(file, Head { len: Some(stored.len), ..record.head });
+            }
+            _ => self.give_up(flight, &gateway_timeout(why)),
+        }
+    }
+}

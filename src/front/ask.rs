@@ -1,0 +1,84 @@
+//! What a client said, taken from the clean request that the edge hands on.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::edge::SlotId;
+
+/// A client's request, as far as it matters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Ask {
+    pub(super) slot: SlotId,
+    pub(super) client: IpAddr,
+    /// The address of ours that the client connected to.
+    pub(super) local: Option<SocketAddr>,
+    pub(super) method: String,
+    /// As received: absolute form, origin form, or for CONNECT an authority.
+    pub(super) target: String,
+    pub(super) host: Option<String>,
+    pub(super) user_agent: Option<String>,
+    pub(super) accept: Option<String>,
+    pub(super) credentials: Option<String>,
+    /// `Cache-Control: no-cache`: the client doubts what it got.
+    pub(super) doubts: bool,
+    pub(super) conditions: Conditions,
+}
+
+/// What decides how much of a file is sent, if any.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Conditions {
+    pub(super) range: Option<String>,
+    pub(super) if_range: Option<String>,
+    pub(super) if_modified_since: Option<String>,
+    pub(super) if_none_match: Option<String>,
+}
+
+impl Ask {
+    /// Reads the edge's request. `None` if it did not come from the edge.
+    pub(super) fn new<'a>(target: &str, headers: impl Iterator<Item = (&'a str, &'a str)>) -> Option<Ask> {
+        let (mut slot, mut client, mut method) = (None, None, None);
+        let mut ask = Ask {
+            slot: "0.0".parse().ok()?,
+            client: IpAddr::from([0, 0, 0, 0]),
+            local: None,
+            method: String::new(),
+            target: target.to_owned(),
+            host: None,
+            user_agent: None,
+            accept: None,
+            credentials: None,
+            doubts: false,
+            conditions: Conditions::default(),
+        };
+        for (name, value) in headers {
+            let owned = || Some(value.to_owned());
+            match name.to_ascii_lowercase().as_str() {
+                "x-slot" => slot = value.parse().ok(),
+                "x-client" => client = value.parse::<IpAddr>().ok(),
+                "x-local" => ask.local = value.parse().ok(),
+                "x-method" => method = owned(),
+                "x-host" => ask.host = owned(),
+                "user-agent" => ask.user_agent = owned(),
+                "accept" => ask.accept = owned(),
+                "authorization" => ask.credentials = owned(),
+                "cache-control" => ask.doubts |= value.to_ascii_lowercase().contains("no-cache"),
+                "pragma" => ask.doubts |= value.eq_ignore_ascii_case("no-cache"),
+                "range" => ask.conditions.range = owned(),
+                "if-range" => ask.conditions.if_range = owned(),
+                "if-modified-since" => ask.conditions.if_modified_since = owned(),
+                "if-none-match" => ask.conditions.if_none_match = owned(),
+                _ => {}
+            }
+        }
+        Some(Ask { slot: slot?, client: client?.to_canonical(), method: method?, ..ask })
+    }
+
+    /// Whether it is apt itself that asks; others get archives only.
+    pub(super) fn is_apt(&self) -> bool {
+        let agent = self.user_agent.as_deref().unwrap_or("");
+        agent.contains("APT") || agent.starts_with("apt-")
+    }
+
+    pub(super) fn wants_html(&self) -> bool {
+        self.accept.as_deref().is_some_and(|accept| accept.contains("text/html"))
+    }
+}

@@ -1,0 +1,157 @@
+//! Where an object is: in the store, or which flight will bring it.
+
+use std::sync::Arc;
+
+use super::ask::Ask;
+use super::serve::Front;
+use crate::catalog::{self, Place, Promise, ReleaseFile};
+use crate::digest::Digest;
+use crate::fetch::{Goal, Job, News, Object};
+use crate::store::{Snapshot, Store, StoreError, Stored};
+
+/// How an object can be served.
+pub(super) enum Found {
+    /// It is here; a Release file with the snapshot that it begins.
+    Here { stored: Stored, digest: Digest, snapshot: Option<(String, Snapshot)> },
+    /// A flight brings it; with its digest where that is promised.
+    Fly(Job, Option<Digest>),
+}
+
+impl Front {
+    /// Finds `object`; without a store everything passes through.
+    pub(super) fn find(&self, ask: &Ask, object: Object, place: &Place) -> Result<Found, StoreError> {
+        let Some(store) = self.shelf().get() else { return Ok(fly(ask, object, Goal::Pass)) };
+        match place {
+            Place::Foreign => Ok(fly(ask, object, Goal::Pass)),
+            Place::ByHash { digest: Some(digest), .. } => {
+                let promise = Known { digest: *digest, len: None, by_hash: None, is_index: true };
+                self.find_promised(store, ask, object, promise)
+            }
+            Place::Release { dir, file } => match self.in_release(store, ask, &object, dir)? {
+                Some(known) => self.find_promised(store, ask, object, known),
+                None => self.find_release(store, ask, object, dir, *file),
+            },
+            Place::Package => match store.promise(&object.host, &object.path)? {
+                Some(promise) => self.find_promised(store, ask, object, promise.into()),
+                None => Ok(fly(ask, object, Goal::Unplaced { never_html: true })),
+            },
+            Place::Index | Place::ByHash { digest: None, .. } | Place::Archive => {
+                match self.in_release(store, ask, &object, "")? {
+                    Some(known) => self.find_promised(store, ask, object, known),
+                    None => match store.promise(&object.host, &object.path)? {
+                        Some(promise) => self.find_promised(store, ask, object, promise.into()),
+                        None => {
+                            let never_html = *place == Place::Index;
+                            Ok(fly(ask, object, Goal::Unplaced { never_html }))
+                        }
+                    },
+                }
+            }
+        }
+    }
+
+    fn find_promised(&self, store: &Store, ask: &Ask, object: Object, known: Known) -> Result<Found, StoreError> {
+        let Known { digest, len, by_hash, is_index } = known;
+        if !ask.doubts
+            && let Some(stored) = store.open_file(&digest, self.today())?
+        {
+            if stored.private {
+                let goal = Goal::Accepted { digest };
+                let job = Job { object, goal, by_hash: None, credentials: ask.credentials.clone() };
+                return Ok(Found::Fly(job, Some(digest)));
+            }
+            if is_index {
+                self.tell_of_index(&object, digest);
+            }
+            return Ok(Found::Here { stored, digest, snapshot: None });
+        }
+        let goal = Goal::Promised { digest, len, recheck: ask.doubts };
+        let job = Job { object, goal, by_hash, credentials: ask.credentials.clone() };
+        Ok(Found::Fly(job, Some(digest)))
+    }
+
+    /// What the Release that governs this client's view promises of an index file. `own` is left out: a Release does not
+    /// promise itself.
+    fn in_release(&self, store: &Store, ask: &Ask, object: &Object, own: &str) -> Result<Option<Known>, StoreError> {
+        for dir in catalog::release_dirs(&object.path) {
+            if dir == own || !store.has_suite(&object.host, dir)? {
+                continue;
+            }
+            let Some(snapshot) = self.snapshot_for(store, ask, &object.host, dir)? else { continue };
+            if let Some(Promise { digest, len }) = store.in_snapshot(snapshot.id, object.name())? {
+                store.mark_wanted(&object.host, dir, object.name(), self.today())?;
+                let by_hash = snapshot.by_hash.then(|| catalog::by_hash_path(&object.path, &digest));
+                return Ok(Some(Known { digest, len: Some(len), by_hash, is_index: true }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The snapshot that this client got last, else the newest.
+    fn snapshot_for(&self, store: &Store, ask: &Ask, host: &str, dir: &str) -> Result<Option<Snapshot>, StoreError> {
+        let mut all = store.snapshots(host, dir, ReleaseFile::InRelease)?;
+        all.extend(store.snapshots(host, dir, ReleaseFile::Release)?);
+        if let Some(last) = self.given().last(ask.client, host, dir)
+            && let Some(at) = all.iter().position(|snapshot| snapshot.id == last)
+        {
+            return Ok(Some(all.swap_remove(at)));
+        }
+        Ok(all.into_iter().max_by_key(|snapshot| (snapshot.date, snapshot.fetched)))
+    }
+
+    fn find_release(
+        &self,
+        store: &Store,
+        ask: &Ask,
+        object: Object,
+        dir: &str,
+        file: ReleaseFile,
+    ) -> Result<Found, StoreError> {
+        if file == ReleaseFile::Signature {
+            return Ok(fly(ask, object, Goal::Unplaced { never_html: true }));
+        }
+        if ask.credentials.is_none()
+            && !ask.doubts
+            && self.fetcher().is_fresh(object.name())
+            && let Some(snapshot) = store.snapshots(&object.host, dir, file)?.into_iter().next()
+            && let Some(stored) = store.open_file(&snapshot.digest, self.today())?
+            && !stored.private
+        {
+            let stored = Stored { head: snapshot.head.clone(), ..stored };
+            let digest = snapshot.digest;
+            return Ok(Found::Here { stored, digest, snapshot: Some((dir.to_owned(), snapshot)) });
+        }
+        Ok(fly(ask, object, Goal::Release { dir: dir.to_owned(), file }))
+    }
+
+    /// An index that is served from the store may never have been learnt: it is offered once in a while.
+    fn tell_of_index(&self, object: &Object, digest: Digest) {
+        if self.offer_once(digest) {
+            self.fetcher().tell(News::Index { host: object.host.clone(), path: object.path.clone(), digest });
+        }
+    }
+}
+
+/// What is known of a promised file.
+struct Known {
+    digest: Digest,
+    len: Option<u64>,
+    by_hash: Option<String>,
+    is_index: bool,
+}
+
+impl From<Promise> for Known {
+    fn from(promise: Promise) -> Known {
+        Known { digest: promise.digest, len: Some(promise.len), by_hash: None, is_index: false }
+    }
+}
+
+fn fly(ask: &Ask, object: Object, goal: Goal) -> Found {
+    Found::Fly(Job { object, goal, by_hash: None, credentials: ask.credentials.clone() }, None)
+}
+
+/// Asks the kernel to read the beginning ahead, so that the edge's sendfile does not wait for a slow disk.
+pub(super) fn read_ahead(stored: &Stored) {
+    let len = std::num::NonZeroU64::new(stored.len.min(crate::limits::READ_AHEAD_LEN));
+    rustix::fs::fadvise(&*Arc::clone(&stored.file), 0, len, rustix::fs::Advice::WillNeed).ok();
+}

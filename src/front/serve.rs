@@ -1,0 +1,182 @@
+//! The request workers: the one file that knows tiny_http.
+//!
+//! Each takes one clean request at a time from the edge's private socket, puts the reply into the request's slot and
+//! then answers 204, which tells the edge that the reply is there.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, UNIX_EPOCH};
+
+use tiny_http::{Request, Response, Server};
+
+use super::answer::{self, Wanted};
+use super::ask::Ask;
+use super::find::{Found, read_ahead};
+use super::given::Given;
+use super::page::{self, Numbers};
+use super::route::{Route, route};
+use crate::catalog::Place;
+use crate::digest::Digest;
+use crate::edge::{Answer, Reply, Slots};
+use crate::fetch::{Calendar, Fetcher, Flight, Job, Object, Shelf};
+use crate::limits::OFFERED_MEMORY;
+use crate::stream::{Failure, Outcome};
+use crate::time::Stamp;
+
+/// What the daemon hands to the front.
+pub struct Parts {
+    /// Where files are kept.
+    pub shelf: Shelf,
+    /// Who brings what is not.
+    pub fetcher: Fetcher,
+    /// The edge's slots.
+    pub slots: Slots,
+    /// Which clients are served.
+    pub allow: Arc<dyn Fn(IpAddr) -> bool + Send + Sync>,
+    /// The calendar.
+    pub calendar: Calendar,
+    /// The numbers on the page.
+    pub numbers: Arc<dyn Fn() -> Numbers + Send + Sync>,
+}
+
+/// The LAN face; shared by its workers.
+pub struct Front {
+    parts: Parts,
+    given: Given,
+    /// Indexes that were offered for learning since the start.
+    offered: Mutex<Vec<Digest>>,
+}
+
+impl Front {
+    /// A front without workers.
+    #[must_use]
+    pub fn new(parts: Parts) -> Front {
+        Front { parts, given: Given::default(), offered: Mutex::default() }
+    }
+
+    /// One worker: answers requests from `server` until it is shut down.
+    pub fn work(self: &Arc<Self>, server: &Server) {
+        while let Ok(request) = server.recv() {
+            self.serve(request);
+        }
+    }
+
+    fn serve(self: &Arc<Self>, request: Request) {
+        let headers = request.headers().iter().map(|h| (h.field.as_str().as_str(), h.value.as_str()));
+        match Ask::new(request.url(), headers) {
+            Some(ask) => {
+                let reply = self.reply(&ask);
+                // A stale slot means that the client has left.
+                self.parts.slots.put(ask.slot, reply);
+            }
+            None => log::error!("a request without a slot on the private socket"),
+        }
+        if let Err(error) = request.respond(Response::empty(204)) {
+            log::debug!("the edge closed a worker's connection: {error}");
+        }
+    }
+
+    fn reply(self: &Arc<Self>, ask: &Ask) -> Reply {
+        let date = self.date();
+        if !(self.parts.allow)(ask.client) {
+            let why = format!("{} is not among the clients that are served; start with --allow {0}", ask.client);
+            return Reply::Now(refuse(403, why, &date));
+        }
+        match route(ask) {
+            Route::Page => {
+                let numbers = (self.parts.numbers)();
+                Reply::Now(answer::html(&date, page::html(ask, &numbers, &self.fetcher().under_way())))
+            }
+            Route::Usage => Reply::Now(answer::text(406, vec![("Date", date)], page::usage(ask))),
+            Route::Refuse(status, why) => Reply::Now(refuse(status, why, &date)),
+            Route::Object(object, place) => self.object(ask, object, &place, date),
+        }
+    }
+
+    fn object(self: &Arc<Self>, ask: &Ask, object: Object, place: &Place, date: String) -> Reply {
+        let name = object.path.rsplit('/').next().unwrap_or("").to_owned();
+        let host = object.host.clone();
+        match self.find(ask, object, place) {
+            Ok(Found::Here { stored, digest, snapshot }) => {
+                if let Some((dir, snapshot)) = snapshot {
+                    self.given.note(ask.client, &host, &dir, snapshot.id);
+                }
+                read_ahead(&stored);
+                let head = crate::stream::Head { len: Some(stored.len), ..stored.head };
+                Reply::Now(self.wanted(ask, name, Some(digest), date).file(stored.file, &head, "cache"))
+            }
+            Ok(Found::Fly(job, digest)) => self.fly(ask, job, self.wanted(ask, name, digest, date)),
+            Err(error) => Reply::Now(refuse(500, error.to_string(), &date)),
+        }
+    }
+
+    fn fly(self: &Arc<Self>, ask: &Ask, job: Job, wanted: Wanted) -> Reply {
+        let flight = match self.fetcher().start(job) {
+            Ok(flight) => flight,
+            Err(full) => {
+                let busy = Failure { status: 503, reason: full.to_string(), retry_after: Some(2), challenge: None };
+                return Reply::Now(answer::refuse(&busy, &wanted.date));
+            }
+        };
+        let (front, client, stream) = (Arc::clone(self), ask.client, Arc::clone(&flight.stream));
+        let answer = move |outcome: &Outcome| {
+            front.note_given(client, &flight);
+            wanted.outcome(outcome)
+        };
+        Reply::Later { stream, answer: Box::new(answer) }
+    }
+
+    fn note_given(&self, client: IpAddr, flight: &Flight) {
+        if let (Some(snapshot), crate::fetch::Goal::Release { dir, .. }) = (flight.snapshot.get(), &flight.job.goal) {
+            self.given.note(client, &flight.job.object.host, dir, *snapshot);
+        }
+    }
+
+    fn wanted(&self, ask: &Ask, name: String, digest: Option<Digest>, date: String) -> Wanted {
+        let poisoned = |digest| self.shelf().get().is_some_and(|store| store.is_poisoned(digest).unwrap_or(false));
+        Wanted {
+            whole: ask.conditions.range.is_some() && digest.as_ref().is_some_and(poisoned),
+            conditions: ask.conditions.clone(),
+            name,
+            etag: digest.map(|digest| format!("\"{digest}\"")),
+            date,
+        }
+    }
+
+    /// Whether this index was not offered for learning yet.
+    pub(super) fn offer_once(&self, digest: Digest) -> bool {
+        let mut offered = self.offered.lock().expect("no holder of the lock panics");
+        if offered.contains(&digest) {
+            return false;
+        }
+        if offered.len() >= OFFERED_MEMORY {
+            offered.remove(0);
+        }
+        offered.push(digest);
+        true
+    }
+
+    pub(super) fn shelf(&self) -> &Shelf {
+        &self.parts.shelf
+    }
+
+    pub(super) fn fetcher(&self) -> &Fetcher {
+        &self.parts.fetcher
+    }
+
+    pub(super) fn given(&self) -> &Given {
+        &self.given
+    }
+
+    pub(super) fn today(&self) -> Stamp {
+        (self.parts.calendar)()
+    }
+
+    fn date(&self) -> String {
+        httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(self.today().0))
+    }
+}
+
+fn refuse(status: u16, reason: String, date: &str) -> Answer {
+    answer::refuse(&Failure { status, reason, retry_after: None, challenge: None }, date)
+}

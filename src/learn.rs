@@ -1,0 +1,260 @@
+//! An index that was stored becomes promises.
+//!
+//! Owns the decision what is learnt and when: an index file that clients use, of the newest Release that names it, in
+//! one compression. Runs on one thread with bounded memory; nobody waits for it. Refuses to fetch by itself: where an
+//! index cannot be read in the compression that clients use, it starts a flight for another, and learns when that has
+//! landed.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use crossbeam_channel::Receiver;
+
+use crate::catalog::{
+    self, CatalogError, Compression, Index, IndexKind, Promise, Release, ReleaseEntry, ReleaseFile,
+};
+use crate::digest::{Digest, NameHash};
+use crate::fetch::{Calendar, Fetcher, Goal, Job, News, Object, Shelf};
+use crate::limits::{INDEX_ENTRIES, LEARN_READ_LEN, RELEASE_LEN_MAX};
+use crate::store::{LearnError, Put, Store, StoreError};
+
+/// Why an index could not be learnt.
+#[derive(Debug)]
+enum CannotLearn {
+    Store(StoreError),
+    Catalog(CatalogError),
+    /// It has more entries than any archive.
+    TooMany,
+}
+
+impl fmt::Display for CannotLearn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CannotLearn::Store(error) => error.fmt(f),
+            CannotLearn::Catalog(error) => error.fmt(f),
+            CannotLearn::TooMany => write!(f, "the index has more than {INDEX_ENTRIES} files; none of it is learnt"),
+        }
+    }
+}
+
+impl From<StoreError> for CannotLearn {
+    fn from(error: StoreError) -> CannotLearn {
+        CannotLearn::Store(error)
+    }
+}
+
+impl From<CatalogError> for CannotLearn {
+    fn from(error: CatalogError) -> CannotLearn {
+        CannotLearn::Catalog(error)
+    }
+}
+
+/// The learning thread's things.
+pub struct Learner {
+    shelf: Shelf,
+    fetcher: Fetcher,
+    calendar: Calendar,
+}
+
+/// The newest Release of a suite, read again from the store.
+struct Suite<'a> {
+    store: &'a Store,
+    host: &'a str,
+    dir: &'a str,
+    release: Release,
+}
+
+impl Learner {
+    /// A learner without its thread.
+    #[must_use]
+    pub fn new(shelf: Shelf, fetcher: Fetcher, calendar: Calendar) -> Learner {
+        Learner { shelf, fetcher, calendar }
+    }
+
+    /// Learns from the news until no one can send any more.
+    pub fn work(&self, news: &Receiver<News>) {
+        while let Ok(item) = news.recv() {
+            let Some(store) = self.shelf.get() else { continue };
+            let learnt = match &item {
+                News::Release { host, dir } => self.learn_suite(store, host, dir),
+                News::Index { host, path, digest } => self.learn_index(store, host, path, *digest),
+            };
+            if let Err(error) = learnt {
+                log::warn!("{item}: {error}");
+            }
+        }
+    }
+
+    /// Learns what clients use of a suite, if it was not learnt yet.
+    fn learn_suite(&self, store: &Store, host: &str, dir: &str) -> Result<(), CannotLearn> {
+        let Some(suite) = self.suite(store, host, dir)? else { return Ok(()) };
+        let wanted = store.wanted(host, dir)?;
+        for entry in &suite.release.files {
+            if catalog::index_kind(&entry.name).is_some() && wanted.contains(&suite.name_hash(entry)) {
+                self.learn_entry(&suite, entry)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Learns from one stored file, which was asked for by `path`: by name, or by hash.
+    fn learn_index(&self, store: &Store, host: &str, path: &str, digest: Digest) -> Result<(), CannotLearn> {
+        for dir in catalog::release_dirs(path) {
+            if !store.has_suite(host, dir)? {
+                continue;
+            }
+            let Some(suite) = self.suite(store, host, dir)? else { continue };
+            for entry in suite.release.files.iter().filter(|entry| entry.promise.digest == digest) {
+                // The same content can lie under several names; empty indexes do. Only the one asked for is in use.
+                let whole = suite.path(&entry.name);
+                if folder(&whole) != asked_folder(path) {
+                    continue;
+                }
+                store.mark_wanted(host, dir, NameHash::of(host, &whole), (self.calendar)())?;
+                self.learn_entry(&suite, entry)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The newest Release of a suite.
+    fn suite<'a>(&self, store: &'a Store, host: &'a str, dir: &'a str) -> Result<Option<Suite<'a>>, CannotLearn> {
+        let mut snapshots = store.snapshots(host, dir, ReleaseFile::InRelease)?;
+        snapshots.extend(store.snapshots(host, dir, ReleaseFile::Release)?);
+        let Some(newest) = snapshots.into_iter().max_by_key(|snapshot| (snapshot.date, snapshot.fetched)) else {
+            return Ok(None);
+        };
+        let Some(stored) = store.open_file(&newest.digest, (self.calendar)())? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        reader(stored.file).take(RELEASE_LEN_MAX as u64).read_to_end(&mut bytes).map_err(CatalogError::Read)?;
+        let release = catalog::parse_release(&bytes)?;
+        Ok(Some(Suite { store, host, dir, release }))
+    }
+
+    fn learn_entry(&self, suite: &Suite<'_>, entry: &ReleaseEntry) -> Result<(), CannotLearn> {
+        let Some((kind, compression)) = catalog::index_kind(&entry.name) else { return Ok(()) };
+        let source = suite.source(entry);
+        let index_path = suite.path(catalog::stem(&entry.name));
+        if suite.store.learnt(suite.host, &index_path)? == Some(source) {
+            return Ok(());
+        }
+        let Some(stored) = suite.store.open_file(&entry.promise.digest, (self.calendar)())? else { return Ok(()) };
+        match self.read_into_store(suite, entry, kind, compression, stored.file, source) {
+            Err(CannotLearn::Catalog(CatalogError::DictionaryTooLarge)) => {
+                log::info!("{index_path}: {}; learning it in another compression", CatalogError::DictionaryTooLarge);
+                self.fetch_other_compression(suite, entry);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn read_into_store(
+        &self,
+        suite: &Suite<'_>,
+        entry: &ReleaseEntry,
+        kind: IndexKind,
+        compression: Compression,
+        file: Arc<File>,
+        source: Digest,
+    ) -> Result<(), CannotLearn> {
+        let index = Index { kind, release_dir: suite.dir, name: &entry.name };
+        let index_path = suite.path(catalog::stem(&entry.name));
+        let base = catalog::base_of(suite.dir);
+        let mut feed = |put: &mut Put<'_>| {
+            let plain = catalog::decoder(compression, reader(Arc::clone(&file)));
+            let mut sink = |path: &str, promise: Promise| put(NameHash::of(suite.host, path), promise);
+            catalog::read_index(index, plain, &mut sink).map(|_| ())
+        };
+        let report =
+            suite.store.learn(suite.host, base, &index_path, source, &mut feed).map_err(|error| match error {
+                LearnError::Store(error) => CannotLearn::Store(error),
+                LearnError::Feed(error) => CannotLearn::Catalog(error),
+                LearnError::TooMany => CannotLearn::TooMany,
+            })?;
+        log::info!("learnt {}/{index_path}: {report}", suite.host);
+        Ok(())
+    }
+
+    /// Starts a flight for the same index in a compression that needs less memory; its landing is news.
+    fn fetch_other_compression(&self, suite: &Suite<'_>, refused: &ReleaseEntry) {
+        let stem = catalog::stem(&refused.name);
+        let other = suite.release.files.iter().find(|entry| {
+            let kind = catalog::index_kind(&entry.name);
+            entry.name != refused.name
+                && catalog::stem(&entry.name) == stem
+                && kind.is_some_and(|(_, compression)| matches!(compression, Compression::Gzip | Compression::Bzip2))
+        });
+        let Some(entry) = other else {
+            return log::warn!("{stem} is not offered in another compression; its packages pass through unverified");
+        };
+        let path = suite.path(&entry.name);
+        let Promise { digest, len } = entry.promise;
+        let by_hash = suite.release.acquire_by_hash.then(|| catalog::by_hash_path(&path, &digest));
+        let object = Object { host: suite.host.to_owned(), path, query: None };
+        let goal = Goal::Promised { digest, len: Some(len), recheck: false };
+        if let Err(full) = self.fetcher.start(Job { object, goal, by_hash, credentials: None }) {
+            log::info!("{stem}: {full}");
+        }
+    }
+}
+
+impl Suite<'_> {
+    /// The path below the host of a file that the Release names.
+    fn path(&self, name: &str) -> String {
+        if self.dir.is_empty() { name.to_owned() } else { format!("{}/{name}", self.dir) }
+    }
+
+    fn name_hash(&self, entry: &ReleaseEntry) -> NameHash {
+        NameHash::of(self.host, &self.path(&entry.name))
+    }
+
+    /// What identifies the content whatever its compression: the digest of the plain index, where the Release has it.
+    fn source(&self, entry: &ReleaseEntry) -> Digest {
+        let stem = catalog::stem(&entry.name);
+        let plain = self.release.files.iter().find(|candidate| candidate.name == stem);
+        plain.unwrap_or(entry).promise.digest
+    }
+}
+
+/// The folder that a request's path asks in: that of the name, or the one above `by-hash`.
+fn asked_folder(path: &str) -> &str {
+    match path.rfind("/by-hash/") {
+        Some(at) => &path[..at],
+        None => folder(path),
+    }
+}
+
+fn folder(path: &str) -> &str {
+    path.rfind('/').map_or("", |slash| &path[..slash])
+}
+
+/// Reads a shared file from its start, without moving the position that others may use.
+fn reader(file: Arc<File>) -> impl Read {
+    std::io::BufReader::with_capacity(LEARN_READ_LEN, Positioned { file, at: 0 })
+}
+
+struct Positioned {
+    file: Arc<File>,
+    at: u64,
+}
+
+impl Read for Positioned {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.file.read_at(into, self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+impl fmt::Display for News {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            News::Release { host, dir } => write!(f, "{host}/{dir}"),
+            News::Index { host, path, .. } => write!(f, "{host}/{path}"),
+        }
+    }
+}

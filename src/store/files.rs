@@ -1,0 +1,310 @@
+//! Whole files: opened by their digest, recorded in batches, dropped.
+//!
+//! What happens to a file's bytes, in this order, so that a power failure at any moment leaves a record without its file
+//! or a file without its record, and never a record of a wrong file:
+//!
+//! 1. written to a draft, and hashed on the way; the digest holds
+//! 2. served from the draft; within seconds a batch takes it up:
+//! 3. fdatasync of each draft
+//! 4. a write transaction begins; each draft is renamed into `files/`; the folders touched are synced
+//! 5. the records are put; the transaction commits, which syncs the index
+//! 6. the journals are deleted
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::draft::Waiting;
+use super::index::Write;
+use super::record::{FileRecord, key};
+use super::{Inner, Store, StoreError, at, lock};
+use crate::digest::{Digest, Midstate, PieceHasher};
+use crate::limits::{BATCH_TIME_S, LOST_MEMORY, TOUCH_TIME_S, VERIFY_LEN};
+use crate::stream::Head;
+use crate::time::Stamp;
+
+/// A stored file, open.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// The file.
+    pub file: Arc<File>,
+    /// Its length in bytes.
+    pub len: u64,
+    /// It is given only to those whose credentials the mirror accepts.
+    pub private: bool,
+    /// What the mirror said of it.
+    pub head: Head,
+}
+
+/// How much is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Store {
+    /// Opens a stored file. Its recency is its modification time, which is renewed when it is older than an hour: a hit
+    /// never writes the index.
+    ///
+    /// # Errors
+    /// Those of the disk; a file that is missing or cut is no error, but not there.
+    pub fn open_file(&self, digest: &Digest, now: Stamp) -> Result<Option<Stored>, StoreError> {
+        if let Some(waiting) = self.0.waiting().get(digest) {
+            let Waiting { file, len, meta, .. } = waiting;
+            let (file, head) = (Arc::clone(file), meta.head.clone());
+            return Ok(Some(Stored { file, len: *len, private: meta.private, head }));
+        }
+        let record = self.0.index.read()?.get::<FileRecord>(&key::of_digest(b'F', digest))?;
+        let Some(FileRecord { len, private, head, .. }) = record else { return Ok(None) };
+        let path = self.0.file_path(digest);
+        let Ok(file) = File::open(&path) else {
+            self.note_lost(*digest);
+            return Ok(None);
+        };
+        let metadata = file.metadata().map_err(at(&path))?;
+        if metadata.len() != len {
+            log::warn!("{} is {} bytes long instead of {len}; it is fetched again", path.display(), metadata.len());
+            self.note_lost(*digest);
+            return Ok(None);
+        }
+        let used = metadata.modified().ok().map_or(Stamp(0), stamp);
+        if now.secs_since(used) >= TOUCH_TIME_S {
+            // A disk that can only be read keeps no recency.
+            file.set_modified(UNIX_EPOCH + Duration::from_secs(now.0)).ok();
+        }
+        Ok(Some(Stored { file: Arc::new(file), len, private, head }))
+    }
+
+    /// Whether the file is stored, without opening it.
+    ///
+    /// # Errors
+    /// Those of the index.
+    pub fn has_file(&self, digest: &Digest) -> Result<bool, StoreError> {
+        if self.0.waiting().contains_key(digest) {
+            return Ok(true);
+        }
+        self.0.index.read()?.has(&key::of_digest(b'F', digest))
+    }
+
+    /// The midstates after each piece but the last.
+    ///
+    /// # Errors
+    /// Those of the index.
+    pub fn piece_table(&self, digest: &Digest) -> Result<Option<Vec<Midstate>>, StoreError> {
+        if let Some(waiting) = self.0.waiting().get(digest) {
+            return Ok(Some(waiting.midstates.clone()));
+        }
+        let read = self.0.index.read()?;
+        let Some(bytes) = read.bytes(&key::of_digest(b'P', digest))? else { return Ok(None) };
+        let (midstates, []) = bytes.as_chunks::<32>() else { return Err(StoreError::Malformed) };
+        Ok(Some(midstates.iter().copied().map(Midstate).collect()))
+    }
+
+    /// Hashes a stored file again. One that is not what it should be is dropped; `false` says so.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn verify_file(&self, digest: &Digest) -> Result<bool, StoreError> {
+        let path = self.0.file_path(digest);
+        let Ok(mut file) = File::open(&path) else { return Ok(true) };
+        let mut hasher = PieceHasher::default();
+        let mut buffer = vec![0; VERIFY_LEN];
+        let right = loop {
+            match file.read(&mut buffer) {
+                Ok(0) => break hasher.finish() == *digest,
+                Ok(read) => hasher.update(&buffer[..read], |_| ()),
+                Err(error) => {
+                    log::warn!("{}: {error}", path.display());
+                    break false;
+                }
+            }
+        };
+        if !right {
+            self.drop_file(digest)?;
+        }
+        Ok(right)
+    }
+
+    /// Drops a file that proved wrong.
+    ///
+    /// # Errors
+    /// Those of the disk and the index.
+    pub fn drop_file(&self, digest: &Digest) -> Result<(), StoreError> {
+        let mut write = self.0.index.write()?;
+        self.0.drop_record(&mut write, digest)?;
+        write.commit()
+    }
+
+    /// Files and bytes stored, as recorded.
+    ///
+    /// # Errors
+    /// Those of the index.
+    pub fn usage(&self) -> Result<Usage, StoreError> {
+        let counters = self.0.index.read()?.counters()?;
+        Ok(Usage { files: counters.files, bytes: counters.bytes })
+    }
+
+    /// The bytes that the cache may hold when nobody says how many: 80% of what its disk has for it, at most 50 GB; on a
+    /// tmpfs an eighth of the memory, at most 16 MB.
+    ///
+    /// # Errors
+    /// Those of the disk and the index.
+    pub fn default_max_bytes(&self) -> Result<u64, StoreError> {
+        const TMPFS_MAGIC: u64 = 0x0102_1994;
+        let dir = &self.0.dir;
+        let fs = rustix::fs::statfs(dir).map_err(|error| at(dir)(error.into()))?;
+        #[expect(
+            clippy::cast_sign_loss,
+            clippy::unnecessary_cast,
+            reason = "the field's width and sign differ by platform"
+        )]
+        let (kind, block) = (fs.f_type as u64 & 0xffff_ffff, fs.f_bsize as u64);
+        if kind == TMPFS_MAGIC {
+            let memory = rustix::system::sysinfo();
+            #[expect(clippy::unnecessary_cast, reason = "32 bits wide on 32-bit machines")]
+            let bytes = memory.totalram as u64 * u64::from(memory.mem_unit);
+            return Ok((bytes / 8).min(16 << 20));
+        }
+        #[expect(clippy::unnecessary_cast, reason = "32 bits wide on 32-bit machines")]
+        let free = fs.f_bavail as u64 * block;
+        Ok(((free + self.usage()?.bytes) / 10 * 8).min(50 << 30))
+    }
+
+    /// Records what was finished, if the oldest of it has waited long enough.
+    ///
+    /// # Errors
+    /// See [`Store::commit`].
+    pub fn commit_due(&self, now: Stamp) -> Result<(), StoreError> {
+        let since = *lock(&self.0.waiting_since);
+        match since {
+            Some(since) if now.secs_since(since) >= BATCH_TIME_S || now < since => self.commit(now),
+            _ => Ok(()),
+        }
+    }
+
+    /// Records all that was finished. A file whose turn fails stays in its draft for the next batch.
+    ///
+    /// # Errors
+    /// Those of the disk and the index.
+    pub fn commit(&self, now: Stamp) -> Result<(), StoreError> {
+        *lock(&self.0.waiting_since) = None;
+        let lost = std::mem::take(&mut *lock(&self.0.lost));
+        let batch: Vec<Digest> = self.0.waiting().keys().copied().collect();
+        if batch.is_empty() && lost.is_empty() {
+            return Ok(());
+        }
+        let recorded = self.0.record_batch(&batch, &lost, now);
+        if recorded.is_err() && !batch.is_empty() {
+            lock(&self.0.waiting_since).get_or_insert(now);
+        }
+        recorded
+    }
+
+    fn note_lost(&self, digest: Digest) {
+        let mut lost = lock(&self.0.lost);
+        if lost.len() < LOST_MEMORY && !lost.contains(&digest) {
+            lost.push(digest);
+        }
+    }
+}
+
+impl Inner {
+    fn record_batch(&self, batch: &[Digest], lost: &[Digest], now: Stamp) -> Result<(), StoreError> {
+        let mut synced = Vec::new();
+        for digest in batch {
+            // Not under the lock: requests look there, and a sync takes long.
+            let Some(file) = self.waiting().get(digest).map(|waiting| Arc::clone(&waiting.file)) else { continue };
+            file.sync_data().map_err(at(&self.file_path(digest)))?;
+            synced.push(*digest);
+        }
+        let mut write = self.index.write()?;
+        for digest in lost.iter().filter(|digest| !self.file_path(digest).exists()) {
+            self.drop_record(&mut write, digest)?;
+        }
+        let mut folders = BTreeSet::new();
+        let mut done = Vec::new();
+        for digest in synced {
+            match self.move_in(&mut write, &digest, now) {
+                Ok(folder) => {
+                    folders.insert(folder);
+                    done.push(digest);
+                }
+                Err(error) => log::warn!("{error}; the file stays in its draft"),
+            }
+        }
+        for folder in &folders {
+            File::open(folder).and_then(|folder| folder.sync_all()).map_err(at(folder))?;
+        }
+        write.commit()?;
+        for digest in done {
+            if let Some(Waiting { journal: Some(journal), .. }) = self.waiting().remove(&digest) {
+                fs::remove_file(journal).ok();
+            }
+        }
+        Ok(())
+    }
+
+    /// Renames a finished draft into `files/` and puts its record; the folder it went to.
+    fn move_in(&self, write: &mut Write<'_>, digest: &Digest, now: Stamp) -> Result<PathBuf, StoreError> {
+        let path = self.file_path(digest);
+        let folder = path.parent().expect("a file lies in a folder").to_owned();
+        let (from, len, meta, midstates) = match self.waiting().get(digest) {
+            Some(waiting) => (waiting.path.clone(), waiting.len, waiting.meta.clone(), waiting.midstates.clone()),
+            None => return Err(StoreError::Malformed),
+        };
+        match fs::rename(&from, &path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !folder.exists() => {
+                fs::create_dir(&folder).map_err(at(&folder))?;
+                fs::rename(&from, &path).map_err(at(&path))?;
+            }
+            // A batch that failed after its renames is tried again.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && path.exists() => {}
+            other => other.map_err(at(&path))?,
+        }
+        let file_key = key::of_digest(b'F', digest);
+        let known = write.get::<FileRecord>(&file_key)?;
+        let known_len = known.as_ref().map_or(0, |known| known.len);
+        let private = meta.private && known.as_ref().is_none_or(|known| known.private);
+        let record = FileRecord { stored: now, unreferenced: Stamp(0), private, len, head: meta.head };
+        write.put(&file_key, &record)?;
+        let table: Vec<u8> = midstates.iter().flat_map(|midstate| midstate.0).collect();
+        if !table.is_empty() {
+            write.put_bytes(&key::of_digest(b'P', digest), &table)?;
+        }
+        write.count(|counters| {
+            counters.files += u64::from(known.is_none());
+            counters.bytes = (counters.bytes + len).saturating_sub(known_len);
+        })?;
+        Ok(folder)
+    }
+
+    /// Deletes a file and its records inside a transaction; its length, if it was recorded.
+    pub(super) fn drop_record(&self, write: &mut Write<'_>, digest: &Digest) -> Result<Option<u64>, StoreError> {
+        let file_key = key::of_digest(b'F', digest);
+        let record = write.get::<FileRecord>(&file_key)?;
+        let path = self.file_path(digest);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(at(&path)(error)),
+            _ => {}
+        }
+        let Some(FileRecord { len, .. }) = record else { return Ok(None) };
+        write.delete(&file_key)?;
+        write.delete(&key::of_digest(b'P', digest))?;
+        write.count(|counters| {
+            counters.files = counters.files.saturating_sub(1);
+            counters.bytes = counters.bytes.saturating_sub(len);
+        })?;
+        Ok(Some(len))
+    }
+}
+
+/// A file's time as the calendar has it.
+pub(super) fn stamp(time: SystemTime) -> Stamp {
+    Stamp(time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
+}

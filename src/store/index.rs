@@ -1,0 +1,181 @@
+//! The index: LMDB through heed, one database whose keys begin with their kind (see `record`).
+//!
+//! Owns transactions. Reads never wait for writers; writers wait for each other, across processes. Refuses to know what
+//! records mean.
+
+use std::ops::Bound;
+use std::path::Path;
+
+use heed::types::Bytes;
+use heed::{CommitOrAbort, Database, Env, EnvOpenOptions, RoTxn, RwTxn, WithoutTls};
+
+use super::StoreError;
+use super::record::{Counters, Record, VERSION, key};
+use crate::limits::{INDEX_MAP_LEN, INDEX_READERS};
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// An open index.
+#[derive(Clone)]
+pub(super) struct Index {
+    env: Env<WithoutTls>,
+    db: Database<'static, Bytes, Bytes>,
+}
+
+/// What is known at one moment.
+pub(super) struct Read<'a> {
+    txn: RoTxn<'a, WithoutTls>,
+    db: Database<'static, Bytes, Bytes>,
+}
+
+/// A change that happens whole or not at all.
+pub(super) struct Write<'a> {
+    txn: RwTxn<'a>,
+    db: Database<'static, Bytes, Bytes>,
+}
+
+impl Index {
+    /// Opens or makes the index in `dir`.
+    pub(super) fn open(dir: &Path) -> Result<Index> {
+        let mut options = EnvOpenOptions::new().read_txn_without_tls();
+        options.map_size(INDEX_MAP_LEN).max_readers(INDEX_READERS);
+        #[expect(unsafe_code, reason = "a memory map is only as safe as its file")]
+        // SAFETY: the folder is ours alone, and all who open it are this program, with LMDB's own lock. A disk that
+        // vanishes ends the process with SIGBUS, which is restarted.
+        let env = unsafe { options.open(dir) }?;
+        env.clear_stale_readers()?;
+        let txn = env.write_txn()?;
+        let opened = env.create_databases_and_commit(txn, |opener, txn| {
+            opener.create_database::<Bytes, Bytes>(txn, None).map(CommitOrAbort::<_, ()>::Commit)
+        });
+        let opened: std::result::Result<_, heed::Error> = opened;
+        let db = opened?.commit().expect("the closure only commits");
+        let index = Index { env, db };
+        index.check_version()?;
+        Ok(index)
+    }
+
+    fn check_version(&self) -> Result<()> {
+        let found = self.read()?.bytes(key::VERSION)?.map(<[u8]>::to_vec);
+        match found.as_deref() {
+            Some(VERSION) => Ok(()),
+            Some(_) => Err(StoreError::OtherVersion),
+            None => {
+                let mut write = self.write()?;
+                write.put_bytes(key::VERSION, VERSION)?;
+                write.commit()
+            }
+        }
+    }
+
+    pub(super) fn read(&self) -> Result<Read<'_>> {
+        Ok(Read { txn: self.env.read_txn()?, db: self.db })
+    }
+
+    pub(super) fn write(&self) -> Result<Write<'_>> {
+        Ok(Write { txn: self.env.write_txn()?, db: self.db })
+    }
+}
+
+impl Read<'_> {
+    pub(super) fn bytes(&self, key: &[u8]) -> Result<Option<&[u8]>> {
+        Ok(self.db.get(&self.txn, key)?)
+    }
+
+    pub(super) fn get<R: Record>(&self, key: &[u8]) -> Result<Option<R>> {
+        decode(self.bytes(key)?)
+    }
+
+    pub(super) fn has(&self, key: &[u8]) -> Result<bool> {
+        Ok(self.bytes(key)?.is_some())
+    }
+
+    /// Calls `visit` with each record whose key begins with `prefix`, in order, till it says no.
+    pub(super) fn each(&self, prefix: &[u8], visit: impl FnMut(&[u8], &[u8]) -> Result<bool>) -> Result<()> {
+        self.each_after(prefix, None, visit)
+    }
+
+    /// The same for the keys behind `after`.
+    pub(super) fn each_after(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        mut visit: impl FnMut(&[u8], &[u8]) -> Result<bool>,
+    ) -> Result<()> {
+        let start = after.map_or(Bound::Included(prefix), Bound::Excluded);
+        for item in self.db.range(&self.txn, &(start, Bound::Unbounded))? {
+            let (key, value) = item?;
+            if !key.starts_with(prefix) || !visit(key, value)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn has_prefix(&self, prefix: &[u8]) -> Result<bool> {
+        let mut found = false;
+        self.each(prefix, |_, _| {
+            found = true;
+            Ok(false)
+        })?;
+        Ok(found)
+    }
+
+    pub(super) fn counters(&self) -> Result<Counters> {
+        Ok(self.get(key::COUNTERS)?.unwrap_or_default())
+    }
+}
+
+impl Write<'_> {
+    pub(super) fn get<R: Record>(&self, key: &[u8]) -> Result<Option<R>> {
+        decode(self.db.get(&self.txn, key)?)
+    }
+
+    pub(super) fn put<R: Record>(&mut self, key: &[u8], record: &R) -> Result<()> {
+        self.put_bytes(key, &record.encode())
+    }
+
+    pub(super) fn put_bytes(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        Ok(self.db.put(&mut self.txn, key, value)?)
+    }
+
+    pub(super) fn delete(&mut self, key: &[u8]) -> Result<bool> {
+        Ok(self.db.delete(&mut self.txn, key)?)
+    }
+
+    /// Deletes all records whose key begins with `prefix`.
+    pub(super) fn delete_prefix(&mut self, prefix: &[u8]) -> Result<usize> {
+        let mut keys = Vec::new();
+        for item in self.db.prefix_iter(&self.txn, prefix)? {
+            keys.push(item?.0.to_vec());
+        }
+        for key in &keys {
+            self.db.delete(&mut self.txn, key)?;
+        }
+        Ok(keys.len())
+    }
+
+    pub(super) fn count(&mut self, change: impl FnOnce(&mut Counters)) -> Result<()> {
+        let mut counters = self.get(key::COUNTERS)?.unwrap_or_default();
+        change(&mut counters);
+        self.put(key::COUNTERS, &counters)
+    }
+
+    /// A number that was never used for an index or snapshot.
+    pub(super) fn next_id(&mut self) -> Result<super::IndexId> {
+        let mut id = 0;
+        self.count(|counters| {
+            id = counters.next_id;
+            counters.next_id += 1;
+        })?;
+        Ok(super::IndexId(id))
+    }
+
+    pub(super) fn commit(self) -> Result<()> {
+        Ok(self.txn.commit()?)
+    }
+}
+
+fn decode<R: Record>(bytes: Option<&[u8]>) -> Result<Option<R>> {
+    bytes.map(R::decode).transpose().map_err(|_| StoreError::Malformed)
+}

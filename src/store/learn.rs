@@ -1,0 +1,462 @@
+//! Promises: merged from an index's new version into what the old one promised, and looked up by path.
+//!
+//! Entries come in the index's own order. They are sorted in runs that fit a small buffer, the runs go to a file, and
+//! all runs are merged against the old entries in one pass in key order: only what differs is written, and memory grows
+//! with nothing. An index that was half merged when the process ended is merged again; both its versions are true.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::ops::ControlFlow;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use super::index::{Read, Write};
+use super::record::{Entry, IndexRecord, Record, key};
+use super::{IndexId, Store, StoreError, at, lock};
+use crate::catalog::Promise;
+use crate::digest::{Digest, NameHash};
+use crate::limits::{INDEX_ENTRIES, MERGE_CHANGES, RUN_ENTRIES, RUN_READ_ENTRIES};
+
+/// Takes one entry; `Break` means that no more can be taken.
+pub type Put<'a> = dyn FnMut(NameHash, Promise) -> ControlFlow<()> + 'a;
+
+/// Puts all entries of an index, in any order.
+pub type Feed<'a, E> = dyn FnMut(&mut Put<'_>) -> Result<(), E> + 'a;
+
+/// Why an index was not learnt.
+#[derive(Debug)]
+pub enum LearnError<E> {
+    /// The store failed.
+    Store(StoreError),
+    /// The entries could not be read.
+    Feed(E),
+    /// There are more entries than any archive has.
+    TooMany,
+}
+
+impl<E> From<StoreError> for LearnError<E> {
+    fn from(error: StoreError) -> Self {
+        LearnError::Store(error)
+    }
+}
+
+/// What learning changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LearnReport {
+    /// Entries of the index.
+    pub entries: u64,
+    /// Paths that are new.
+    pub added: u64,
+    /// Paths that promise something else than before.
+    pub changed: u64,
+    /// Paths that are gone.
+    pub removed: u64,
+    /// Entries that contradict another one for the same path; the first in order of digests is kept.
+    pub contradictory: u64,
+    /// Bytes of the records written and deleted.
+    pub bytes_changed: u64,
+}
+
+impl fmt::Display for LearnReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let LearnReport { entries, added, changed, removed, contradictory, bytes_changed } = self;
+        write!(
+            f,
+            "{entries} files: {added} new, {changed} changed, {removed} gone; {bytes_changed} bytes of records written"
+        )?;
+        if *contradictory > 0 { write!(f, "; {contradictory} contradict others") } else { Ok(()) }
+    }
+}
+
+/// An entry on its way: name, digest, length.
+type Item = (NameHash, Digest, u64);
+
+const ITEM_LEN: usize = 16 + 32 + 8;
+
+/// A change to be written.
+enum Change {
+    Put(NameHash, Entry),
+    Delete(NameHash),
+}
+
+impl Store {
+    /// The digest of what was last learnt completely for an index.
+    ///
+    /// # Errors
+    /// Those of the index.
+    pub fn learnt(&self, host: &str, index_path: &str) -> Result<Option<Digest>, StoreError> {
+        let index_key = key::of_name(b'I', NameHash::of(host, index_path));
+        Ok(self.0.index.read()?.get::<IndexRecord>(&index_key)?.and_then(|record| record.learnt))
+    }
+
+    /// Learns an index: `feed` puts its entries. `base` is the folder below which its files lie, `source` identifies
+    /// the version.
+    ///
+    /// # Errors
+    /// [`LearnError`]; what was learnt before stays until the merge begins.
+    pub fn learn<E>(
+        &self,
+        host: &str,
+        base: &str,
+        index_path: &str,
+        source: Digest,
+        feed: &mut Feed<'_, E>,
+    ) -> Result<LearnReport, LearnError<E>> {
+        let mut sorter = Sorter::new(self.0.draft_path(&format!("run-{}", std::process::id()), "part"));
+        let mut failed = None;
+        let fed = feed(&mut |name, promise| match sorter.put((name, promise.digest, promise.len)) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                failed = Some(error);
+                ControlFlow::Break(())
+            }
+        });
+        if let Some(error) = failed {
+            return Err(match error {
+                Unsorted::Store(error) => LearnError::Store(error),
+                Unsorted::TooMany => LearnError::TooMany,
+            });
+        }
+        fed.map_err(LearnError::Feed)?;
+        let mut record = self.begin_learning(host, base, index_path)?;
+        let report = self.merge(record.id, sorter)?;
+        record.learnt = Some(source);
+        let mut write = self.0.index.write()?;
+        write.put(&key::of_name(b'I', NameHash::of(host, index_path)), &record)?;
+        write.commit()?;
+        Ok(report)
+    }
+
+    /// Notes that the index is neither its old nor its new version for now.
+    fn begin_learning(&self, host: &str, base: &str, index_path: &str) -> Result<IndexRecord, StoreError> {
+        let index_key = key::of_name(b'I', NameHash::of(host, index_path));
+        let mut write = self.0.index.write()?;
+        let record = match write.get::<IndexRecord>(&index_key)? {
+            Some(record) => IndexRecord { learnt: None, ..record },
+            None => {
+                let (host, base, path) = (host.to_owned(), base.to_owned(), index_path.to_owned());
+                IndexRecord { id: write.next_id()?, learnt: None, host, base, path }
+            }
+        };
+        write.put(&index_key, &record)?;
+        write.put_bytes(&key::base(host, base, record.id), &[])?;
+        write.commit()?;
+        Ok(record)
+    }
+
+    fn merge(&self, id: IndexId, sorter: Sorter) -> Result<LearnReport, StoreError> {
+        let mut new = sorter.sorted()?;
+        let mut report = LearnReport::default();
+        let mut next = new.next(&mut report)?;
+        let mut after: Option<[u8; 21]> = None;
+        loop {
+            let mut changes = Vec::with_capacity(64);
+            let whole = {
+                let read = self.0.index.read()?;
+                let mut merge = Merge { new: &mut new, next: &mut next, report: &mut report, changes: &mut changes };
+                merge.old_entries(self, &read, id, &mut after)?
+            };
+            self.apply(id, &changes, &mut report)?;
+            if whole {
+                return Ok(report);
+            }
+        }
+    }
+
+    fn apply(&self, id: IndexId, changes: &[Change], report: &mut LearnReport) -> Result<(), StoreError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let mut write: Write<'_> = self.0.index.write()?;
+        for change in changes {
+            let entry_key = match change {
+                Change::Put(name, entry) => {
+                    let entry_key = key::entry(id, *name);
+                    write.put(&entry_key, entry)?;
+                    report.bytes_changed += entry.encode().len() as u64;
+                    entry_key
+                }
+                Change::Delete(name) => {
+                    let entry_key = key::entry(id, *name);
+                    write.delete(&entry_key)?;
+                    entry_key
+                }
+            };
+            report.bytes_changed += entry_key.len() as u64;
+        }
+        write.commit()
+    }
+
+    /// What the learnt indexes promise at `host/path`. A path that no current index names any more is still served while
+    /// its file is here.
+    ///
+    /// # Errors
+    /// Those of the index.
+    pub fn promise(&self, host: &str, path: &str) -> Result<Option<Promise>, StoreError> {
+        let name = NameHash::of(host, path);
+        let read = self.0.index.read()?;
+        let last = *lock(&self.0.last_hit);
+        let mut retired = None;
+        for id in last.into_iter().chain(index_ids(&read, host, path)?) {
+            match read.get::<Entry>(&key::entry(id, name))? {
+                Some(Entry { promise, retired: false }) => {
+                    *lock(&self.0.last_hit) = Some(id);
+                    return Ok(Some(promise));
+                }
+                Some(Entry { promise, retired: true }) => retired = Some(promise),
+                None => {}
+            }
+        }
+        Ok(retired)
+    }
+}
+
+/// The indexes whose files lie below a folder that holds `path`.
+fn index_ids(read: &Read<'_>, host: &str, path: &str) -> Result<Vec<IndexId>, StoreError> {
+    let mut ids = Vec::new();
+    let bases = std::iter::once("").chain(path.match_indices('/').map(|(slash, _)| &path[..slash]));
+    for base in bases {
+        let prefix = key::of_name(b'B', NameHash::of(host, base));
+        read.each(&prefix, |base_key, _| {
+            let id = base_key[prefix.len()..].try_into().map_err(|_| StoreError::Malformed)?;
+            ids.push(IndexId(u32::from_be_bytes(id)));
+            Ok(true)
+        })?;
+    }
+    Ok(ids)
+}
+
+/// Walks over old and new entries side by side.
+struct Merge<'a> {
+    new: &'a mut Sorted,
+    next: &'a mut Option<Item>,
+    report: &'a mut LearnReport,
+    changes: &'a mut Vec<Change>,
+}
+
+impl Merge<'_> {
+    /// Goes on behind `after`, until there are enough changes; whether all is done.
+    fn old_entries(
+        &mut self,
+        store: &Store,
+        read: &Read<'_>,
+        id: IndexId,
+        after: &mut Option<[u8; 21]>,
+    ) -> Result<bool, StoreError> {
+        let prefix = key::entries(id);
+        let start = *after;
+        let mut stopped = false;
+        read.each_after(&prefix, start.as_ref().map(<[u8; 21]>::as_slice), |old_key, bytes| {
+            if self.changes.len() >= MERGE_CHANGES {
+                stopped = true;
+                return Ok(false);
+            }
+            let name = NameHash(old_key[prefix.len()..].try_into().map_err(|_| StoreError::Malformed)?);
+            let old = Entry::decode(bytes).map_err(|_| StoreError::Malformed)?;
+            while let Some(item) = self.next.filter(|item| item.0 < name) {
+                self.add(item)?;
+                if self.changes.len() >= MERGE_CHANGES {
+                    stopped = true;
+                    return Ok(false);
+                }
+            }
+            match self.next.filter(|item| item.0 == name) {
+                Some(item) => self.replace(old, item)?,
+                None => self.remove(store, name, old)?,
+            }
+            *after = Some(key::entry(id, name));
+            Ok(true)
+        })?;
+        while !stopped && let Some(item) = *self.next {
+            self.add(item)?;
+            stopped = self.changes.len() >= MERGE_CHANGES;
+        }
+        Ok(!stopped)
+    }
+
+    fn advance(&mut self) -> Result<(), StoreError> {
+        *self.next = self.new.next(self.report)?;
+        Ok(())
+    }
+
+    fn add(&mut self, (name, digest, len): Item) -> Result<(), StoreError> {
+        let entry = Entry { promise: Promise { digest, len }, retired: false };
+        self.changes.push(Change::Put(name, entry));
+        self.report.added += 1;
+        self.advance()
+    }
+
+    fn replace(&mut self, old: Entry, (name, digest, len): Item) -> Result<(), StoreError> {
+        let entry = Entry { promise: Promise { digest, len }, retired: false };
+        if entry != old {
+            self.changes.push(Change::Put(name, entry));
+            self.report.changed += 1;
+        }
+        self.advance()
+    }
+
+    /// A path that is gone is served for as long as its file is here: clients with older lists ask for it.
+    fn remove(&mut self, store: &Store, name: NameHash, old: Entry) -> Result<(), StoreError> {
+        if old.retired {
+            return Ok(());
+        }
+        self.report.removed += 1;
+        let change = if store.has_file(&old.promise.digest)? {
+            Change::Put(name, Entry { retired: true, ..old })
+        } else {
+            Change::Delete(name)
+        };
+        self.changes.push(change);
+        Ok(())
+    }
+}
+
+enum Unsorted {
+    Store(StoreError),
+    TooMany,
+}
+
+/// Gathers entries in sorted runs, in a file as soon as there is more than one.
+struct Sorter {
+    buffer: Vec<Item>,
+    path: PathBuf,
+    file: Option<File>,
+    /// Entries in each run of the file.
+    runs: Vec<usize>,
+    total: usize,
+}
+
+impl Sorter {
+    fn new(path: PathBuf) -> Sorter {
+        Sorter { buffer: Vec::new(), path, file: None, runs: Vec::new(), total: 0 }
+    }
+
+    fn put(&mut self, item: Item) -> Result<(), Unsorted> {
+        if self.total >= INDEX_ENTRIES {
+            return Err(Unsorted::TooMany);
+        }
+        if self.buffer.len() == RUN_ENTRIES {
+            self.spill().map_err(Unsorted::Store)?;
+        }
+        self.total += 1;
+        self.buffer.push(item);
+        Ok(())
+    }
+
+    fn spill(&mut self) -> Result<(), StoreError> {
+        self.buffer.sort_unstable();
+        let mut bytes = Vec::with_capacity(self.buffer.len() * ITEM_LEN);
+        for (name, digest, len) in &self.buffer {
+            bytes.extend(name.0);
+            bytes.extend(digest.0);
+            bytes.extend(len.to_be_bytes());
+        }
+        if self.file.is_none() {
+            let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&self.path);
+            self.file = Some(file.map_err(at(&self.path))?);
+            // Nobody else needs its name: it goes with the process, however that ends.
+            fs::remove_file(&self.path).ok();
+        }
+        let file = self.file.as_ref().expect("made above");
+        let start = self.runs.iter().sum::<usize>() * ITEM_LEN;
+        file.write_all_at(&bytes, start as u64).map_err(at(&self.path))?;
+        self.runs.push(self.buffer.len());
+        self.buffer.clear();
+        Ok(())
+    }
+
+    fn sorted(mut self) -> Result<Sorted, StoreError> {
+        let Some(file) = self.file.take() else {
+            self.buffer.sort_unstable();
+            let run = Run { file: None, at: 0, left: 0, buffer: self.buffer.into_iter().rev().collect() };
+            return Sorted::new(vec![run], self.path);
+        };
+        self.file = Some(file);
+        if !self.buffer.is_empty() {
+            self.spill()?;
+        }
+        let file = std::sync::Arc::new(self.file.take().expect("put back above"));
+        let mut start = 0;
+        let runs = self.runs.iter().map(|len| {
+            let run = Run { file: Some(file.clone()), at: start, left: *len, buffer: Vec::new() };
+            start += (len * ITEM_LEN) as u64;
+            run
+        });
+        let runs = runs.collect();
+        Sorted::new(runs, self.path)
+    }
+}
+
+/// One sorted run, read a little at a time.
+struct Run {
+    file: Option<std::sync::Arc<File>>,
+    at: u64,
+    left: usize,
+    /// The next entries, the first of them last.
+    buffer: Vec<Item>,
+}
+
+impl Run {
+    fn next(&mut self, path: &std::path::Path) -> Result<Option<Item>, StoreError> {
+        if self.buffer.is_empty()
+            && self.left > 0
+            && let Some(file) = &self.file
+        {
+            let count = self.left.min(RUN_READ_ENTRIES);
+            let mut bytes = vec![0; count * ITEM_LEN];
+            file.read_exact_at(&mut bytes, self.at).map_err(at(path))?;
+            self.at += bytes.len() as u64;
+            self.left -= count;
+            self.buffer.extend(bytes.chunks_exact(ITEM_LEN).rev().map(item));
+        }
+        Ok(self.buffer.pop())
+    }
+}
+
+fn item(bytes: &[u8]) -> Item {
+    let name = bytes[..16].try_into().expect("an item's first part");
+    let digest = bytes[16..48].try_into().expect("an item's second part");
+    let len = bytes[48..ITEM_LEN].try_into().expect("an item's third part");
+    (NameHash(name), Digest(digest), u64::from_be_bytes(len))
+}
+
+/// All runs as one, each name once.
+struct Sorted {
+    runs: Vec<Run>,
+    heads: BinaryHeap<Reverse<(Item, usize)>>,
+    path: PathBuf,
+}
+
+impl Sorted {
+    fn new(mut runs: Vec<Run>, path: PathBuf) -> Result<Sorted, StoreError> {
+        let mut heads = BinaryHeap::with_capacity(runs.len());
+        for (n, run) in runs.iter_mut().enumerate() {
+            if let Some(item) = run.next(&path)? {
+                heads.push(Reverse((item, n)));
+            }
+        }
+        Ok(Sorted { runs, heads, path })
+    }
+
+    fn next(&mut self, report: &mut LearnReport) -> Result<Option<Item>, StoreError> {
+        let Some(item) = self.pop()? else { return Ok(None) };
+        report.entries += 1;
+        while let Some(Reverse((other, _))) = self.heads.peek()
+            && other.0 == item.0
+        {
+            report.contradictory += u64::from((other.1, other.2) != (item.1, item.2));
+            self.pop()?;
+        }
+        Ok(Some(item))
+    }
+
+    fn pop(&mut self) -> Result<Option<Item>, StoreError> {
+        let Some(Reverse((item, n))) = self.heads.pop() else { return Ok(None) };
+        if let Some(next) = self.runs[n].next(&self.path)? {
+            self.heads.push(Reverse((next, n)));
+        }
+        Ok(Some(item))
+    }
+}

@@ -1,0 +1,242 @@
+//! The disk: verified files named by their digest, and an index of what is known.
+//!
+//! ```text
+//! <cache>/meta/       the index (LMDB)
+//! <cache>/files/ab/…  whole verified files, named by digest
+//! <cache>/drafts/…    files being written, with a journal of their midstates
+//! ```
+//!
+//! | module | what |
+//! |---|---|
+//! | `record` | the index's records, byte by byte |
+//! | `index` | LMDB: transactions |
+//! | `draft` | a file while it is written: hashed, journalled, resumed |
+//! | `files` | whole files: opened, recorded in batches, dropped |
+//! | `names` | mutable names and Release snapshots |
+//! | `learn` | promises: merged from an index's new version, looked up |
+//! | `sweep` | what may go, and letting it go |
+//!
+//! A file enters `files/` only whole and verified, by a rename inside the transaction that records it, after its bytes
+//! were synced; it leaves inside one too. A crash leaves one of two harmless states: a record without its file (a miss)
+//! or a file without a record (swept after a day). The order of every sync stands in [`files`].
+//!
+//! Any number of processes may use one cache: LMDB's lock is the only one, but for each draft's own.
+
+mod draft;
+pub mod files;
+mod index;
+mod learn;
+mod names;
+mod record;
+mod sweep;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+pub use self::draft::{Draft, FileMeta, FinishError, Finished, Want};
+pub use self::files::{Stored, Usage};
+pub use self::learn::{Feed, LearnError, LearnReport, Put};
+pub use self::names::NewSnapshot;
+pub use self::record::{IndexId, NameRecord, Snapshot};
+pub use self::sweep::{Dropped, SweepOptions, SweepReport};
+
+use self::draft::Waiting;
+use self::index::Index;
+use crate::digest::Digest;
+use crate::time::Stamp;
+
+/// Why the store could not do something.
+#[derive(Debug)]
+pub enum StoreError {
+    /// The disk is full.
+    Full(PathBuf),
+    /// The disk can only be read.
+    ReadOnly(PathBuf),
+    /// Another error of the disk.
+    Io(PathBuf, io::Error),
+    /// The index cannot be read or written.
+    Index(heed::Error),
+    /// A record of the index is not what its key says.
+    Malformed,
+    /// The index is of another version of this program.
+    OtherVersion,
+    /// Another process writes this very file.
+    Busy {
+        /// Its digest.
+        digest: Digest,
+    },
+    /// The clock is before the newest file of the cache: it cannot be told what is old.
+    ClockBehind {
+        /// The clock.
+        now: Stamp,
+        /// When the newest file came.
+        newest: Stamp,
+    },
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StoreError::Full(path) => {
+                write!(
+                    f,
+                    "the disk is full ({}): free some space, or give the cache less with --max-size",
+                    path.display()
+                )
+            }
+            StoreError::ReadOnly(path) => {
+                write!(
+                    f,
+                    "{} is read-only: mount it for writing, or name another folder with --cache",
+                    path.display()
+                )
+            }
+            StoreError::Io(path, error) if error.kind() == io::ErrorKind::PermissionDenied => write!(
+                f,
+                "{} may not be used by this user: change its owner, or name another folder with --cache",
+                path.display()
+            ),
+            StoreError::Io(path, error) => write!(f, "{}: {error}", path.display()),
+            StoreError::Index(error) => write!(f, "the cache's index: {error}"),
+            StoreError::Malformed => f.write_str("the cache's index has a damaged record"),
+            StoreError::OtherVersion => f.write_str("the cache's index is of another version of apt-p2p"),
+            StoreError::Busy { digest } => write!(f, "{digest} is being written by another process"),
+            StoreError::ClockBehind { now, newest } => write!(
+                f,
+                "the clock ({} s) is before the newest file of the cache ({} s): set it before cleaning up",
+                now.0, newest.0
+            ),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+impl From<heed::Error> for StoreError {
+    fn from(error: heed::Error) -> StoreError {
+        StoreError::Index(error)
+    }
+}
+
+/// Names the file in an error of the disk, and tells the errors apart that a person can do something about.
+fn at(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    move |error| match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full(path.to_owned()),
+        io::ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly(path.to_owned()),
+        _ => StoreError::Io(path.to_owned(), error),
+    }
+}
+
+/// What a store is opened with.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The cache folder; made if it is not there.
+    pub dir: PathBuf,
+}
+
+/// An open store; clones share it.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    dir: PathBuf,
+    index: Index,
+    /// Finished files that wait to be recorded, which are served from their drafts until then.
+    waiting: Mutex<HashMap<Digest, Waiting>>,
+    /// When the first of them came.
+    waiting_since: Mutex<Option<Stamp>>,
+    /// Records whose file was found missing; dropped with the next batch.
+    lost: Mutex<Vec<Digest>>,
+    /// The index in which a promise was found last: the next one is most likely there too.
+    last_hit: Mutex<Option<IndexId>>,
+    /// Makes the names of drafts unique that have no digest yet.
+    next_draft: Mutex<u32>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "store in {}", self.0.dir.display())
+    }
+}
+
+impl Store {
+    /// Opens the store, or makes it. An index that cannot be used (of another version or word size, or damaged) is moved
+    /// aside and made anew: it can always be rebuilt from what clients ask for.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or written to, or the index cannot be mapped.
+    pub fn open(options: &Options) -> Result<Store, StoreError> {
+        let dir = options.dir.clone();
+        for part in ["meta", "files", "drafts"] {
+            let path = dir.join(part);
+            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
+            made.map_err(at(&path))?;
+        }
+        let index = open_index(&dir)?;
+        Ok(Store(Arc::new(Inner {
+            dir,
+            index,
+            waiting: Mutex::default(),
+            waiting_since: Mutex::default(),
+            lost: Mutex::default(),
+            last_hit: Mutex::default(),
+            next_draft: Mutex::default(),
+        })))
+    }
+}
+
+fn open_index(dir: &Path) -> Result<Index, StoreError> {
+    let meta = dir.join("meta");
+    match Index::open(&meta) {
+        Err(error) if can_be_rebuilt(&error) => {
+            let aside = dir.join("meta.unusable");
+            log::warn!("{error}; it is moved to {} and made anew", aside.display());
+            fs::remove_dir_all(&aside).ok();
+            fs::rename(&meta, &aside).map_err(at(&meta))?;
+            fs::create_dir(&meta).map_err(at(&meta))?;
+            Index::open(&meta)
+        }
+        other => other,
+    }
+}
+
+fn can_be_rebuilt(error: &StoreError) -> bool {
+    use heed::MdbError;
+    match error {
+        StoreError::OtherVersion | StoreError::Malformed => true,
+        StoreError::Index(heed::Error::Mdb(error)) => matches!(
+            error,
+            MdbError::Invalid | MdbError::VersionMismatch | MdbError::Corrupted | MdbError::PageNotFound
+        ),
+        _ => false,
+    }
+}
+
+impl Inner {
+    fn file_path(&self, digest: &Digest) -> PathBuf {
+        let hex = digest.to_string();
+        self.dir.join("files").join(&hex[..2]).join(&hex)
+    }
+
+    fn draft_path(&self, name: &str, ending: &str) -> PathBuf {
+        self.dir.join("drafts").join(format!("{name}.{ending}"))
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<Digest, Waiting>> {
+        lock(&self.waiting)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("no holder of the lock panics")
+}
+
+#[cfg(test)]
+mod test_dir;
+#[cfg(test)]
+mod tests;

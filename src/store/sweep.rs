@@ -1,0 +1,411 @@
+//! What may go, and letting it go: for cron, beside the running daemon or without it.
+//!
+//! In this order: files that no index has named for a grace time, the least recently used beyond the size, records
+//! without files, files without records, forgotten drafts, old snapshots and notes. Each step works in short
+//! transactions, so that downloads never wait long; a client that reads a file keeps it till its end.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::path::Path;
+use std::time::Duration;
+
+use super::draft::try_lock;
+use super::files::stamp;
+use super::record::{Entry, FileRecord, NameRecord, Record, Suite, key};
+use super::{Store, StoreError, at};
+use crate::digest::Digest;
+use crate::limits::{IN_USE_TIME_S, LEFTOVER_TIME_S, SWEEP_BATCH, WANTED_TIME_S};
+use crate::time::Stamp;
+
+/// What a sweep is to do.
+#[derive(Debug, Clone)]
+pub struct SweepOptions {
+    /// The most bytes of files that may stay.
+    pub max_bytes: Option<u64>,
+    /// How long a file stays that no index names any more.
+    pub grace: Duration,
+    /// The calendar's time.
+    pub now: Stamp,
+    /// Only say what would be done.
+    pub dry_run: bool,
+}
+
+/// Files that went for one reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// How many.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Dropped {
+    fn add(&mut self, len: u64) {
+        self.files += 1;
+        self.bytes += len;
+    }
+}
+
+/// What a sweep did. `before` less `unreferenced`, `least_used` and `lost`, plus `arrived`, is `after`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SweepReport {
+    /// Files recorded at its start.
+    pub before: Dropped,
+    /// Dropped: named by no index for the grace time.
+    pub unreferenced: Dropped,
+    /// Dropped: beyond the size.
+    pub least_used: Dropped,
+    /// Dropped records whose file was gone.
+    pub lost: Dropped,
+    /// Files recorded by others meanwhile, less those dropped by others.
+    pub arrived: i64,
+    /// The same in bytes.
+    pub arrived_bytes: i64,
+    /// Files recorded at its end.
+    pub after: Dropped,
+    /// Files that no index names since now, which go after the grace time.
+    pub newly_unreferenced: Dropped,
+    /// Deleted files that had no record.
+    pub orphans: Dropped,
+    /// Deleted drafts that nobody went on with.
+    pub drafts: Dropped,
+    /// Deleted notes: old snapshots, names, retired entries.
+    pub records: u64,
+    /// Nothing was done.
+    pub dry_run: bool,
+}
+
+impl fmt::Display for SweepReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let files = self.unreferenced.files + self.least_used.files;
+        let bytes = self.unreferenced.bytes + self.least_used.bytes;
+        write!(
+            f,
+            "dropped {files} files of {bytes} bytes; {} files of {} bytes stay",
+            self.after.files, self.after.bytes
+        )
+    }
+}
+
+/// A stored file, as far as a sweep needs to know it.
+struct Known {
+    digest: Digest,
+    len: u64,
+    unreferenced: Stamp,
+    referenced: bool,
+}
+
+impl Store {
+    /// Lets go what may go.
+    ///
+    /// # Errors
+    /// [`StoreError::ClockBehind`] before anything is done; those of the disk and the index after what was done by then.
+    pub fn sweep(&self, options: &SweepOptions) -> Result<SweepReport, StoreError> {
+        let mut report = SweepReport { dry_run: options.dry_run, ..SweepReport::default() };
+        let mut known = self.known_files(options.now)?;
+        report.before = total(&known);
+        self.mark_referenced(&mut known)?;
+        known = self.drop_lost(known, options, &mut report)?;
+        known = self.drop_unreferenced(known, options, &mut report)?;
+        if let Some(max_bytes) = options.max_bytes {
+            known = self.drop_least_used(known, max_bytes, options, &mut report)?;
+        }
+        self.drop_orphans(options, &mut report)?;
+        self.drop_drafts(options, &mut report)?;
+        self.drop_notes(options, &mut report)?;
+        let expected = total(&known);
+        let usage = self.usage()?;
+        report.after = match options.dry_run {
+            true => expected,
+            false => Dropped { files: usage.files, bytes: usage.bytes },
+        };
+        report.arrived = signed(report.after.files) - signed(expected.files);
+        report.arrived_bytes = signed(report.after.bytes) - signed(expected.bytes);
+        Ok(report)
+    }
+
+    fn known_files(&self, now: Stamp) -> Result<Vec<Known>, StoreError> {
+        let (mut known, mut newest) = (Vec::new(), Stamp(0));
+        self.0.index.read()?.each(b"F", |file_key, bytes| {
+            let record = FileRecord::decode(bytes).map_err(|_| StoreError::Malformed)?;
+            let digest = Digest(file_key[1..].try_into().map_err(|_| StoreError::Malformed)?);
+            newest = newest.max(record.stored);
+            let FileRecord { len, unreferenced, .. } = record;
+            known.push(Known { digest, len, unreferenced, referenced: false });
+            Ok(true)
+        })?;
+        if now < newest {
+            return Err(StoreError::ClockBehind { now, newest });
+        }
+        Ok(known)
+    }
+
+    /// Marks what an entry, a snapshot or a name refers to. `known` is in the order of digests, as keys are.
+    fn mark_referenced(&self, known: &mut [Known]) -> Result<(), StoreError> {
+        let read = self.0.index.read()?;
+        let mut mark = |digest: &Digest| {
+            if let Ok(at) = known.binary_search_by(|file| file.digest.cmp(digest)) {
+                known[at].referenced = true;
+            }
+        };
+        read.each(b"E", |_, bytes| {
+            let entry = Entry::decode(bytes).map_err(|_| StoreError::Malformed)?;
+            if !entry.retired {
+                mark(&entry.promise.digest);
+            }
+            Ok(true)
+        })?;
+        read.each(b"S", |_, bytes| {
+            let suite = Suite::decode(bytes).map_err(|_| StoreError::Malformed)?;
+            suite.snapshots.iter().for_each(|snapshot| mark(&snapshot.digest));
+            Ok(true)
+        })?;
+        read.each(b"N", |_, bytes| {
+            mark(&NameRecord::decode(bytes).map_err(|_| StoreError::Malformed)?.digest);
+            Ok(true)
+        })
+    }
+
+    fn drop_lost(
+        &self,
+        known: Vec<Known>,
+        options: &SweepOptions,
+        report: &mut SweepReport,
+    ) -> Result<Vec<Known>, StoreError> {
+        let (kept, lost): (Vec<_>, Vec<_>) =
+            known.into_iter().partition(|file| self.0.file_path(&file.digest).exists());
+        self.drop_all(&lost, options, &mut report.lost)?;
+        Ok(kept)
+    }
+
+    fn drop_unreferenced(
+        &self,
+        known: Vec<Known>,
+        options: &SweepOptions,
+        report: &mut SweepReport,
+    ) -> Result<Vec<Known>, StoreError> {
+        let grace_s = options.grace.as_secs();
+        let is_over = |file: &Known| {
+            let waited = file.unreferenced != Stamp(0) && options.now.secs_since(file.unreferenced) >= grace_s;
+            !file.referenced && (waited || grace_s == 0)
+        };
+        let (gone, kept): (Vec<_>, Vec<_>) = known.into_iter().partition(is_over);
+        self.drop_all(&gone, options, &mut report.unreferenced)?;
+        let remarked: Vec<_> =
+            kept.iter().filter(|file| (file.unreferenced == Stamp(0)) != file.referenced).collect();
+        for file in remarked.iter().filter(|file| !file.referenced) {
+            report.newly_unreferenced.add(file.len);
+        }
+        if !options.dry_run {
+            for batch in remarked.chunks(SWEEP_BATCH) {
+                self.remark(batch, options.now)?;
+            }
+        }
+        Ok(kept)
+    }
+
+    fn remark(&self, batch: &[&Known], now: Stamp) -> Result<(), StoreError> {
+        let mut write = self.0.index.write()?;
+        for file in batch {
+            let file_key = key::of_digest(b'F', &file.digest);
+            if let Some(mut record) = write.get::<FileRecord>(&file_key)? {
+                record.unreferenced = if file.referenced { Stamp(0) } else { now };
+                write.put(&file_key, &record)?;
+            }
+        }
+        write.commit()
+    }
+
+    fn drop_least_used(
+        &self,
+        known: Vec<Known>,
+        max_bytes: u64,
+        options: &SweepOptions,
+        report: &mut SweepReport,
+    ) -> Result<Vec<Known>, StoreError> {
+        let mut left = total(&known).bytes;
+        if left <= max_bytes {
+            return Ok(known);
+        }
+        let used = |file: &Known| {
+            let modified = fs::metadata(self.0.file_path(&file.digest)).and_then(|metadata| metadata.modified());
+            modified.map_or(Stamp(0), stamp)
+        };
+        let mut by_use: Vec<(Stamp, Known)> = known.into_iter().map(|file| (used(&file), file)).collect();
+        by_use.sort_by_key(|(used, file)| (*used, file.digest));
+        let mut gone = Vec::new();
+        let mut kept = Vec::new();
+        for (used, file) in by_use {
+            // What was just fetched is being used; the next sweep sees it.
+            let in_use = options.now.secs_since(used) < IN_USE_TIME_S;
+            if left > max_bytes && !in_use {
+                left -= file.len;
+                gone.push(file);
+            } else {
+                kept.push(file);
+            }
+        }
+        self.drop_all(&gone, options, &mut report.least_used)?;
+        Ok(kept)
+    }
+
+    fn drop_all(&self, files: &[Known], options: &SweepOptions, dropped: &mut Dropped) -> Result<(), StoreError> {
+        if options.dry_run {
+            files.iter().for_each(|file| dropped.add(file.len));
+            return Ok(());
+        }
+        for batch in files.chunks(SWEEP_BATCH) {
+            let mut write = self.0.index.write()?;
+            for file in batch {
+                if let Some(len) = self.0.drop_record(&mut write, &file.digest)? {
+                    dropped.add(len);
+                }
+            }
+            write.commit()?;
+        }
+        Ok(())
+    }
+
+    /// Files without a record: a crash left them between the rename and the commit.
+    fn drop_orphans(&self, options: &SweepOptions, report: &mut SweepReport) -> Result<(), StoreError> {
+        let root = self.0.dir.join("files");
+        for folder in fs::read_dir(&root).map_err(at(&root))?.flatten() {
+            let Ok(entries) = fs::read_dir(folder.path()) else { continue };
+            for entry in entries.flatten() {
+                let digest = entry.file_name().to_str().and_then(|name| name.parse::<Digest>().ok());
+                let recorded = match digest {
+                    Some(digest) => self.has_file(&digest)?,
+                    None => false,
+                };
+                if !recorded && let Some(len) = is_leftover(&entry.path(), options.now) {
+                    report.orphans.add(len);
+                    if !options.dry_run {
+                        fs::remove_file(entry.path()).ok();
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Drafts that nobody writes and nobody went on with for a day.
+    fn drop_drafts(&self, options: &SweepOptions, report: &mut SweepReport) -> Result<(), StoreError> {
+        let root = self.0.dir.join("drafts");
+        for entry in fs::read_dir(&root).map_err(at(&root))?.flatten() {
+            let path = entry.path();
+            let Some(len) = is_leftover(&path, options.now) else { continue };
+            let part = path.with_extension("part");
+            // The lock is held while the files go: whoever opens them now finds that out and begins anew.
+            let lock = File::options().read(true).write(true).open(&part);
+            if lock.as_ref().is_ok_and(|file| try_lock(file).is_err()) {
+                continue;
+            }
+            let is_part = path.extension().is_some_and(|ending| ending == "part");
+            if is_part || !part.exists() {
+                report.drafts.add(len);
+                if !options.dry_run {
+                    fs::remove_file(&path).ok();
+                    fs::remove_file(path.with_extension("journal")).ok();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Snapshots behind the newest complete one, names and retired entries whose file is gone, what no client has
+    /// asked for in long.
+    fn drop_notes(&self, options: &SweepOptions, report: &mut SweepReport) -> Result<(), StoreError> {
+        self.drop_old_snapshots(options, report)?;
+        let keys = self.useless_notes(options)?;
+        report.records += keys.len() as u64;
+        if !options.dry_run {
+            for batch in keys.chunks(SWEEP_BATCH) {
+                let mut write = self.0.index.write()?;
+                for note_key in batch {
+                    write.delete(note_key)?;
+                }
+                write.commit()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn useless_notes(&self, options: &SweepOptions) -> Result<Vec<Vec<u8>>, StoreError> {
+        let mut keys = Vec::new();
+        let read = self.0.index.read()?;
+        read.each(b"E", |entry_key, bytes| {
+            let entry = Entry::decode(bytes).map_err(|_| StoreError::Malformed)?;
+            if entry.retired && !self.has_file(&entry.promise.digest)? {
+                keys.push(entry_key.to_vec());
+            }
+            Ok(true)
+        })?;
+        read.each(b"N", |name_key, bytes| {
+            let record = NameRecord::decode(bytes).map_err(|_| StoreError::Malformed)?;
+            let old = options.now.secs_since(record.checked) >= options.grace.as_secs();
+            if old && !self.has_file(&record.digest)? {
+                keys.push(name_key.to_vec());
+            }
+            Ok(true)
+        })?;
+        read.each(b"W", |wanted_key, bytes| {
+            let last = Stamp::decode(bytes).map_err(|_| StoreError::Malformed)?;
+            if options.now.secs_since(last) >= 2 * WANTED_TIME_S {
+                keys.push(wanted_key.to_vec());
+            }
+            Ok(true)
+        })?;
+        Ok(keys)
+    }
+
+    fn drop_old_snapshots(&self, options: &SweepOptions, report: &mut SweepReport) -> Result<(), StoreError> {
+        let mut suites = Vec::new();
+        self.0.index.read()?.each(b"S", |suite_key, bytes| {
+            suites.push((suite_key.to_vec(), Suite::decode(bytes).map_err(|_| StoreError::Malformed)?));
+            Ok(true)
+        })?;
+        for (suite_key, Suite { host, dir, snapshots }) in suites {
+            let mut newest_complete = None;
+            for (at, snapshot) in snapshots.iter().enumerate() {
+                if self.is_complete(&host, &dir, snapshot, options.now)? {
+                    newest_complete = Some(at);
+                    break;
+                }
+            }
+            let Some(keep) = newest_complete.map(|at| at + 1).filter(|keep| *keep < snapshots.len()) else {
+                continue;
+            };
+            report.records += (snapshots.len() - keep) as u64;
+            if options.dry_run {
+                continue;
+            }
+            let mut write = self.0.index.write()?;
+            // The daemon may have added one since: only those seen here go.
+            let Some(mut suite) = write.get::<Suite>(&suite_key)? else { continue };
+            for old in &snapshots[keep..] {
+                suite.snapshots.retain(|snapshot| snapshot.id != old.id);
+                write.delete_prefix(&key::entries(old.id))?;
+            }
+            write.put(&suite_key, &suite)?;
+            write.commit()?;
+        }
+        Ok(())
+    }
+}
+
+fn total(known: &[Known]) -> Dropped {
+    let mut total = Dropped::default();
+    known.iter().for_each(|file| total.add(file.len));
+    total
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// A file's length if nobody has written it for a day.
+fn is_leftover(path: &Path, now: Stamp) -> Option<u64> {
+    let metadata = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file)?;
+    let modified = stamp(metadata.modified().ok()?);
+    (now.secs_since(modified) >= LEFTOVER_TIME_S).then_some(metadata.len())
+}
