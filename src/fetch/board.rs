@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 
 use super::{Goal, Job, Object};
@@ -23,6 +24,8 @@ pub struct Flight {
     pub stream: Arc<Stream>,
     /// With a Release file: the snapshot that was given out.
     pub snapshot: OnceLock<IndexId>,
+    /// Whether the bytes came from the mirror just now, for the log.
+    pub from_mirror: AtomicBool,
     pub(super) started: Time,
     /// Bytes in place, for the status page; written by the thread that flies it.
     pub(super) progress: Mutex<u64>,
@@ -87,6 +90,7 @@ impl Board {
             job,
             stream: Arc::default(),
             snapshot: OnceLock::new(),
+            from_mirror: AtomicBool::new(false),
             started: now,
             progress: Mutex::new(0),
         });

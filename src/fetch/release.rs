@@ -5,6 +5,7 @@
 //! clients use is stored.
 
 use std::io::Read;
+use std::sync::atomic::Ordering;
 
 use super::board::Flight;
 use super::mirror::{Answer, Ask};
@@ -74,6 +75,7 @@ impl Inner {
         answer: &mut Answer,
     ) -> Result<(), Failure> {
         let bytes = self.read_whole(url, answer)?;
+        flight.from_mirror.store(true, Ordering::Relaxed);
         let release = catalog::parse_release(&bytes)
             .map_err(|error| bad_gateway(format!("{url} is no Release file ({error}); is this a login page?")))?;
         let Some(store) = self.store() else {

@@ -32,10 +32,10 @@ impl Wanted {
         })
     }
 
-    /// What a flight brought.
-    pub(super) fn outcome(&self, outcome: &Outcome) -> Answer {
+    /// What a flight brought; `source` is where a stored file came from.
+    pub(super) fn outcome(&self, outcome: &Outcome, source: &'static str) -> Answer {
         match outcome {
-            Outcome::Stored(file, head) => self.file(Arc::clone(file), head, "cache"),
+            Outcome::Stored(file, head) => self.file(Arc::clone(file), head, source),
             Outcome::Growing(head) => self.sized(head, head.len, "mirror", |start, len| Body::Stream { start, len }),
             Outcome::Failed(failure) => refuse(failure, &self.date),
         }
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn a_growing_file_of_known_length_is_sent_in_part() {
         let head = Head { len: Some(100), ..Head::default() };
-        let answer = wanted(Some("bytes=90-"), false).outcome(&Outcome::Growing(head));
+        let answer = wanted(Some("bytes=90-"), false).outcome(&Outcome::Growing(head), "cache");
         assert_eq!(answer.status, 206);
         assert!(matches!(answer.body, Body::Stream { start: 90, len: Some(10) }));
         assert!(head_text(&answer).contains("Content-Range: bytes 90-99/100\r\nContent-Length: 10\r\n"));
@@ -196,14 +196,14 @@ mod tests {
     #[test]
     fn a_poisoned_file_is_sent_whole() {
         let head = Head { len: Some(100), ..Head::default() };
-        let answer = wanted(Some("bytes=90-"), true).outcome(&Outcome::Growing(head));
+        let answer = wanted(Some("bytes=90-"), true).outcome(&Outcome::Growing(head), "cache");
         assert_eq!(answer.status, 200);
         assert!(matches!(answer.body, Body::Stream { start: 0, len: Some(100) }));
     }
 
     #[test]
     fn an_unknown_length_is_not_announced() {
-        let answer = wanted(None, false).outcome(&Outcome::Growing(Head::default()));
+        let answer = wanted(None, false).outcome(&Outcome::Growing(Head::default()), "cache");
         assert!(matches!(answer.body, Body::Stream { start: 0, len: None }));
         assert!(!head_text(&answer).contains("Content-Length"));
     }
@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn a_failure_says_why_in_one_line() {
         let failure = Failure { status: 503, reason: "too busy".into(), retry_after: Some(2), challenge: None };
-        let answer = wanted(None, false).outcome(&Outcome::Failed(failure));
+        let answer = wanted(None, false).outcome(&Outcome::Failed(failure), "cache");
         assert!(head_text(&answer).starts_with("HTTP/1.1 503 Service Unavailable\r\n"));
         assert!(head_text(&answer).contains("Retry-After: 2\r\n"));
         assert!(matches!(&answer.body, Body::Bytes(text) if text == b"apt-p2p: too busy\n"));

@@ -4,6 +4,7 @@
 //! then answers 204, which tells the edge that the reply is there.
 
 use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -121,7 +122,8 @@ impl Front {
         let (front, client, stream) = (Arc::clone(self), ask.client, Arc::clone(&flight.stream));
         let answer = move |outcome: &Outcome| {
             front.note_given(client, &flight);
-            wanted.outcome(outcome)
+            let source = if flight.from_mirror.load(Ordering::Relaxed) { "mirror" } else { "cache" };
+            wanted.outcome(outcome, source)
         };
         Reply::Later { stream, answer: Box::new(answer) }
     }

@@ -155,8 +155,9 @@ impl Store {
             let mut changes = Vec::with_capacity(64);
             let whole = {
                 let read = self.0.index.read()?;
-                let mut merge = Merge { new: &mut new, next: &mut next, report: &mut report, changes: &mut changes };
-                merge.old_entries(self, &read, id, &mut after)?
+                let (new, next, report) = (&mut new, &mut next, &mut report);
+                let mut merge = Merge { id, new, next, report, changes: &mut changes, after: &mut after };
+                merge.old_entries(self, &read)?
             };
             self.apply(id, &changes, &mut report)?;
             if whole {
@@ -230,23 +231,20 @@ fn index_ids(read: &Read<'_>, host: &str, path: &str) -> Result<Vec<IndexId>, St
 
 /// Walks over old and new entries side by side.
 struct Merge<'a> {
+    id: IndexId,
     new: &'a mut Sorted,
     next: &'a mut Option<Item>,
     report: &'a mut LearnReport,
     changes: &'a mut Vec<Change>,
+    /// The last key that was dealt with: what was written there must not be read again as old.
+    after: &'a mut Option<[u8; 21]>,
 }
 
 impl Merge<'_> {
-    /// Goes on behind `after`, until there are enough changes; whether all is done.
-    fn old_entries(
-        &mut self,
-        store: &Store,
-        read: &Read<'_>,
-        id: IndexId,
-        after: &mut Option<[u8; 21]>,
-    ) -> Result<bool, StoreError> {
-        let prefix = key::entries(id);
-        let start = *after;
+    /// Goes on behind the last key, until there are enough changes; whether all is done.
+    fn old_entries(&mut self, store: &Store, read: &Read<'_>) -> Result<bool, StoreError> {
+        let prefix = key::entries(self.id);
+        let start = *self.after;
         let mut stopped = false;
         read.each_after(&prefix, start.as_ref().map(<[u8; 21]>::as_slice), |old_key, bytes| {
             if self.changes.len() >= MERGE_CHANGES {
@@ -266,7 +264,7 @@ impl Merge<'_> {
                 Some(item) => self.replace(old, item)?,
                 None => self.remove(store, name, old)?,
             }
-            *after = Some(key::entry(id, name));
+            *self.after = Some(key::entry(self.id, name));
             Ok(true)
         })?;
         while !stopped && let Some(item) = *self.next {
@@ -285,6 +283,7 @@ impl Merge<'_> {
         let entry = Entry { promise: Promise { digest, len }, retired: false };
         self.changes.push(Change::Put(name, entry));
         self.report.added += 1;
+        *self.after = Some(key::entry(self.id, name));
         self.advance()
     }
 
