@@ -89,7 +89,7 @@ impl Settings {
 
 fn unknown_key(unknown: &str) -> String {
     let nearest = KEYS.into_iter().min_by_key(|key| distance(key, unknown)).expect("there are keys");
-    if distance(nearest, unknown) <= 3 {
+    if distance(nearest, unknown) <= 2 {
         format!("there is no setting {unknown}; did you mean {nearest}?")
     } else {
         format!("there is no setting {unknown}; there are {}", KEYS.join(", "))
