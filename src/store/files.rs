@@ -193,6 +193,8 @@ impl Store {
     /// # Errors
     /// Those of the disk and the index.
     pub fn commit(&self, now: Stamp) -> Result<(), StoreError> {
+        // One batch at a time: two would move the same drafts.
+        let _turn = lock(&self.0.batch_turn);
         *lock(&self.0.waiting_since) = None;
         let lost = std::mem::take(&mut *lock(&self.0.lost));
         let batch: Vec<Digest> = self.0.waiting().keys().copied().collect();

@@ -150,6 +150,8 @@ struct Inner {
     waiting: Mutex<HashMap<Digest, Waiting>>,
     /// When the first of them came.
     waiting_since: Mutex<Option<Stamp>>,
+    /// Held while a batch is recorded.
+    batch_turn: Mutex<()>,
     /// Records whose file was found missing; dropped with the next batch.
     lost: Mutex<Vec<Digest>>,
     /// The index in which a promise was found last: the next one is most likely there too.
@@ -183,6 +185,7 @@ impl Store {
             index,
             waiting: Mutex::default(),
             waiting_since: Mutex::default(),
+            batch_turn: Mutex::default(),
             lost: Mutex::default(),
             last_hit: Mutex::default(),
             next_draft: Mutex::default(),
