@@ -6,6 +6,7 @@
 
 use std::io::Read;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::board::Flight;
 use super::mirror::{Answer, Ask};
@@ -179,7 +180,7 @@ impl Inner {
         });
         match choice {
             Some(snapshot) => {
-                let date = snapshot.head.last_modified.as_deref().unwrap_or("an unknown date");
+                let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(snapshot.date.0));
                 log::warn!("{why}; serving the {host}/{dir} of {date} that is stored");
                 self.give(flight, &snapshot, dir);
             }
