@@ -142,29 +142,7 @@ impl House {
     fn build(live: &Live, shelf: Shelf, listeners: Vec<TcpListener>) -> Result<House, DaemonError> {
         let (clock, calendar) = (clock::clock(), clock::calendar());
         let (news, to_learn) = bounded(NEWS);
-        let (fetcher, name_thread) = Fetcher::new(fetch::Parts {
-            shelf: Arc::clone(&shelf),
-            upstreams: {
-                let live = live.clone();
-                Arc::new(move |object| live.urls(object))
-            },
-            allowed: {
-                let live = live.clone();
-                Arc::new(move |ip, host| live.config().upstream_allowed(ip, host))
-            },
-            clock: Arc::clone(&clock),
-            calendar: Arc::clone(&calendar),
-            keep_len_max: live.bytes_max() / 2,
-            news: news.clone(),
-        });
-        for n in 0..NAME_THREADS {
-            let names = name_thread.clone();
-            threads::start(&format!("names-{n}"), move || names.run()).map_err(DaemonError::System)?;
-        }
-        for n in 0..FETCH_THREADS {
-            let fetcher = fetcher.clone();
-            threads::start(&format!("fetch-{n}"), move || fetcher.work()).map_err(DaemonError::System)?;
-        }
+        let fetcher = start_fetching(live, &shelf, (&clock, &calendar), news.clone())?;
         let learner = Learner::new(Arc::clone(&shelf), fetcher.clone(), Arc::clone(&calendar));
         threads::start("learn", move || learner.work(&to_learn)).map_err(DaemonError::System)?;
         let (end_sender, end) = bounded(0);
@@ -181,34 +159,23 @@ impl House {
         let socket_dir = SocketDir::new().map_err(|error| DaemonError::PrivateSocket(error.to_string()))?;
         let server =
             Server::http_unix(&socket_dir.socket()).map_err(|error| DaemonError::PrivateSocket(error.to_string()))?;
-        let server = Arc::new(server);
-        let slots = Slots::default();
-        let config = live.config();
+        let (slots, workers) = (Slots::default(), live.config().workers);
         let (edge, handle) = Edge::new(EdgeConfig {
             listeners,
             backend: socket_dir.socket(),
-            backends: config.workers,
+            backends: workers,
             slots: slots.clone(),
             connections_max: CONNECTIONS,
             per_address_max: CONNECTIONS_PER_ADDRESS,
         })
         .map_err(DaemonError::System)?;
         let numbers = numbers(live, &shelf, &fetcher, &handle, &clock);
-        let front = Arc::new(Front::new(front::Parts {
-            shelf: Arc::clone(&shelf),
-            fetcher,
-            slots,
-            allow: {
-                let live = live.clone();
-                Arc::new(move |ip| live.config().allows(ip))
-            },
-            calendar,
-            numbers,
-        }));
-        for n in 0..config.workers {
-            let (front, server) = (Arc::clone(&front), Arc::clone(&server));
-            threads::start(&format!("worker-{n}"), move || front.work(&server)).map_err(DaemonError::System)?;
-        }
+        let allow = {
+            let live = live.clone();
+            Arc::new(move |ip| live.config().allows(ip))
+        };
+        let parts = front::Parts { shelf: Arc::clone(&shelf), fetcher, slots, allow, calendar, numbers };
+        start_workers(workers, Front::new(parts), server)?;
         let edge_thread = threads::start("edge", move || edge.run()).map_err(DaemonError::System)?;
         Ok(House { edge: handle, edge_thread, shelf, _end: end_sender, _socket_dir: socket_dir })
     }
@@ -225,6 +192,42 @@ impl House {
             log::warn!("{error}");
         }
     }
+}
+
+fn start_fetching(
+    live: &Live,
+    shelf: &Shelf,
+    (clock, calendar): (&fetch::Clock, &fetch::Calendar),
+    news: Sender<fetch::News>,
+) -> Result<Fetcher, DaemonError> {
+    let (mapping, rule) = (live.clone(), live.clone());
+    let (fetcher, name_thread) = Fetcher::new(fetch::Parts {
+        shelf: Arc::clone(shelf),
+        upstreams: Arc::new(move |object| mapping.urls(object)),
+        allowed: Arc::new(move |ip, host| rule.config().upstream_allowed(ip, host)),
+        clock: Arc::clone(clock),
+        calendar: Arc::clone(calendar),
+        keep_len_max: live.bytes_max() / 2,
+        news,
+    });
+    for n in 0..NAME_THREADS {
+        let names = name_thread.clone();
+        threads::start(&format!("names-{n}"), move || names.run()).map_err(DaemonError::System)?;
+    }
+    for n in 0..FETCH_THREADS {
+        let fetcher = fetcher.clone();
+        threads::start(&format!("fetch-{n}"), move || fetcher.work()).map_err(DaemonError::System)?;
+    }
+    Ok(fetcher)
+}
+
+fn start_workers(count: usize, front: Front, server: Server) -> Result<(), DaemonError> {
+    let (front, server) = (Arc::new(front), Arc::new(server));
+    for n in 0..count {
+        let (front, server) = (Arc::clone(&front), Arc::clone(&server));
+        threads::start(&format!("worker-{n}"), move || front.work(&server)).map_err(DaemonError::System)?;
+    }
+    Ok(())
 }
 
 fn numbers(

@@ -12,10 +12,11 @@ use std::sync::Arc;
 
 use super::exchange::{Answer, Body, Note, Reply};
 use super::head::{self, HeadEnd, Refusal, Request};
+use super::sending::Sending;
 use crate::limits::{
     HEAD_LEN, HEAD_TIME, IDLE_TIME, LINGER_LEN, LINGER_TIME, PIPELINE, SLOW_READER_LEN, SLOW_READER_TIME,
 };
-use crate::stream::{Follower, Outcome, Step, Wake};
+use crate::stream::{Follower, Outcome, Wake};
 use crate::time::Time;
 
 /// What happens to a connection.
@@ -107,42 +108,6 @@ enum State {
     /// The worker named a stream, of which there is no news yet.
     Following(Follower, Box<dyn FnOnce(&Outcome) -> Answer + Send>),
     Sending(Box<Sending>),
-}
-
-/// An answer on its way out.
-struct Sending {
-    status: u16,
-    note: Note,
-    close: bool,
-    /// Bytes to go out before anything else; the head first, then framing and memory chunks.
-    pending: Vec<u8>,
-    pending_at: usize,
-    /// Then this part of a file.
-    span: Option<Span>,
-    source: Source,
-    /// Bytes of the body that went out; framing does not count.
-    body_sent: u64,
-    /// How many of `pending` are head or framing.
-    overhead: usize,
-}
-
-struct Span {
-    file: Arc<File>,
-    at: u64,
-    left: u64,
-}
-
-enum Source {
-    /// What is pending is all.
-    Done,
-    Stream {
-        follower: Follower,
-        at: u64,
-        left: Option<u64>,
-        chunked: bool,
-    },
-    /// It broke: the client must see that.
-    Broken,
 }
 
 impl Conn {
@@ -328,8 +293,8 @@ impl Conn {
             note,
         };
         let request = Request {
-            method: "?".into(),
-            target: String::new(),
+            method: "(refused)".into(),
+            target: "-".into(),
             is_1_1: true,
             keep_alive: false,
             host: None,
@@ -394,9 +359,7 @@ impl Conn {
 
     fn break_front(&mut self) {
         if let Some(Exchange { state: State::Sending(sending), .. }) = self.exchanges.front_mut() {
-            sending.source = Source::Broken;
-            sending.pending.clear();
-            sending.pending_at = 0;
+            sending.break_off();
         }
     }
 
@@ -467,143 +430,4 @@ fn worker_failed() -> Answer {
     );
     let note = Note { source: "apt-p2p", remark: "a worker gave no reply".into() };
     Answer { status: 500, head: head.into_bytes(), body: Body::Bytes(body), close: true, note }
-}
-
-impl Sending {
-    fn new(request: &Request, answer: Answer, follower: Option<Follower>) -> Sending {
-        let Answer { status, head: mut pending, body, close, note } = answer;
-        let is_head = request.method == "HEAD" || status == 304;
-        let endless = matches!(body, Body::Stream { len: None, .. });
-        let chunked = endless && request.is_1_1 && !is_head;
-        // Without a length only the connection's end can tell the body's.
-        let close = close || !request.keep_alive || endless && !request.is_1_1 && !is_head;
-        if chunked {
-            pending.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
-        }
-        match (close, request.is_1_1) {
-            (true, _) => pending.extend_from_slice(b"Connection: close\r\n"),
-            (false, false) => pending.extend_from_slice(b"Connection: keep-alive\r\n"),
-            (false, true) => {}
-        }
-        pending.extend_from_slice(b"\r\n");
-        let overhead = pending.len();
-        let (mut span, mut source) = (None, Source::Done);
-        match body {
-            _ if is_head => {}
-            Body::Empty => {}
-            Body::Bytes(bytes) => pending.extend_from_slice(&bytes),
-            Body::File { file, start, len } => span = Some(Span { file, at: start, left: len }),
-            Body::Stream { start, len } => {
-                source = match follower {
-                    Some(follower) => {
-                        follower.seek(start);
-                        Source::Stream { follower, at: start, left: len, chunked }
-                    }
-                    None => Source::Broken,
-                };
-            }
-        }
-        Sending { status, note, close, pending, pending_at: 0, span, source, body_sent: 0, overhead }
-    }
-
-    /// Takes what the stream has, if there is nothing else to send.
-    fn fill(&mut self) {
-        if self.has_bytes() {
-            return;
-        }
-        let Source::Stream { follower, at, left, chunked } = &mut self.source else { return };
-        if *left == Some(0) {
-            self.source = Source::Done;
-            return;
-        }
-        let step = follower.next();
-        let most = left.unwrap_or(u64::MAX);
-        (self.pending_at, self.overhead) = (0, 0);
-        self.pending.clear();
-        match step {
-            Step::File { file, until } => {
-                let len = (until - *at).min(most);
-                if *chunked {
-                    self.pending = format!("{len:x}\r\n").into_bytes();
-                    self.overhead = self.pending.len();
-                }
-                self.span = Some(Span { file, at: *at, left: len });
-                *at += len;
-                *left = left.map(|left| left - len);
-                // The position moves when the bytes are out: see `sent`.
-            }
-            Step::Memory { chunk, skip } => {
-                let bytes = &chunk[skip..];
-                let len = usize::try_from(most).unwrap_or(usize::MAX).min(bytes.len());
-                if *chunked {
-                    self.pending = format!("{len:x}\r\n").into_bytes();
-                    self.overhead = self.pending.len();
-                }
-                self.pending.extend_from_slice(&bytes[..len]);
-                if *chunked {
-                    self.pending.extend_from_slice(b"\r\n");
-                    self.overhead += 2;
-                }
-                *at += len as u64;
-                *left = left.map(|left| left - len as u64);
-                follower.seek(*at);
-            }
-            Step::Wait => {}
-            Step::End if left.is_none() => {
-                if *chunked {
-                    self.pending = b"0\r\n\r\n".to_vec();
-                    self.overhead = self.pending.len();
-                }
-                self.source = Source::Done;
-            }
-            // The end came before the length that was announced.
-            Step::End | Step::Broken => self.source = Source::Broken,
-        }
-    }
-
-    fn has_bytes(&self) -> bool {
-        self.pending_at < self.pending.len() || self.span.is_some()
-    }
-
-    fn is_done(&self) -> bool {
-        !self.has_bytes() && matches!(self.source, Source::Done)
-    }
-
-    fn is_broken(&self) -> bool {
-        !self.has_bytes() && matches!(self.source, Source::Broken)
-    }
-
-    fn output(&self) -> Output<'_> {
-        if self.pending_at < self.pending.len() {
-            return Output::Send { bytes: &self.pending[self.pending_at..], more: self.span.is_some() };
-        }
-        match &self.span {
-            Some(span) => Output::SendFile { file: Arc::clone(&span.file), at: span.at, len: span.left },
-            None => Output::Wait,
-        }
-    }
-
-    fn sent(&mut self, len: u64) {
-        if self.pending_at < self.pending.len() {
-            let before = self.pending_at.max(self.overhead);
-            self.pending_at += usize::try_from(len).expect("no more than was pending");
-            self.body_sent += self.pending_at.max(self.overhead).saturating_sub(before) as u64;
-            return;
-        }
-        let Some(span) = &mut self.span else { return };
-        span.at += len;
-        span.left -= len;
-        self.body_sent += len;
-        let position = span.at;
-        if span.left == 0 {
-            self.span = None;
-            if let Source::Stream { chunked: true, .. } = self.source {
-                (self.pending, self.pending_at) = (b"\r\n".to_vec(), 0);
-                self.overhead = 2;
-            }
-        }
-        if let Source::Stream { follower, .. } = &self.source {
-            follower.seek(position);
-        }
-    }
 }

@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::net::{TcpListener, TcpStream};
@@ -19,6 +19,7 @@ use rustix::net::SendFlags;
 use super::backend::{Backends, Errand};
 use super::conn::{Conn, Input, Log, Output};
 use super::exchange::Slots;
+use super::mailbox::{EdgeHandle, Mailbox};
 use crate::limits::{DESCRIPTORS_KEPT, PIPELINE, READ_LEN, TURN_LEN};
 use crate::time::Time;
 
@@ -45,65 +46,6 @@ pub struct EdgeConfig {
     pub connections_max: usize,
     /// Of these, from one address.
     pub per_address_max: usize,
-}
-
-/// Counters since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Connections now.
-    pub connections: usize,
-    /// Requests answered.
-    pub requests: u64,
-    /// Bytes of bodies sent.
-    pub bytes_sent: u64,
-}
-
-/// Reaches a running edge from other threads; clones reach the same.
-#[derive(Clone)]
-pub struct EdgeHandle(Arc<Mailbox>);
-
-impl EdgeHandle {
-    /// Ends the edge's loop; connections are closed as they are.
-    pub fn stop(&self) {
-        self.0.lock().stop = true;
-        self.0.waker.wake().ok();
-    }
-
-    /// The counters.
-    #[must_use]
-    pub fn stats(&self) -> Stats {
-        self.0.lock().stats
-    }
-}
-
-/// Where other threads leave word for the edge.
-struct Mailbox {
-    letters: Mutex<Letters>,
-    waker: Waker,
-}
-
-#[derive(Default)]
-struct Letters {
-    /// Connections whose streams have news: at most one for each request that is under way.
-    news: Vec<Token>,
-    stats: Stats,
-    stop: bool,
-}
-
-impl Mailbox {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Letters> {
-        self.letters.lock().expect("no holder of the lock panics")
-    }
-
-    fn leave(&self, token: Token) {
-        let mut letters = self.lock();
-        letters.news.push(token);
-        // A former letter has woken the edge already.
-        if letters.news.len() == 1 {
-            drop(letters);
-            self.waker.wake().ok();
-        }
-    }
 }
 
 struct Client {
@@ -167,7 +109,7 @@ impl Edge {
             listeners.push(listener);
         }
         let (connections_max, files_max) = share_descriptors(config.connections_max);
-        let mailbox = Arc::new(Mailbox { letters: Mutex::default(), waker });
+        let mailbox = Arc::new(Mailbox::new(waker));
         #[expect(clippy::disallowed_methods, reason = "the edge's loop reads its own clock")]
         let start = Instant::now();
         let edge = Edge {
@@ -188,7 +130,7 @@ impl Edge {
             buffer: vec![0; READ_LEN],
             start,
         };
-        Ok((edge, EdgeHandle(mailbox)))
+        Ok((edge, EdgeHandle::new(mailbox)))
     }
 
     /// Serves until [`EdgeHandle::stop`].
@@ -252,12 +194,7 @@ impl Edge {
 
     /// Takes the letters; whether the edge is to stop.
     fn read_mail(&mut self) -> bool {
-        let (news, stop) = {
-            let connections = self.clients.len() - self.free.len();
-            let mut letters = self.mailbox.lock();
-            letters.stats.connections = connections;
-            (std::mem::take(&mut letters.news), letters.stop)
-        };
+        let (news, stop) = self.mailbox.open(self.clients.len() - self.free.len());
         news.into_iter().for_each(|token| self.make_ready(token));
         stop
     }
@@ -373,7 +310,7 @@ impl Edge {
     fn take_turn(&mut self, token: Token, now: Time) {
         let Some(mut client) = self.clients.get_mut(token.0 - CLIENTS).and_then(Option::take) else { return };
         client.is_ready = false;
-        let turn = client.turn(&mut self.buffer, now, &mut |peer, log| note(&self.mailbox, peer, &log));
+        let turn = client.turn(&mut self.buffer, now, &mut |peer, log| self.mailbox.note(peer, &log));
         // The limit on requests ahead is looked at when the turn to ask comes.
         let asks = !client.is_asking && client.conn.has_request(PIPELINE);
         client.is_asking |= asks;
@@ -392,7 +329,7 @@ impl Edge {
         let index = token.0 - CLIENTS;
         let Some(mut client) = self.clients.get_mut(index).and_then(Option::take) else { return };
         if let Some(log) = client.conn.cut_off(now) {
-            note(&self.mailbox, client.peer, &log);
+            self.mailbox.note(client.peer, &log);
         }
         self.poll.registry().deregister(&mut client.stream).ok();
         self.free.push(index);
@@ -527,16 +464,6 @@ fn share_descriptors(connections_max: usize) -> (usize, usize) {
     let allowed = usize::try_from(allowed).unwrap_or(usize::MAX).saturating_sub(DESCRIPTORS_KEPT).max(16);
     let connections = connections_max.min(allowed / 2);
     (connections, (allowed - connections).min(connections * PIPELINE))
-}
-
-/// One line for each request, and its numbers.
-fn note(mailbox: &Mailbox, peer: IpAddr, entry: &Log) {
-    {
-        let stats = &mut mailbox.lock().stats;
-        stats.requests += 1;
-        stats.bytes_sent += entry.bytes;
-    }
-    log::info!(target: "request", "{peer} {entry}");
 }
 
 #[cfg(test)]

@@ -15,11 +15,14 @@ mod event_loop;
 mod exchange;
 mod head;
 mod listen;
+mod mailbox;
+mod sending;
 
-pub use self::event_loop::{Edge, EdgeConfig, EdgeHandle, Stats};
+pub use self::event_loop::{Edge, EdgeConfig};
 pub use self::exchange::{Answer, Body, Note, Reply, SlotId, Slots};
 pub use self::head::{Refusal, Request, parse as parse_head};
 pub use self::listen::{bind, from_systemd};
+pub use self::mailbox::{EdgeHandle, Stats};
 
 use std::fmt;
 
@@ -33,7 +36,9 @@ impl fmt::Display for Log {
         }
         write!(f, "{method} {target} {status} {bytes} bytes from {source} in {ms} ms")?;
         if !remark.is_empty() {
-            write!(f, ": {}", remark.escape_debug())?;
+            // What a mirror said may be in it: it stays on its line.
+            let line = remark.replace(char::is_control, " ");
+            write!(f, ": {line}")?;
         }
         if !whole { f.write_str(", cut off") } else { Ok(()) }
     }

@@ -42,7 +42,7 @@ pub(super) struct Sink<'a> {
 }
 
 enum Place {
-    Draft(Draft),
+    Draft(Box<Draft>),
     Memory(Memory),
 }
 
@@ -60,7 +60,7 @@ impl<'a> Sink<'a> {
         promise: Option<Digest>,
         len_promised: Option<u64>,
     ) -> Sink<'a> {
-        let place = draft.map_or_else(|| Place::Memory(Memory::default()), Place::Draft);
+        let place = draft.map_or_else(|| Place::Memory(Memory::default()), |draft| Place::Draft(Box::new(draft)));
         Sink { stream, place, promise, len_promised, begun: false }
     }
 

@@ -159,19 +159,12 @@ impl Store {
         const TMPFS_MAGIC: u64 = 0x0102_1994;
         let dir = &self.0.dir;
         let fs = rustix::fs::statfs(dir).map_err(|error| at(dir)(error.into()))?;
-        #[expect(
-            clippy::cast_sign_loss,
-            clippy::unnecessary_cast,
-            reason = "the field's width and sign differ by platform"
-        )]
         let (kind, block) = (fs.f_type as u64 & 0xffff_ffff, fs.f_bsize as u64);
         if kind == TMPFS_MAGIC {
             let memory = rustix::system::sysinfo();
-            #[expect(clippy::unnecessary_cast, reason = "32 bits wide on 32-bit machines")]
             let bytes = memory.totalram as u64 * u64::from(memory.mem_unit);
             return Ok((bytes / 8).min(16 << 20));
         }
-        #[expect(clippy::unnecessary_cast, reason = "32 bits wide on 32-bit machines")]
         let free = fs.f_bavail as u64 * block;
         Ok(((free + self.usage()?.bytes) / 10 * 8).min(50 << 30))
     }

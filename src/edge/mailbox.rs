@@ -1,0 +1,93 @@
+//! Where other threads leave word for the edge, and read its counters.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use mio::{Token, Waker};
+
+use super::conn::Log;
+
+/// Counters since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Connections now.
+    pub connections: usize,
+    /// Requests answered.
+    pub requests: u64,
+    /// Bytes of bodies sent.
+    pub bytes_sent: u64,
+}
+
+/// Reaches a running edge from other threads; clones reach the same.
+#[derive(Clone)]
+pub struct EdgeHandle(Arc<Mailbox>);
+
+impl EdgeHandle {
+    pub(super) fn new(mailbox: Arc<Mailbox>) -> EdgeHandle {
+        EdgeHandle(mailbox)
+    }
+
+    /// Ends the edge's loop; connections are closed as they are.
+    pub fn stop(&self) {
+        self.0.lock().stop = true;
+        self.0.waker.wake().ok();
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.0.lock().stats
+    }
+}
+
+/// The edge's mailbox.
+pub(super) struct Mailbox {
+    letters: Mutex<Letters>,
+    waker: Waker,
+}
+
+#[derive(Default)]
+struct Letters {
+    /// Connections whose streams have news: at most one for each request that is under way.
+    news: Vec<Token>,
+    stats: Stats,
+    stop: bool,
+}
+
+impl Mailbox {
+    pub(super) fn new(waker: Waker) -> Mailbox {
+        Mailbox { letters: Mutex::default(), waker }
+    }
+
+    /// Takes the letters: connections with news, and whether to stop.
+    pub(super) fn open(&self, connections: usize) -> (Vec<Token>, bool) {
+        let mut letters = self.lock();
+        letters.stats.connections = connections;
+        (std::mem::take(&mut letters.news), letters.stop)
+    }
+
+    /// One line for each request, and its numbers.
+    pub(super) fn note(&self, peer: IpAddr, entry: &Log) {
+        {
+            let stats = &mut self.lock().stats;
+            stats.requests += 1;
+            stats.bytes_sent += entry.bytes;
+        }
+        log::info!(target: "request", "{peer} {entry}");
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Letters> {
+        self.letters.lock().expect("no holder of the lock panics")
+    }
+
+    /// Says that a connection's stream has news.
+    pub(super) fn leave(&self, token: Token) {
+        let mut letters = self.lock();
+        letters.news.push(token);
+        // A former letter has woken the edge already.
+        if letters.news.len() == 1 {
+            drop(letters);
+            self.waker.wake().ok();
+        }
+    }
+}
