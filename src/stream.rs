@@ -254,11 +254,12 @@ impl Stream {
         self.lock().outcome.clone()
     }
 
-    /// Whether a newcomer can still read the body from its start.
+    /// Whether it goes on, and a newcomer can still read the body from its start.
     #[must_use]
     pub fn joinable(&self) -> bool {
         let state = self.lock();
-        state.end != Some(End::Broken) && state.window_start == 0 && state.window.is_empty()
+        let is_answered = matches!(state.outcome, Some(Outcome::Stored(..) | Outcome::Failed(_)));
+        state.end.is_none() && !is_answered && state.window_start == 0 && state.window.is_empty()
     }
 
     /// Follows the stream from its start; `wake` is called once after each time the follower was told to wait.

@@ -65,7 +65,7 @@ impl Inner {
         digest: Digest,
         len: Option<u64>,
     ) -> Result<Head, Failure> {
-        if let Some(head) = sink.head()
+        if let Some(head) = sink.resumed_head()
             && len.or(head.len) == Some(sink.len())
         {
             sink.begin(&head);
@@ -97,7 +97,7 @@ impl Inner {
     /// One request and as much of its body as comes.
     fn try_once(&self, flight: &Flight, sink: &mut Sink<'_>, url: &str, len: Option<u64>) -> Result<Head, Try> {
         let from = sink.len();
-        let known = sink.head();
+        let known = sink.resumed_head();
         let ask = Ask { from, same_as: known.as_ref(), credentials: self.credentials(flight), ..Ask::default() };
         let mut answer = self.ask(url, ask).map_err(|error| self.elsewhere(flight, &error))?;
         let skip = match answer.status {

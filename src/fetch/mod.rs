@@ -238,8 +238,7 @@ impl Inner {
     fn fly(&self, flight: &Flight) {
         let host = &flight.job.object.host;
         if self.went_away_while_queued(host, flight.started) {
-            let why = format!("{host} does not answer");
-            return self.mirror_away(flight, &why);
+            return self.mirror_away(flight, &gateway_timeout(format!("{host} does not answer")));
         }
         match &flight.job.goal {
             Goal::Promised { digest, len, recheck } => self.fetch_promised(flight, *digest, *len, *recheck),
@@ -251,11 +250,11 @@ impl Inner {
     }
 
     /// The mirror cannot be reached: what is stored serves, where the goal allows that.
-    fn mirror_away(&self, flight: &Flight, why: &str) {
+    fn mirror_away(&self, flight: &Flight, failure: &Failure) {
         match &flight.job.goal {
-            Goal::Release { dir, file } => self.serve_known_release(flight, dir, *file, why),
-            Goal::Unplaced { .. } => self.serve_known_unplaced(flight, why),
-            Goal::Promised { .. } | Goal::Accepted { .. } | Goal::Pass => flight.stream.fail(gateway_timeout(why)),
+            Goal::Release { dir, file } => self.serve_known_release(flight, dir, *file, failure),
+            Goal::Unplaced { .. } => self.serve_known_unplaced(flight, failure),
+            Goal::Promised { .. } | Goal::Accepted { .. } | Goal::Pass => self.give_up(flight, failure),
         }
     }
 

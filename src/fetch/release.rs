@@ -23,7 +23,8 @@ impl Inner {
         let host = &flight.job.object.host;
         let known = self.known_snapshot(flight, dir, file);
         if known.is_some() && flight.job.credentials.is_none() && self.is_away(host) {
-            return self.serve_known_release(flight, dir, file, &format!("{host} did not answer just now"));
+            let away = gateway_timeout(format!("{host} did not answer just now"));
+            return self.serve_known_release(flight, dir, file, &away);
         }
         let unless = known.as_ref().map(|snapshot| &snapshot.head);
         let mut last = bad_gateway("no mirror is known for it");
@@ -44,7 +45,7 @@ impl Inner {
             }
         }
         if last.status >= 500 {
-            self.serve_known_release(flight, dir, file, &last.reason);
+            self.serve_known_release(flight, dir, file, &last);
         } else {
             self.give_up(flight, &last);
         }
@@ -165,7 +166,7 @@ impl Inner {
     }
 
     /// The mirror is away: the newest set of which everything is here, else the newest.
-    pub(super) fn serve_known_release(&self, flight: &Flight, dir: &str, file: ReleaseFile, why: &str) {
+    pub(super) fn serve_known_release(&self, flight: &Flight, dir: &str, file: ReleaseFile, failure: &Failure) {
         let host = &flight.job.object.host;
         let choice = self.store().and_then(|store| {
             let snapshots = store.snapshots(host, dir, file).ok()?;
@@ -181,10 +182,10 @@ impl Inner {
         match choice {
             Some(snapshot) => {
                 let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(snapshot.date.0));
-                log::warn!("{why}; serving the {host}/{dir} of {date} that is stored");
+                log::warn!("{}; serving the {host}/{dir} of {date} that is stored", failure.reason);
                 self.give(flight, &snapshot, dir);
             }
-            None => self.give_up(flight, &gateway_timeout(format!("{why}, and {host}/{dir} is not stored"))),
+            None => self.give_up(flight, failure),
         }
     }
 

@@ -38,7 +38,10 @@ pub(super) struct Sink<'a> {
     /// What the index promised; without a promise nothing is held back.
     promise: Option<Digest>,
     len_promised: Option<u64>,
-    begun: bool,
+    /// What the mirror said of the file, once it answered.
+    head: Option<Head>,
+    /// Whether the followers know.
+    announced: bool,
 }
 
 enum Place {
@@ -61,7 +64,7 @@ impl<'a> Sink<'a> {
         len_promised: Option<u64>,
     ) -> Sink<'a> {
         let place = draft.map_or_else(|| Place::Memory(Memory::default()), |draft| Place::Draft(Box::new(draft)));
-        Sink { stream, place, promise, len_promised, begun: false }
+        Sink { stream, place, promise, len_promised, head: None, announced: false }
     }
 
     /// Bytes in place.
@@ -73,14 +76,15 @@ impl<'a> Sink<'a> {
     }
 
     /// What the bytes in place came with, if they are from an earlier try.
-    pub(super) fn head(&self) -> Option<Head> {
+    pub(super) fn resumed_head(&self) -> Option<Head> {
         match &self.place {
             Place::Draft(draft) => draft.head().cloned(),
             Place::Memory(_) => None,
         }
     }
 
-    /// The answer begins: tells the followers, once.
+    /// The mirror's answer begins. The followers hear of it when there is something to show: till then a failure is an
+    /// answer of its own, and not a body that is cut short.
     pub(super) fn begin(&mut self, head: &Head) {
         if let Place::Draft(draft) = &mut self.place
             && draft.is_empty()
@@ -88,17 +92,11 @@ impl<'a> Sink<'a> {
         {
             self.leave_disk(&error);
         }
-        if self.begun {
-            return;
+        if self.head.is_none() {
+            self.len_promised = self.len_promised.or(head.len);
+            self.head = Some(Head { len: self.len_promised, ..head.clone() });
+            self.show();
         }
-        self.begun = true;
-        self.len_promised = self.len_promised.or(head.len);
-        let file = match &self.place {
-            Place::Draft(draft) => Some(Arc::clone(draft.file())),
-            Place::Memory(_) => None,
-        };
-        self.stream.begin(Head { len: self.len_promised, ..head.clone() }, file);
-        self.show();
     }
 
     /// Takes the next bytes.
@@ -117,7 +115,7 @@ impl<'a> Sink<'a> {
 
     /// Forgets all bytes, to begin anew from the start; possible while no client can have seen any.
     pub(super) fn restart(&mut self) -> Result<(), SinkError> {
-        if self.visible() > 0 && self.begun {
+        if self.announced && self.visible() > 0 {
             return Err(SinkError::Shown);
         }
         match &mut self.place {
@@ -133,10 +131,14 @@ impl<'a> Sink<'a> {
     }
 
     /// The last byte came: checks the digest, shows the rest, keeps the file.
-    pub(super) fn finish(self, meta: FileMeta, today: Stamp) -> Result<Landed, StoreError> {
+    pub(super) fn finish(mut self, meta: FileMeta, today: Stamp) -> Result<Landed, StoreError> {
+        let head = self.head.take().filter(|_| !self.announced);
         match self.place {
             Place::Draft(draft) => match draft.finish(meta, today) {
                 Ok(finished) => {
+                    if let Some(head) = head {
+                        self.stream.begin(head, Some(Arc::clone(&finished.file)));
+                    }
                     self.stream.finish(finished.len);
                     Ok(Landed::Kept(finished))
                 }
@@ -147,6 +149,9 @@ impl<'a> Sink<'a> {
                 let (len, got) = (memory.hasher.len(), memory.hasher.finish());
                 if self.promise.is_some_and(|digest| digest != got) {
                     return Ok(Landed::Wrong { got });
+                }
+                if let Some(head) = head {
+                    self.stream.begin(head, None);
                 }
                 // Whoever left in the meantime does not need the rest.
                 self.stream.push(&memory.held, STALL_TIMEOUT).ok();
@@ -165,19 +170,40 @@ impl<'a> Sink<'a> {
         }
     }
 
-    fn show(&self) {
-        if self.begun && matches!(self.place, Place::Draft(_)) {
-            self.stream.advance(self.visible());
+    fn show(&mut self) {
+        let visible = self.visible();
+        if visible > 0 || self.promise.is_none() {
+            self.announce();
+        }
+        if self.announced && matches!(self.place, Place::Draft(_)) {
+            self.stream.advance(visible);
+        }
+    }
+
+    fn announce(&mut self) {
+        if !self.announced
+            && let Some(head) = &self.head
+        {
+            let file = match &self.place {
+                Place::Draft(draft) => Some(Arc::clone(draft.file())),
+                Place::Memory(_) => None,
+            };
+            self.stream.begin(head.clone(), file);
+            self.announced = true;
         }
     }
 
     /// The disk takes no more: what it has stays readable for the followers, the rest passes through memory.
     fn leave_disk(&mut self, error: &StoreError) {
         log::warn!("{error}; the file passes through without being kept");
+        // While the place is still the draft: the followers must get its file.
+        if !matches!(self.place, Place::Draft(ref draft) if draft.is_empty()) {
+            self.announce();
+        }
         let Place::Draft(draft) = std::mem::replace(&mut self.place, Place::Memory(Memory::default())) else {
             return;
         };
-        if self.begun {
+        if self.announced {
             self.stream.advance(draft.len());
         }
         if let Place::Memory(memory) = &mut self.place {
@@ -195,6 +221,7 @@ impl<'a> Sink<'a> {
             return Ok(());
         }
         let shown: Vec<u8> = memory.held.drain(..excess).collect();
+        self.announce();
         self.stream.push(&shown, STALL_TIMEOUT.max(Duration::from_secs(1))).map_err(|_| SinkError::Unwanted)
     }
 }

@@ -9,7 +9,7 @@ use super::board::Flight;
 use super::download::{Cut, has_html, refusal};
 use super::mirror::{Answer, Ask};
 use super::sink::{Landed, Sink};
-use super::{Inner, News, bad_gateway, failure, gateway_timeout};
+use super::{Inner, News, bad_gateway, failure};
 use crate::limits::FRUITLESS_TRIES;
 use crate::store::{FileMeta, NameRecord, Stored, Want};
 use crate::stream::{Failure, Head};
@@ -37,7 +37,7 @@ impl Inner {
             }
         }
         if last.status >= 500 {
-            self.serve_known_unplaced(flight, &last.reason);
+            self.serve_known_unplaced(flight, &last);
         } else {
             self.give_up(flight, &last);
         }
@@ -136,14 +136,14 @@ impl Inner {
     }
 
     /// The mirror is away: what is stored under the name serves, unless it needs credentials that nobody can check.
-    pub(super) fn serve_known_unplaced(&self, flight: &Flight, why: &str) {
+    pub(super) fn serve_known_unplaced(&self, flight: &Flight, failure: &Failure) {
         match self.known_unplaced(flight) {
             Some((record, stored)) if !stored.private && !record.private => {
-                log::warn!("{why}; serving the {} that is stored", record.url);
+                log::warn!("{}; serving the {} that is stored", failure.reason, record.url);
                 let file = Arc::clone(&stored.file);
                 flight.stream.stored(file, Head { len: Some(stored.len), ..record.head });
             }
-            _ => self.give_up(flight, &gateway_timeout(why)),
+            _ => self.give_up(flight, failure),
         }
     }
 }

@@ -1,0 +1,118 @@
+//! The real program, started on a cache of its own.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use super::{Scratch, wait_until};
+
+pub const BINARY: &str = env!("CARGO_BIN_EXE_apt-p2p");
+
+/// A running proxy. Its log is printed when a test fails.
+pub struct Daemon {
+    pub address: SocketAddr,
+    pub cache: PathBuf,
+    child: Child,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Daemon {
+    /// Serves loopback clients from loopback mirrors.
+    pub fn start(scratch: &Scratch) -> Daemon {
+        Daemon::start_with(&scratch.path().join("cache"), &["--allow-upstream", "127.0.0.0/8"])
+    }
+
+    pub fn start_with(cache: &Path, flags: &[&str]) -> Daemon {
+        Daemon::try_start(cache, flags, Command::new(BINARY)).expect("the program starts")
+    }
+
+    /// Starts `command` with the program's arguments behind its own; the last lines of its log if it ends instead.
+    pub fn try_start(cache: &Path, flags: &[&str], mut command: Command) -> Result<Daemon, String> {
+        let mut child = command
+            .args(["--listen", "127.0.0.1:0", "--cache"])
+            .arg(cache)
+            .args(flags)
+            .env_remove("RUST_LOG")
+            .env_remove("JOURNAL_STREAM")
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| error.to_string())?;
+        let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let address = loop {
+            let Some(Ok(line)) = lines.next() else {
+                child.wait().ok();
+                return Err(log.lock().expect("no panic").join("\n"));
+            };
+            if let Some(address) = line.strip_prefix("listening on ") {
+                break address.parse().expect("an address");
+            }
+            log.lock().expect("no panic").push(line);
+        };
+        let sink = Arc::clone(&log);
+        thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                sink.lock().expect("no panic").push(line);
+            }
+        });
+        Ok(Daemon { address, cache: cache.to_owned(), child, log })
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().expect("no panic").clone()
+    }
+
+    pub fn wait_for_log(&self, words: &str) {
+        wait_until(Duration::from_secs(30), &format!("the log says {words:?}"), || {
+            self.log().iter().any(|line| line.contains(words))
+        });
+    }
+
+    pub fn kill9(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it was killed");
+    }
+
+    /// SIGTERM; the exit status.
+    pub fn terminate(mut self) -> Option<i32> {
+        self.signal("TERM");
+        self.child.wait().expect("it ends").code()
+    }
+
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
+        assert!(status.expect("kill is there").success());
+    }
+
+    /// Anonymous memory of the process alone.
+    pub fn private_kb(&self) -> u64 {
+        let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid())).expect("it runs");
+        let line = text.lines().find_map(|line| line.strip_prefix("Pss_Anon:")).expect("a Linux kernel says it");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
+    /// The stored file with this digest.
+    pub fn stored_path(&self, digest: &str) -> PathBuf {
+        self.cache.join("files").join(&digest[..2]).join(digest)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+        if thread::panicking() {
+            println!("the proxy's log:\n{}", self.log().join("\n"));
+        }
+    }
+}
