@@ -90,6 +90,8 @@ pub const MIRROR_IDLE_TIME: Duration = Duration::from_secs(10);
 pub const COPY_LEN: usize = 64 * 1024;
 /// Redirects that are followed for one request; more: an error.
 pub const REDIRECTS: usize = 5;
+/// Tries of one download at one mirror, whatever they bring: one that gives a few bytes at a time does not hold a thread.
+pub const TRIES: usize = 8;
 /// Tries of one download that brought no byte more; then it fails, and its draft stays for the next request.
 pub const FRUITLESS_TRIES: usize = 3;
 /// A download that nobody waits for goes on when no more than this is missing.

@@ -1,5 +1,7 @@
 //! A mirror that lies: no client gets a whole wrong file, nothing wrong is kept, no failure is remembered.
 
+#![expect(clippy::disallowed_methods, reason = "tests start threads and read clocks")]
+
 mod support;
 
 use support::client::{Client, Response, get, get_with};
@@ -68,7 +70,7 @@ fn a_small_wrong_file_is_a_clean_error() {
 
 #[test]
 fn of_a_large_wrong_file_the_end_never_comes() {
-    for fault in [Fault::Flip(10), Fault::Flip(2_999_999), Fault::ShortChunked(2_000_000)] {
+    for fault in [Fault::Flip(10), Fault::Flip(2_999_999)] {
         let house = House::new(3_000_000);
         house.mirror.fault(&house.path, fault.clone());
         let broken = house.get();
@@ -96,6 +98,9 @@ fn after_a_bit_flip_a_client_that_resumes_gets_the_whole_right_file() {
 
 #[test]
 fn a_cut_download_is_resumed_from_the_mirror_within_the_same_request() {
+    let house = House::new(3_000_000);
+    house.mirror.fault(&house.path, Fault::ShortChunked(2_000_000));
+    assert!(house.get().body == house.content, "also where no length was announced");
     let house = House::new(3_000_000);
     house.mirror.fault(&house.path, Fault::Short(2_000_000));
     // Each try brings more, so the proxy goes on: 2,000,000 bytes, then the last 1,000,000 of the range.

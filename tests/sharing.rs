@@ -1,5 +1,7 @@
 //! Many clients, one download; and mirrors that answer never.
 
+#![expect(clippy::disallowed_methods, reason = "tests start threads and read clocks")]
+
 mod support;
 
 use std::sync::Arc;

@@ -7,7 +7,7 @@ use super::mirror::{Answer, Ask, MirrorError};
 use super::sink::{Landed, Sink, SinkError};
 use super::{Goal, Inner, News, bad_gateway, failure, gateway_timeout};
 use crate::digest::Digest;
-use crate::limits::{COPY_LEN, FRUITLESS_TRIES, UNWATCHED_REST_LEN, UNWATCHED_TIME};
+use crate::limits::{COPY_LEN, FRUITLESS_TRIES, TRIES, UNWATCHED_REST_LEN, UNWATCHED_TIME};
 use crate::store::{Draft, FileMeta, Store, StoreError, Want};
 use crate::stream::{Failure, Head};
 use crate::time::Time;
@@ -74,7 +74,10 @@ impl Inner {
         let mut worst = None;
         for url in self.urls(flight) {
             let mut fruitless = 0;
-            while fruitless < FRUITLESS_TRIES {
+            for _ in 0..TRIES {
+                if fruitless == FRUITLESS_TRIES {
+                    break;
+                }
                 let before = sink.len();
                 match self.try_once(flight, sink, &url, len) {
                     Ok(head) => return Ok(head),
@@ -104,6 +107,8 @@ impl Inner {
             200 if from > 0 => sink.restart().err().map_or(0, |_| from),
             200 => 0,
             206 if from > 0 => 0,
+            // There is nothing behind what is here: it was cut before its end could be told, not before it came.
+            416 if from > 0 && answer.head.len == Some(from) => return Ok(known.unwrap_or_default()),
             416 if from > 0 && sink.restart().is_ok() => return Err(Try::Again("the mirror has less".into())),
             _ => return Err(Try::Elsewhere(refusal(url, &answer))),
         };

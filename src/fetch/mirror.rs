@@ -227,6 +227,7 @@ fn answer(status: u16, headers: &HeaderMap, body: Body) -> Answer {
         Some(Some((start, total))) => (start, total),
         // Nothing that was asked for starts at the end of all numbers: the caller refuses it.
         Some(None) => (u64::MAX, None),
+        None if status == 416 => (0, text(headers, header::CONTENT_RANGE).as_deref().and_then(unsatisfied_range)),
         None => (0, length.filter(|_| !chunked)),
     };
     let head = Head {
@@ -253,6 +254,11 @@ fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
     let (start, end): (u64, u64) = (start.trim().parse().ok()?, end.trim().parse().ok()?);
     let total = total.trim().parse::<u64>().ok();
     (start <= end && total.is_none_or(|total| end < total)).then_some((start, total))
+}
+
+/// The whole file's length of `bytes */10`, which comes with status 416.
+fn unsatisfied_range(text: &str) -> Option<u64> {
+    text.strip_prefix("bytes */")?.trim().parse().ok()
 }
 
 /// What `If-Range` may carry: a strong ETag, else the date (RFC 9110, §13.1.5).

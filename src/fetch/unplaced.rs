@@ -10,7 +10,7 @@ use super::download::{Cut, has_html, refusal};
 use super::mirror::{Answer, Ask};
 use super::sink::{Landed, Sink};
 use super::{Inner, News, bad_gateway, failure};
-use crate::limits::FRUITLESS_TRIES;
+use crate::limits::{FRUITLESS_TRIES, TRIES};
 use crate::store::{FileMeta, NameRecord, Stored, Want};
 use crate::stream::{Failure, Head};
 
@@ -77,7 +77,7 @@ impl Inner {
     ) -> Result<(), Failure> {
         let head = answer.head.clone();
         let mut fruitless = 0;
-        loop {
+        for _ in 0..TRIES {
             let before = sink.len();
             let why = match self.copy(flight, answer, sink, 0, head.len) {
                 Ok(()) if head.len.is_none_or(|len| len == sink.len()) => return Ok(()),
@@ -105,6 +105,7 @@ impl Inner {
                 Err(error) => return Err(self.failure_of(flight, &error)),
             }
         }
+        Err(bad_gateway(format!("{url} was cut {TRIES} times")))
     }
 
     fn keep_unplaced(&self, flight: &Flight, sink: Sink<'_>, head: Head) {

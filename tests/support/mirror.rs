@@ -311,9 +311,8 @@ impl Shared {
             }
             sent += part.len() as u64;
             *self.state.lock().expect("no panic").sent.entry(path.to_owned()).or_default() += part.len() as u64;
-            if rate > 0 {
-                let due = Duration::from_millis(sent * 1000 / rate);
-                thread::sleep(due.saturating_sub(begun.elapsed()));
+            if let Some(due_ms) = (sent * 1000).checked_div(rate) {
+                thread::sleep(Duration::from_millis(due_ms).saturating_sub(begun.elapsed()));
             }
         }
         Some(())
