@@ -2,8 +2,10 @@
 //!
 //! `<digest>.part` holds the bytes, `<digest>.journal` what the mirror said of the file and the midstate after each whole
 //! piece. A resumed draft is hashed again and kept as far as it agrees with its journal: after a power failure the
-//! journal may be ahead of the bytes. A draft whose digest is learnt only at the end is `new-<process>-<n>.part`, and has
-//! no journal. Each is locked by the process that writes it.
+//! journal may be ahead of the bytes. A draft whose digest is learnt only at the end is `new-<process>-<n>.part` until
+//! then, and has no journal. A finished draft that waits to be recorded has `<digest>.done` beside it, with its record:
+//! a process that was killed before left it, and the next one hashes it again and records it. Each draft is locked by
+//! the process that writes it.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -14,7 +16,7 @@ use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::record::{Record, key};
+use super::record::{FileRecord, Record, key};
 use super::{Store, StoreError, at, lock};
 use crate::digest::{Digest, Midstate, PIECE_LEN, PieceHasher};
 use crate::limits::{BATCH_FILES, VERIFY_LEN};
@@ -114,7 +116,8 @@ struct Journal {
 pub(super) struct Waiting {
     pub(super) file: Arc<File>,
     pub(super) path: PathBuf,
-    pub(super) journal: Option<PathBuf>,
+    /// What lies beside it and goes when it is recorded.
+    pub(super) beside: [PathBuf; 2],
     pub(super) len: u64,
     pub(super) meta: FileMeta,
     pub(super) midstates: Vec<Midstate>,
@@ -303,21 +306,18 @@ impl Draft {
         let pieces = len.div_ceil(PIECE_LEN);
         self.midstates.truncate(usize::try_from(pieces.saturating_sub(1)).expect("a table fits memory"));
         self.keep = true;
+        let path = store.mark_done(&digest, &self.path, len, &meta, now);
+        let file = Arc::clone(&self.file);
         let waiting = Waiting {
-            file: Arc::clone(&self.file),
-            path: self.path.clone(),
-            journal: self.journal.as_ref().map(|journal| journal.path.clone()),
+            file: Arc::clone(&file),
+            path,
+            beside: store.beside(&digest),
             len,
             meta,
             midstates: std::mem::take(&mut self.midstates),
         };
-        let finished = Finished { digest, len, file: Arc::clone(&self.file) };
-        let count = {
-            let mut all = store.0.waiting();
-            all.insert(digest, waiting);
-            all.len()
-        };
-        lock(&store.0.waiting_since).get_or_insert(now);
+        let finished = Finished { digest, len, file };
+        let count = store.wait(digest, waiting, now);
         if count >= BATCH_FILES
             && let Err(error) = store.commit(now)
         {
@@ -424,6 +424,80 @@ impl Journal {
 }
 
 impl Store {
+    /// What lies beside a draft: its journal, and the mark that it is finished.
+    fn beside(&self, digest: &Digest) -> [PathBuf; 2] {
+        let name = digest.to_string();
+        [self.0.draft_path(&name, "journal"), self.0.draft_path(&name, "done")]
+    }
+
+    /// Puts a finished file where it can be opened, and waits to be recorded; how many wait.
+    fn wait(&self, digest: Digest, waiting: Waiting, since: Stamp) -> usize {
+        lock(&self.0.waiting_since).get_or_insert(since);
+        let mut all = self.0.waiting();
+        all.insert(digest, waiting);
+        all.len()
+    }
+
+    /// Notes beside a finished draft what its record will be; where the draft lies then. Only a process that is killed
+    /// before the next batch makes this worth anything, so that it may fail.
+    fn mark_done(&self, digest: &Digest, path: &Path, len: u64, meta: &FileMeta, now: Stamp) -> PathBuf {
+        let named = self.0.draft_path(&digest.to_string(), "part");
+        if path != named && (named.exists() || fs::rename(path, &named).is_err()) {
+            return path.to_owned();
+        }
+        let FileMeta { private, head } = meta.clone();
+        let record = FileRecord { stored: now, unreferenced: Stamp(0), private, len, head };
+        let [_, done] = self.beside(digest);
+        if let Err(error) = fs::write(&done, record.encode()) {
+            log::debug!("{}: {error}", done.display());
+        }
+        named
+    }
+
+    /// Takes up the finished drafts of a process that was killed before it recorded them.
+    pub(super) fn recover(&self) -> Result<(), StoreError> {
+        let drafts = self.0.dir.join("drafts");
+        for entry in fs::read_dir(&drafts).map_err(at(&drafts))?.flatten() {
+            let path = entry.path();
+            let name = path.file_stem().and_then(|name| name.to_str()).and_then(|name| name.parse::<Digest>().ok());
+            let is_mark = path.extension().is_some_and(|ending| ending == "done");
+            if let Some(digest) = name.filter(|_| is_mark)
+                && let Err(error) = self.recover_one(digest, &path)
+            {
+                log::debug!("{error}");
+            }
+        }
+        Ok(())
+    }
+
+    fn recover_one(&self, digest: Digest, mark: &Path) -> Result<(), StoreError> {
+        let bytes = fs::read(mark).map_err(at(mark))?;
+        let part = mark.with_extension("part");
+        if !part.exists() {
+            return fs::remove_file(mark).map_err(at(mark));
+        }
+        let file = open_locked(&part, digest)?;
+        let mut draft = self.fresh(Want::Unknown, file, part.clone(), None);
+        draft.keep = true;
+        let (hasher, mut midstates) = draft.hash_again()?;
+        let record = FileRecord::decode(&bytes).ok().filter(|record| record.len == hasher.len());
+        let Some(record) = record.filter(|_| hasher.clone().finish() == digest) else {
+            // A power failure kept the mark and lost bytes: what the journal vouches for is resumed when it is asked for.
+            return fs::remove_file(mark).map_err(at(mark));
+        };
+        midstates.truncate(usize::try_from(record.len.div_ceil(PIECE_LEN).saturating_sub(1)).expect("a table fits"));
+        let waiting = Waiting {
+            file: Arc::clone(&draft.file),
+            path: part,
+            beside: self.beside(&digest),
+            len: record.len,
+            meta: FileMeta { private: record.private, head: record.head },
+            midstates,
+        };
+        self.wait(digest, waiting, Stamp(0));
+        Ok(())
+    }
+
     /// If the file is stored already: that one. A private mark goes when it came to somebody without credentials.
     fn keep_known(&self, digest: &Digest, meta: &FileMeta, now: Stamp) -> Result<Option<Arc<File>>, StoreError> {
         let Some(stored) = self.open_file(digest, now)? else { return Ok(None) };
@@ -433,7 +507,7 @@ impl Store {
             }
             let mut write = self.0.index.write()?;
             let key = key::of_digest(b'F', digest);
-            if let Some(mut record) = write.get::<super::record::FileRecord>(&key)? {
+            if let Some(mut record) = write.get::<FileRecord>(&key)? {
                 record.private = false;
                 write.put(&key, &record)?;
                 write.commit()?;

@@ -8,7 +8,7 @@
 //! 3. fdatasync of each draft
 //! 4. a write transaction begins; each draft is renamed into `files/`; the folders touched are synced
 //! 5. the records are put; the transaction commits, which syncs the index
-//! 6. the journals are deleted
+//! 6. the journals and marks are deleted
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -238,8 +238,9 @@ impl Inner {
         }
         write.commit()?;
         for digest in done {
-            if let Some(Waiting { journal: Some(journal), .. }) = self.waiting().remove(&digest) {
-                fs::remove_file(journal).ok();
+            let waiting = self.waiting().remove(&digest);
+            for path in waiting.into_iter().flat_map(|waiting| waiting.beside) {
+                fs::remove_file(path).ok();
             }
         }
         Ok(())

@@ -180,7 +180,7 @@ impl Store {
             made.map_err(at(&path))?;
         }
         let index = open_index(&dir)?;
-        Ok(Store(Arc::new(Inner {
+        let store = Store(Arc::new(Inner {
             dir,
             index,
             waiting: Mutex::default(),
@@ -189,7 +189,9 @@ impl Store {
             lost: Mutex::default(),
             last_hit: Mutex::default(),
             next_draft: Mutex::default(),
-        })))
+        }));
+        store.recover()?;
+        Ok(store)
     }
 }
 
