@@ -182,7 +182,7 @@ pub const THREAD_STACK_LEN: usize = 512 * 1024;
 /// News waiting to be learnt; full: it is dropped, and comes again with the next request.
 pub const NEWS: usize = 64;
 /// How often a cache that cannot be used is tried again.
-pub const STORE_RETRY_TIME: Duration = Duration::from_secs(30);
+pub const STORE_RETRY_TIME: Duration = Duration::from_secs(10);
 /// How often the daemon looks whether the cache is over its size; between two looks it may be, by what is downloaded.
 pub const SIZE_CHECK_TIME: Duration = Duration::from_secs(60);
 /// Bytes of a compressed index read at a time.

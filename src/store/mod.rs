@@ -119,7 +119,10 @@ impl std::error::Error for StoreError {}
 
 impl From<heed::Error> for StoreError {
     fn from(error: heed::Error) -> StoreError {
-        StoreError::Index(error)
+        match error {
+            heed::Error::Io(error) => at(Path::new("the cache's index"))(error),
+            other => StoreError::Index(other),
+        }
     }
 }
 
