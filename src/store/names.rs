@@ -117,7 +117,8 @@ impl Store {
         let at = suite.snapshots.iter().position(|other| (other.date, other.fetched) < (date, fetched));
         suite.snapshots.insert(at.unwrap_or(suite.snapshots.len()), snapshot.clone());
         while suite.snapshots.len() > SNAPSHOTS {
-            let complete = |s: &Snapshot| self.is_complete(host, dir, s, fetched).unwrap_or(false);
+            // What the new one promises cannot be read before the commit; it has just come, and nothing of it is here.
+            let complete = |s: &Snapshot| s.id != id && self.is_complete(host, dir, s, fetched).unwrap_or(false);
             let newest_complete = suite.snapshots.iter().position(complete);
             let last = suite.snapshots.len() - 1;
             let victim = if newest_complete == Some(last) { last - 1 } else { last };
