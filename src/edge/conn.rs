@@ -431,3 +431,6 @@ fn worker_failed() -> Answer {
     let note = Note { source: "apt-p2p", remark: "a worker gave no reply".into() };
     Answer { status: 500, head: head.into_bytes(), body: Body::Bytes(body), close: true, note }
 }
+
+#[cfg(test)]
+mod tests;

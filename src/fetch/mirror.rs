@@ -92,6 +92,7 @@ pub(super) struct Mirrors {
     /// Made when first needed: the certificate authorities take memory that many never use.
     #[cfg(feature = "tls")]
     tls: std::sync::OnceLock<Agent>,
+    #[cfg(feature = "tls")]
     names: Names,
 }
 
@@ -102,6 +103,7 @@ impl Mirrors {
             plain: agent(config().build(), names.clone()),
             #[cfg(feature = "tls")]
             tls: std::sync::OnceLock::new(),
+            #[cfg(feature = "tls")]
             names,
         };
         (mirrors, name_thread)

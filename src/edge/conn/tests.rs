@@ -1,0 +1,387 @@
+//! Transcripts: what happens on a connection, and what it does then. Time is made up.
+
+use super::*;
+use crate::stream::{Failure, Head, Stream};
+use proptest::prelude::*;
+
+/// A connection with a client that reads everything at once.
+struct Pair {
+    conn: Conn,
+    now: Time,
+    /// What the client got.
+    got: Vec<u8>,
+    logs: Vec<Log>,
+    shut: bool,
+    closed: bool,
+}
+
+impl Pair {
+    fn new() -> Pair {
+        let now = Time(1000);
+        let conn = Conn::new(now, Arc::new(|| ()));
+        Pair { conn, now, got: Vec::new(), logs: Vec::new(), shut: false, closed: false }
+    }
+
+    fn handle(&mut self, input: Input<'_>) {
+        self.conn.handle(self.now, input);
+        self.drain();
+    }
+
+    fn say(&mut self, text: &str) {
+        self.handle(Input::Bytes(text.as_bytes()));
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.now = Time(self.now.0 + ms);
+        self.handle(Input::Tick);
+    }
+
+    fn drain(&mut self) {
+        for _ in 0..10_000 {
+            let sent = match self.conn.poll(self.now) {
+                Output::Wait => return,
+                Output::Close => {
+                    self.closed = true;
+                    return;
+                }
+                Output::Shutdown => {
+                    self.shut = true;
+                    continue;
+                }
+                Output::Log(log) => {
+                    self.logs.push(log);
+                    continue;
+                }
+                Output::Send { bytes, .. } => {
+                    // Half of it, to see that the rest follows.
+                    let half = bytes.len().div_ceil(2);
+                    self.got.extend_from_slice(&bytes[..half]);
+                    half as u64
+                }
+                Output::SendFile { file, at, len } => {
+                    let mut bytes = vec![0; usize::try_from(len).expect("small")];
+                    std::os::unix::fs::FileExt::read_exact_at(&*file, &mut bytes, at).expect("the file has it");
+                    self.got.extend_from_slice(&bytes);
+                    len
+                }
+            };
+            self.conn.handle(self.now, Input::Sent(sent));
+        }
+        panic!("a connection that never comes to rest");
+    }
+
+    /// The requests that go to workers now.
+    fn requests(&mut self) -> Vec<(u64, String)> {
+        let mut all = Vec::new();
+        while let Some((number, request)) = self.conn.next_request(PIPELINE) {
+            all.push((number, request.target.clone()));
+        }
+        all
+    }
+
+    fn reply(&mut self, number: u64, body: &str) {
+        let answer = answer(200, Body::Bytes(body.as_bytes().to_vec()), Some(body.len() as u64));
+        self.handle(Input::Reply(number, Some(Reply::Now(answer))));
+    }
+
+    fn text(&mut self) -> String {
+        String::from_utf8(std::mem::take(&mut self.got)).expect("text")
+    }
+
+    /// The bodies of what the client got, where each has a length.
+    fn bodies(&mut self) -> Vec<String> {
+        let text = self.text();
+        let mut rest = text.as_str();
+        let mut bodies = Vec::new();
+        while let Some((head, after)) = rest.split_once("\r\n\r\n") {
+            let len = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).expect("a length");
+            let (body, next) = after.split_at(len.parse().expect("a number"));
+            bodies.push(body.to_owned());
+            rest = next;
+        }
+        assert_eq!(rest, "", "something stands behind the last body");
+        bodies
+    }
+}
+
+fn answer(status: u16, body: Body, len: Option<u64>) -> Answer {
+    let mut head = format!("HTTP/1.1 {status} X\r\n").into_bytes();
+    head.extend(len.map_or(String::new(), |len| format!("Content-Length: {len}\r\n")).bytes());
+    Answer { status, head, body, close: false, note: Note { source: "test", remark: String::new() } }
+}
+
+fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")
+}
+
+fn follow(pair: &mut Pair, number: u64, len: Option<u64>, start: u64) -> Arc<Stream> {
+    let stream = Arc::new(Stream::default());
+    let reply = Reply::Later {
+        stream: Arc::clone(&stream),
+        answer: Box::new(move |outcome| match outcome {
+            Outcome::Failed(failure) => answer(failure.status, Body::Empty, Some(0)),
+            _ => answer(200, Body::Stream { start, len }, len),
+        }),
+    };
+    pair.handle(Input::Reply(number, Some(reply)));
+    stream
+}
+
+#[test]
+fn answers_leave_in_the_order_of_the_requests() {
+    let mut pair = Pair::new();
+    pair.say(&[get("/a"), get("/b"), get("/c")].concat());
+    assert_eq!(pair.requests(), [(0, "/a".into()), (1, "/b".into()), (2, "/c".into())]);
+    pair.reply(2, "third");
+    pair.reply(1, "second");
+    assert_eq!(pair.text(), "");
+    pair.reply(0, "first");
+    assert_eq!(pair.bodies(), ["first", "second", "third"]);
+    assert_eq!(pair.logs.iter().map(|log| log.bytes).collect::<Vec<_>>(), [5, 6, 5]);
+    pair.say(&get("/d"));
+    assert_eq!(pair.requests(), [(3, "/d".into())]);
+}
+
+#[test]
+fn no_more_than_the_pipeline_s_depth_is_taken_at_once() {
+    let mut pair = Pair::new();
+    pair.say(&get("/x").repeat(PIPELINE + 5));
+    assert_eq!(pair.requests().len(), PIPELINE);
+    assert!(!pair.conn.wants_bytes());
+    pair.reply(0, "x");
+    assert_eq!(pair.requests(), [(PIPELINE as u64, "/x".into())]);
+    // With few descriptors, fewer are ahead of their turn.
+    let mut pair = Pair::new();
+    pair.say(&get("/x").repeat(3));
+    assert!(pair.conn.next_request(1).is_some() && pair.conn.next_request(1).is_none());
+    pair.reply(0, "x");
+    assert!(pair.conn.next_request(1).is_some());
+}
+
+#[test]
+fn a_refusal_waits_for_what_stands_before_it_and_ends_the_connection() {
+    let mut pair = Pair::new();
+    pair.say(&[get("/a"), "POST / HTTP/1.1\r\nHost: x\r\n\r\n".into(), get("/c")].concat());
+    assert_eq!(pair.requests(), [(0, "/a".into())]);
+    assert_eq!(pair.text(), "");
+    pair.reply(0, "a");
+    let bodies = pair.bodies();
+    assert_eq!((bodies.len(), bodies[0].as_str()), (2, "a"));
+    assert!(pair.shut && !pair.closed && pair.logs[1].status == 405);
+    // What still comes is thrown away, until the client closes.
+    pair.say(&get("/d"));
+    assert!(pair.requests().is_empty());
+    pair.handle(Input::End);
+    assert!(pair.closed);
+}
+
+#[test]
+fn a_client_that_does_not_close_is_closed() {
+    let mut pair = Pair::new();
+    pair.say("GET / HTTP/1.0\r\n\r\n");
+    pair.requests();
+    pair.reply(0, "x");
+    assert!(pair.text().contains("Connection: close\r\n") && pair.shut && !pair.closed);
+    pair.pass(1999);
+    assert!(!pair.closed);
+    pair.pass(1);
+    assert!(pair.closed);
+}
+
+#[test]
+fn heads_that_do_not_come_and_idle_connections_are_closed() {
+    let mut pair = Pair::new();
+    pair.say("GET / HT");
+    pair.pass(9999);
+    pair.say("TP/1.1\r\nX: ");
+    assert_eq!(pair.text(), "");
+    pair.pass(1);
+    assert!(pair.text().starts_with("HTTP/1.1 408 ") && pair.shut);
+    let mut pair = Pair::new();
+    pair.pass(59_999);
+    assert!(!pair.closed);
+    pair.pass(1);
+    assert!(pair.closed);
+    let mut pair = Pair::new();
+    pair.say(&"X".repeat(HEAD_LEN));
+    assert!(pair.text().starts_with("HTTP/1.1 431 "));
+}
+
+#[test]
+fn a_client_that_half_closes_still_gets_its_answer() {
+    let mut pair = Pair::new();
+    pair.say(&get("/a"));
+    pair.requests();
+    pair.handle(Input::End);
+    assert!(!pair.closed);
+    pair.reply(0, "a");
+    assert_eq!(pair.bodies(), ["a"]);
+    assert!(pair.shut);
+}
+
+#[test]
+fn head_has_no_body_whatever_the_answer_says() {
+    let mut pair = Pair::new();
+    pair.say("HEAD /a HTTP/1.1\r\nHost: x\r\n\r\n");
+    pair.requests();
+    pair.reply(0, "body");
+    assert!(pair.text().ends_with("Content-Length: 4\r\n\r\n"));
+    pair.say(&get("/b"));
+    pair.requests();
+    pair.reply(1, "b");
+    assert_eq!(pair.bodies(), ["b"]);
+}
+
+#[test]
+fn a_growing_body_is_chunked_for_1_1_and_ends_the_connection_for_1_0() {
+    let mut pair = Pair::new();
+    pair.say(&get("/a"));
+    pair.requests();
+    let stream = follow(&mut pair, 0, None, 0);
+    assert_eq!(pair.text(), "");
+    stream.begin(Head::default(), None);
+    let patience = std::time::Duration::from_millis(1);
+    for part in ["abc", "defg"] {
+        stream.push(part.as_bytes(), patience).expect("followed");
+        pair.drain();
+    }
+    stream.finish(7);
+    pair.drain();
+    let text = pair.text();
+    assert!(text.contains("Transfer-Encoding: chunked\r\n\r\n"), "{text}");
+    assert!(text.ends_with("\r\n\r\n3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n"), "{text}");
+    assert_eq!((pair.logs[0].bytes, pair.logs[0].whole, pair.shut), (7, true, false));
+
+    let mut pair = Pair::new();
+    pair.say("GET /a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    pair.requests();
+    let stream = follow(&mut pair, 0, None, 0);
+    stream.begin(Head::default(), None);
+    stream.push(b"abc", patience).expect("followed");
+    pair.drain();
+    stream.finish(3);
+    pair.drain();
+    let text = pair.text();
+    assert!(text.ends_with("Connection: close\r\n\r\nabc") && pair.shut, "{text}");
+}
+
+#[test]
+fn a_body_that_breaks_closes_the_connection_at_once() {
+    for len in [None, Some(10)] {
+        let mut pair = Pair::new();
+        pair.say(&[get("/a"), get("/b")].concat());
+        pair.requests();
+        pair.reply(1, "must not be sent");
+        let stream = follow(&mut pair, 0, len, 0);
+        stream.begin(Head { len, ..Head::default() }, None);
+        stream.push(b"abc", std::time::Duration::from_millis(1)).expect("followed");
+        pair.drain();
+        stream.fail(Failure { status: 502, reason: "x".into(), retry_after: None, challenge: None });
+        pair.drain();
+        let text = pair.text();
+        assert!(text.ends_with("abc") || text.ends_with("abc\r\n"), "{text}");
+        assert!(pair.closed && !pair.logs[0].whole);
+    }
+}
+
+#[test]
+fn a_stream_that_ends_before_its_announced_length_is_broken() {
+    let mut pair = Pair::new();
+    pair.say(&get("/a"));
+    pair.requests();
+    let stream = follow(&mut pair, 0, Some(10), 0);
+    stream.begin(Head { len: Some(10), ..Head::default() }, None);
+    stream.push(b"abc", std::time::Duration::from_millis(1)).expect("followed");
+    stream.finish(3);
+    pair.drain();
+    assert!(pair.closed && !pair.logs[0].whole);
+}
+
+#[test]
+fn a_failure_before_the_body_is_an_answer_and_the_connection_goes_on() {
+    let mut pair = Pair::new();
+    pair.say(&get("/a"));
+    pair.requests();
+    let stream = follow(&mut pair, 0, Some(10), 0);
+    stream.fail(Failure { status: 502, reason: "x".into(), retry_after: None, challenge: None });
+    pair.drain();
+    assert!(pair.text().starts_with("HTTP/1.1 502 "));
+    pair.say(&get("/b"));
+    assert_eq!(pair.requests(), [(1, "/b".into())]);
+}
+
+#[test]
+fn a_worker_that_fails_is_an_error_of_ours() {
+    let mut pair = Pair::new();
+    pair.say(&get("/a"));
+    pair.requests();
+    pair.handle(Input::Reply(0, None));
+    assert!(pair.text().starts_with("HTTP/1.1 500 ") && pair.shut);
+}
+
+#[test]
+fn a_reader_that_is_too_slow_is_closed_and_one_that_waits_for_the_mirror_is_not() {
+    let mut conn = Conn::new(Time(0), Arc::new(|| ()));
+    conn.handle(Time(0), Input::Bytes(get("/a").as_bytes()));
+    assert!(conn.next_request(PIPELINE).is_some());
+    let body = answer(200, Body::Bytes(vec![0; 1 << 20]), Some(1 << 20));
+    conn.handle(Time(0), Input::Reply(0, Some(Reply::Now(body))));
+    let slow = |conn: &mut Conn, from: u64, bytes_each_s: u64| {
+        for s in from..from + 121 {
+            assert!(!matches!(conn.poll(Time(s * 1000)), Output::Close), "closed after {s} s");
+            conn.handle(Time(s * 1000), Input::Sent(bytes_each_s));
+            conn.handle(Time(s * 1000), Input::Tick);
+        }
+    };
+    slow(&mut conn, 0, 1000);
+    for s in 121..242 {
+        conn.handle(Time(s * 1000), Input::Tick);
+    }
+    assert!(matches!(conn.poll(Time(242_000)), Output::Close));
+    let mut pair = Pair::new();
+    pair.say(&get("/a"));
+    pair.requests();
+    let stream = follow(&mut pair, 0, Some(10), 0);
+    stream.begin(Head::default(), None);
+    (0..600).for_each(|_| pair.pass(1000));
+    assert!(!pair.closed);
+}
+
+proptest! {
+    #[test]
+    fn however_the_bytes_are_split_the_requests_are_the_same(
+        paths in proptest::collection::vec("/[a-z%]{0,20}", 1..8), cuts in proptest::collection::vec(1_usize..40, 1..40)
+    ) {
+        let text: String = paths.iter().map(|path| get(path)).collect();
+        let mut pair = Pair::new();
+        let mut rest = text.as_bytes();
+        for cut in cuts.iter().cycle() {
+            if rest.is_empty() {
+                break;
+            }
+            let (part, after) = rest.split_at((*cut).min(rest.len()));
+            pair.handle(Input::Bytes(part));
+            rest = after;
+        }
+        let expected: Vec<_> = paths.iter().enumerate().map(|(n, path)| (n as u64, path.clone())).collect();
+        prop_assert_eq!(pair.requests(), expected);
+    }
+
+    #[test]
+    fn nothing_that_happens_panics(
+        steps in proptest::collection::vec((0_u8..6, any::<u64>(), proptest::collection::vec(any::<u8>(), 0..60)), 0..60)
+    ) {
+        let mut pair = Pair::new();
+        for (kind, number, bytes) in steps {
+            match kind {
+                0 => pair.handle(Input::Bytes(&bytes)),
+                1 => pair.say(&get("/x")),
+                2 => pair.reply(number % 20, "body"),
+                3 => drop(follow(&mut pair, number % 20, Some(number), number / 2)),
+                4 => pair.pass(number % 100_000),
+                _ => pair.handle(Input::Reply(number, None)),
+            }
+            pair.requests();
+        }
+    }
+}
