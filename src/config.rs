@@ -120,12 +120,23 @@ impl Config {
     /// # Errors
     /// [`ConfigError`]
     pub fn load(flags: &Flags) -> Result<Config, ConfigError> {
-        let settings = match &flags.config {
-            Some(path) => file::read(path)?,
-            None if Path::new(DEFAULT_FILE).exists() => file::read(Path::new(DEFAULT_FILE))?,
-            None => file::Settings::default(),
-        };
-        Config::from_settings(settings.overridden_by(flags))
+        match &flags.config {
+            Some(path) => Config::parse(&file::read(path)?, path, flags),
+            None if Path::new(DEFAULT_FILE).exists() => {
+                let path = Path::new(DEFAULT_FILE);
+                Config::parse(&file::read(path)?, path, flags)
+            }
+            None => Config::parse("", Path::new(DEFAULT_FILE), flags),
+        }
+    }
+
+    /// The same from the file's text; `path` is named in errors.
+    ///
+    /// # Errors
+    /// [`ConfigError`]
+    pub fn parse(text: &str, path: &Path, flags: &Flags) -> Result<Config, ConfigError> {
+        let in_file = |(line, problem)| ConfigError::File { path: path.to_owned(), line, problem };
+        Config::from_settings(file::parse(text).map_err(in_file)?.overridden_by(flags))
     }
 
     fn from_settings(settings: file::Settings) -> Result<Config, ConfigError> {

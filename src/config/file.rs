@@ -43,10 +43,8 @@ impl Settings {
 }
 
 /// Reads the file at `path`.
-pub(super) fn read(path: &Path) -> Result<Settings, ConfigError> {
-    let text = std::fs::read_to_string(path);
-    let text = text.map_err(|error| ConfigError::Unreadable(path.to_owned(), error.to_string()))?;
-    parse(&text).map_err(|(line, problem)| ConfigError::File { path: path.to_owned(), line, problem })
+pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable(path.to_owned(), error.to_string()))
 }
 
 /// Where it went wrong, and how.

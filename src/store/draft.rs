@@ -9,21 +9,20 @@
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
 
+use super::journal::Journal;
 use super::record::{FileRecord, Record, key};
 use super::{Store, StoreError, at, lock};
 use crate::digest::{Digest, Midstate, PIECE_LEN, PieceHasher};
 use crate::limits::{BATCH_FILES, VERIFY_LEN};
 use crate::stream::Head;
 use crate::time::Stamp;
-
-const MAGIC: &[u8; 8] = b"AP2Pjrn1";
 
 /// What a draft is to become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,13 +104,6 @@ pub struct Draft {
     keep: bool,
 }
 
-struct Journal {
-    file: File,
-    path: PathBuf,
-    /// A record could not be written whole; no more are.
-    torn: bool,
-}
-
 /// A finished file that waits to be recorded.
 pub(super) struct Waiting {
     pub(super) file: Arc<File>,
@@ -153,8 +145,7 @@ impl Store {
         let path = self.0.draft_path(&name, "part");
         let journal_path = self.0.draft_path(&name, "journal");
         let file = open_locked(&path, digest)?;
-        let journal = OpenOptions::new().read(true).append(true).create(true).open(&journal_path);
-        let journal = Journal { file: journal.map_err(at(&journal_path))?, path: journal_path, torn: false };
+        let journal = Journal::open(journal_path)?;
         let mut draft = self.fresh(want, file, path, Some(journal));
         draft.keep = true;
         draft.resume()?;
@@ -247,8 +238,7 @@ impl Draft {
         let midstates = &mut self.midstates;
         self.hasher.update(bytes, |midstate| midstates.push(midstate));
         if let Some(journal) = &mut self.journal {
-            let new: Vec<u8> = self.midstates[first_new..].iter().flat_map(|midstate| midstate.0).collect();
-            journal.note(&new);
+            journal.note(&self.midstates[first_new..]);
         }
         Ok(())
     }
@@ -263,7 +253,7 @@ impl Draft {
         self.midstates.clear();
         self.head = None;
         if let Some(journal) = &mut self.journal {
-            journal.file.set_len(0).map_err(at(&journal.path))?;
+            journal.clear()?;
         }
         Ok(())
     }
@@ -380,45 +370,7 @@ impl Drop for Draft {
         }
         fs::remove_file(&self.path).ok();
         if let Some(journal) = &self.journal {
-            fs::remove_file(&journal.path).ok();
-        }
-    }
-}
-
-impl Journal {
-    /// Magic, the head's length and bytes.
-    fn begin(&mut self, head: &Head) -> Result<(), StoreError> {
-        self.rewrite(head, &[])
-    }
-
-    fn rewrite(&mut self, head: &Head, midstates: &[Midstate]) -> Result<(), StoreError> {
-        let encoded = head.encode();
-        let mut bytes = MAGIC.to_vec();
-        bytes.extend(u32::try_from(encoded.len()).expect("a head is short").to_be_bytes());
-        bytes.extend(encoded);
-        midstates.iter().for_each(|midstate| bytes.extend(midstate.0));
-        self.torn = false;
-        self.file.set_len(0).and_then(|()| self.file.write_all(&bytes)).map_err(at(&self.path))
-    }
-
-    /// What an earlier process wrote; `None` if that is no journal. A record that was cut short does not count.
-    fn read(&mut self) -> Result<Option<(Head, Vec<Midstate>)>, StoreError> {
-        let mut bytes = Vec::new();
-        (&self.file).read_to_end(&mut bytes).map_err(at(&self.path))?;
-        let parsed = bytes.strip_prefix(MAGIC).and_then(|rest| {
-            let (len, rest) = rest.split_first_chunk::<4>()?;
-            let (head, midstates) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*len)).ok()?)?;
-            let (midstates, _) = midstates.as_chunks::<32>();
-            Some((Head::decode(head).ok()?, midstates.iter().copied().map(Midstate).collect()))
-        });
-        Ok(parsed)
-    }
-
-    /// Without its journal a piece is fetched again after a crash; that is no reason to fail now. But a record cut short
-    /// would shift all that follow, so none does.
-    fn note(&mut self, midstates: &[u8]) {
-        if !self.torn && self.file.write_all(midstates).is_err() {
-            self.torn = true;
+            journal.delete();
         }
     }
 }

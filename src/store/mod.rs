@@ -10,7 +10,8 @@
 //! |---|---|
 //! | `record` | the index's records, byte by byte |
 //! | `index` | LMDB: transactions |
-//! | `draft` | a file while it is written: hashed, journalled, resumed |
+//! | `draft` | a file while it is written: hashed, resumed |
+//! | `journal` | what vouches for its pieces after a crash |
 //! | `files` | whole files: opened, recorded in batches, dropped |
 //! | `names` | mutable names and Release snapshots |
 //! | `learn` | promises: merged from an index's new version, looked up |
@@ -25,6 +26,7 @@
 mod draft;
 pub mod files;
 mod index;
+mod journal;
 mod learn;
 mod names;
 mod record;
