@@ -17,6 +17,7 @@
 #![allow(missing_docs, reason = "a program, not a library")]
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -27,7 +28,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use apt_p2p::digest::PieceHasher;
+use apt_p2p::digest::{Digest, PieceHasher};
 
 const MB: u64 = 1_000_000;
 
@@ -182,6 +183,31 @@ fn readers() {
 }
 
 fn learning() {
+    println!("70,000 packages, then a version in which 1.5% of them moved:");
+    let upstream = Upstream::start("127.0.0.1", 0);
+    let proxy = Proxy::start(&[]);
+    for (times, version) in [(1, 1), (2, 2)] {
+        upstream.publish_index(70_000, version);
+        let base = format!("http://{}/debian/dists/x", upstream.address);
+        let archive = Archive {
+            in_release: format!("{base}/InRelease"),
+            packages: format!("{base}/main/binary-amd64/Packages.gz"),
+            packages_name: format!("version {version}"),
+        };
+        let (idle, cpu, written) = (proxy.private_mb(), proxy.thread_cpu_s("learn"), proxy.thread_written("learn"));
+        let peak = proxy.learn(&archive, times);
+        println!(
+            "{}: {:.2} s of CPU, at most {:.1} MB above idle, {} KB written",
+            archive.packages_name,
+            proxy.thread_cpu_s("learn") - cpu,
+            peak - idle,
+            (proxy.thread_written("learn") - written) / 1000
+        );
+        // A Release is asked for again only after ten seconds.
+        thread::sleep(Duration::from_millis(10_100));
+    }
+    proxy.print_log("learnt");
+    drop(proxy);
     let Some(archive) = Archive::of_this_machine() else { return println!("no http archive in apt's sources") };
     let proxy = Proxy::start(&[]);
     let idle = proxy.private_mb();
@@ -342,6 +368,17 @@ impl Proxy {
         (fields["Pss_Anon"] + dirty_files.max(0.0)) / 1024.0
     }
 
+    /// Bytes that a thread has handed to the kernel to write.
+    fn thread_written(&self, name: &str) -> u64 {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("the process lives");
+        let written = |task: fs::DirEntry| -> Option<u64> {
+            let comm = fs::read_to_string(task.path().join("comm")).ok()?;
+            let io = fs::read_to_string(task.path().join("io")).ok().filter(|_| comm.trim() == name)?;
+            io.lines().find_map(|line| line.strip_prefix("wchar: "))?.parse().ok()
+        };
+        tasks.flatten().filter_map(written).sum()
+    }
+
     fn thread_cpu_s(&self, name: &str) -> f64 {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("the process lives");
         let ticks = |stat: String| -> Option<(String, f64)> {
@@ -363,10 +400,18 @@ impl Drop for Proxy {
     }
 }
 
+/// What lies under a path.
+#[derive(Clone)]
+enum Body {
+    /// So many bytes of [`pattern`].
+    Pattern(u64),
+    Bytes(Arc<Vec<u8>>),
+}
+
 /// A mirror that serves bytes at a bounded rate.
 struct Upstream {
     address: SocketAddr,
-    files: Arc<Mutex<BTreeMap<String, u64>>>,
+    files: Arc<Mutex<BTreeMap<String, Body>>>,
     log: Arc<Mutex<Vec<String>>>,
 }
 
@@ -379,6 +424,8 @@ impl Upstream {
         let (files, log) = (Arc::clone(&upstream.files), Arc::clone(&upstream.log));
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
+                // Else the body waits for the head's acknowledgement.
+                stream.set_nodelay(true).ok();
                 let (files, log) = (Arc::clone(&files), Arc::clone(&log));
                 thread::spawn(move || serve(&stream, &files, &log, rate));
             }
@@ -398,8 +445,35 @@ impl Upstream {
         }
         let digest = hasher.finish();
         let path = format!("/debian/dists/x/main/binary-amd64/by-hash/SHA256/{digest}");
-        self.files.lock().expect("no panic").insert(path.clone(), len);
+        self.files.lock().expect("no panic").insert(path.clone(), Body::Pattern(len));
         path
+    }
+
+    /// A suite with one index of `count` packages, 1.5% of which differ from one version to the next.
+    fn publish_index(&self, count: u32, version: u32) {
+        let mut text = String::new();
+        for n in 0..count {
+            let edition = if n % 67 == 0 { version } else { 1 };
+            writeln!(
+                text,
+                "Package: package{n}\nVersion: {edition}\nArchitecture: amd64\nFilename: \
+                 pool/main/p/package{n}/package{n}_{edition}_amd64.deb\nSize: {}\nSHA256: {}\nDescription: a package of \
+                 some use to somebody, described in a line of usual length\n",
+                n + 1000,
+                Digest::of(&[n.to_be_bytes(), edition.to_be_bytes()].concat())
+            )
+            .expect("a String takes all");
+        }
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(text.as_bytes()).expect("memory grows");
+        let index = gzip.finish().expect("memory grows");
+        let date = ["Sat, 01 Mar 2025 10:00:00 UTC", "Sun, 02 Mar 2025 10:00:00 UTC"][version as usize - 1];
+        let (digest, len) = (Digest::of(&index), index.len());
+        let release = format!("Origin: X\nDate: {date}\nSHA256:\n {digest} {len} main/binary-amd64/Packages.gz\n");
+        let mut files = self.files.lock().expect("no panic");
+        let base = "/debian/dists/x";
+        files.insert(format!("{base}/InRelease"), Body::Bytes(Arc::new(release.into_bytes())));
+        files.insert(format!("{base}/main/binary-amd64/Packages.gz"), Body::Bytes(Arc::new(index)));
     }
 
     fn fetches(&self, path: &str) -> usize {
@@ -411,16 +485,20 @@ fn pattern() -> Vec<u8> {
     (0..65_536_u32).map(|i| u8::try_from(i * 31 % 251).expect("below 251")).collect()
 }
 
-fn serve(stream: &TcpStream, files: &Mutex<BTreeMap<String, u64>>, log: &Mutex<Vec<String>>, rate: u64) {
+fn serve(stream: &TcpStream, files: &Mutex<BTreeMap<String, Body>>, log: &Mutex<Vec<String>>, rate: u64) {
     let mut lines = BufReader::new(stream).lines();
     let mut out = stream;
     while let Some(Ok(request)) = lines.next() {
         while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
         log.lock().expect("no panic").push(request.clone());
         let path = request.split(' ').nth(1).unwrap_or("");
-        let Some(len) = files.lock().expect("no panic").get(path).copied() else {
+        let Some(body) = files.lock().expect("no panic").get(path).cloned() else {
             out.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").ok();
             continue;
+        };
+        let (len, block) = match &body {
+            Body::Pattern(len) => (*len, pattern()),
+            Body::Bytes(bytes) => (bytes.len() as u64, bytes.to_vec()),
         };
         let head = format!(
             "HTTP/1.1 200 OK\r\nContent-Length: {len}\r\nLast-Modified: Sat, 01 Mar 2025 10:00:00 GMT\r\n\r\n"
@@ -428,7 +506,6 @@ fn serve(stream: &TcpStream, files: &Mutex<BTreeMap<String, u64>>, log: &Mutex<V
         if out.write_all(head.as_bytes()).is_err() {
             return;
         }
-        let block = pattern();
         let start = Instant::now();
         let mut sent = 0;
         while sent < len {
