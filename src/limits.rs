@@ -156,8 +156,8 @@ pub const VERIFY_LEN: usize = 128 * 1024;
 pub const SNAPSHOTS: usize = 4;
 /// Index files of a suite that are noted as used by clients; more are not noted.
 pub const WANTED: usize = 256;
-/// Seconds for which such a note counts.
-pub const WANTED_TIME_S: u64 = 14 * 86_400;
+/// Seconds for which such a note counts: a stable release may not change for two months.
+pub const WANTED_TIME_S: u64 = 90 * 86_400;
 /// Digests remembered as shown to a client in part and then found wrong; full: the oldest is forgotten.
 pub const POISONED: usize = 1024;
 /// Entries of one index; Debian unstable's main has 77,000. More: it is not learnt.

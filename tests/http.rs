@@ -239,9 +239,12 @@ fn credentials_are_forwarded_and_what_they_opened_stays_closed() {
     let again = get_with(daemon.address, &url, &["Authorization: Basic Zm9vOmJhcg=="]);
     assert!(again.is_good() && again.body == content);
     assert_eq!(mirror.sent(&path), bodies, "the second time only the permission is asked for");
-    // Another host with the same digest in its path is no way around it.
+    // Another host that claims the same digest is no way around it, whatever it answers to the question.
     let other = Mirror::start_on("127.0.0.7");
     assert_eq!(get(daemon.address, &other.url(&path)).status, 404);
+    other.put(&path, "not that file");
+    let claimed = get_with(daemon.address, &other.url(&path), &["Authorization: Basic eDp5"]);
+    assert!(!claimed.is_good() && !claimed.body.starts_with(&content[..100]), "{}", claimed.status);
 }
 
 #[test]

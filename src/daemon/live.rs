@@ -4,6 +4,7 @@ use std::sync::{Arc, RwLock};
 
 use crate::config::Config;
 use crate::fetch::Object;
+use crate::store::Store;
 
 /// The current configuration; clones share it.
 #[derive(Clone)]
@@ -11,13 +12,21 @@ pub(super) struct Live(Arc<RwLock<Current>>);
 
 struct Current {
     config: Arc<Config>,
-    /// What the size is when the configuration names none; computed once, at the start.
-    default_bytes_max: u64,
+    /// What the size is when the configuration names none; known once the disk is there.
+    default_bytes_max: Option<u64>,
 }
 
 impl Live {
-    pub(super) fn new(config: Config, default_bytes_max: u64) -> Live {
-        Live(Arc::new(RwLock::new(Current { config: Arc::new(config), default_bytes_max })))
+    pub(super) fn new(config: Config) -> Live {
+        Live(Arc::new(RwLock::new(Current { config: Arc::new(config), default_bytes_max: None })))
+    }
+
+    /// Takes note of what the disk of the store has room for.
+    pub(super) fn measure(&self, store: &Store) {
+        match store.default_max_bytes() {
+            Ok(bytes) => self.0.write().expect("no holder of the lock panics").default_bytes_max = Some(bytes),
+            Err(error) => log::warn!("{error}"),
+        }
     }
 
     pub(super) fn config(&self) -> Arc<Config> {
@@ -28,10 +37,10 @@ impl Live {
         self.0.write().expect("no holder of the lock panics").config = Arc::new(config);
     }
 
-    /// The most bytes that cleanup leaves in the cache.
+    /// The most bytes that cleanup leaves in the cache; nothing is dropped for its size while nobody knows it.
     pub(super) fn bytes_max(&self) -> u64 {
         let current = self.0.read().expect("no holder of the lock panics");
-        current.config.max_size.unwrap_or(current.default_bytes_max)
+        current.config.max_size.or(current.default_bytes_max).unwrap_or(u64::MAX)
     }
 
     /// Where an object is fetched from: as the configuration maps it, else from its own host.

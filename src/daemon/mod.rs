@@ -77,8 +77,10 @@ pub fn run(flags: &Flags) -> Result<(), DaemonError> {
     let listeners = listeners(&config)?;
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(DaemonError::System)?;
     let shelf = open_shelf(&config);
-    let default_bytes_max = shelf.get().and_then(|store| store.default_max_bytes().ok()).unwrap_or(0);
-    let live = Live::new(config, default_bytes_max);
+    let live = Live::new(config);
+    if let Some(store) = shelf.get() {
+        live.measure(store);
+    }
     let addresses: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     let house = House::build(&live, shelf, listeners)?;
     for address in addresses {
@@ -200,14 +202,14 @@ fn start_fetching(
     (clock, calendar): (&fetch::Clock, &fetch::Calendar),
     news: Sender<fetch::News>,
 ) -> Result<Fetcher, DaemonError> {
-    let (mapping, rule) = (live.clone(), live.clone());
+    let (mapping, rule, size) = (live.clone(), live.clone(), live.clone());
     let (fetcher, name_thread) = Fetcher::new(fetch::Parts {
         shelf: Arc::clone(shelf),
         upstreams: Arc::new(move |object| mapping.urls(object)),
         allowed: Arc::new(move |ip, host| rule.config().upstream_allowed(ip, host)),
         clock: Arc::clone(clock),
         calendar: Arc::clone(calendar),
-        keep_len_max: live.bytes_max() / 2,
+        keep_len_max: Arc::new(move || size.bytes_max() / 2),
         news,
     });
     for n in 0..NAME_THREADS {

@@ -58,6 +58,7 @@ impl Upkeep {
         match Store::open(&Options { dir: self.live.config().cache.clone() }) {
             Ok(store) => {
                 log::info!("the cache in {} can be used now", self.live.config().cache.display());
+                self.live.measure(&store);
                 self.shelf.set(store).ok();
             }
             Err(error) => log::debug!("{error}"),

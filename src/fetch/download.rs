@@ -5,7 +5,7 @@ use std::io::Read;
 use super::board::Flight;
 use super::mirror::{Answer, Ask, MirrorError};
 use super::sink::{Landed, Sink, SinkError};
-use super::{Goal, Inner, News, bad_gateway, failure, gateway_timeout};
+use super::{Inner, News, bad_gateway, failure, gateway_timeout};
 use crate::digest::Digest;
 use crate::limits::{COPY_LEN, FRUITLESS_TRIES, TRIES, UNWATCHED_REST_LEN, UNWATCHED_TIME};
 use crate::store::{Draft, FileMeta, Store, StoreError, Want};
@@ -50,7 +50,7 @@ impl Inner {
         }
         let Ok(Some(stored)) = store.open_file(&digest, self.today()) else { return false };
         // What came with somebody's credentials is not given to another without the mirror's word.
-        if stored.private {
+        if stored.owner.is_some() {
             return false;
         }
         flight.stream.stored(stored.file, Head { len: Some(stored.len), ..stored.head });
@@ -131,7 +131,7 @@ impl Inner {
     }
 
     fn land_promised(&self, flight: &Flight, sink: Sink<'_>, digest: Digest, head: Head) {
-        let meta = FileMeta { private: flight.job.credentials.is_some(), head };
+        let meta = FileMeta { owner: flight.owner(), head };
         match sink.finish(meta, self.today()) {
             Ok(Landed::Kept(_)) => self.tell(News::Index {
                 host: flight.job.object.host.clone(),
@@ -284,8 +284,8 @@ impl Inner {
     pub(super) fn draft(&self, want: Want) -> Option<Draft> {
         match self.store()?.draft(want) {
             Ok(draft) => Some(draft),
-            // Another process has it: this download is kept by its own digest.
-            Err(StoreError::Busy { .. }) => self.store()?.draft(Want::Unknown).ok(),
+            // Another process writes it, or it waits to be recorded and belongs to another host.
+            Err(StoreError::Busy { .. }) => self.store()?.draft_aside(want).ok(),
             Err(error) => {
                 log::warn!("{error}; the file passes through without being kept");
                 None
@@ -294,7 +294,7 @@ impl Inner {
     }
 
     pub(super) fn keeps(&self, len: u64) -> bool {
-        len <= self.parts.keep_len_max
+        len <= (self.parts.keep_len_max)()
     }
 
     pub(super) fn failure_of(&self, flight: &Flight, error: &MirrorError) -> Failure {
@@ -351,9 +351,8 @@ pub(super) fn has_html(head: &Head) -> bool {
 }
 
 impl Flight {
-    /// Whether this is a file that must match a digest.
-    #[must_use]
-    pub fn is_promised(&self) -> bool {
-        matches!(self.job.goal, Goal::Promised { .. })
+    /// The host whose credentials opened what this flight brings, if it needed any.
+    pub(super) fn owner(&self) -> Option<String> {
+        self.job.credentials.is_some().then(|| self.job.object.host.clone())
     }
 }

@@ -145,7 +145,7 @@ pub struct Parts {
     /// The calendar.
     pub calendar: Calendar,
     /// Files longer than this pass through without being kept.
-    pub keep_len_max: u64,
+    pub keep_len_max: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// Who learns from what was fetched; full: the news is dropped, and comes again with the next request.
     pub news: Sender<News>,
 }

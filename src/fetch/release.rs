@@ -131,10 +131,9 @@ impl Inner {
         head: Head,
     ) -> Result<Snapshot, StoreError> {
         let host = &flight.job.object.host;
-        let private = flight.job.credentials.is_some();
         let mut draft = store.draft(Want::Unknown)?;
         draft.append(bytes)?;
-        let meta = FileMeta { private, head: head.clone() };
+        let meta = FileMeta { owner: flight.owner(), head: head.clone() };
         let Finished { digest, len, .. } = draft.finish(meta, self.today()).map_err(StoreError::from)?;
         let new = NewSnapshot {
             digest,
@@ -173,7 +172,7 @@ impl Inner {
             let here = |s: &&Snapshot| {
                 let stored = store.open_file(&s.digest, self.today()).ok().flatten();
                 // Nobody can say any more whether these credentials are still good.
-                stored.is_some_and(|stored| !stored.private)
+                stored.is_some_and(|stored| stored.owner.is_none())
             };
             let complete = |s: &&Snapshot| store.is_complete(host, dir, s, self.today()).unwrap_or(false);
             let best = snapshots.iter().filter(here).find(complete).or_else(|| snapshots.iter().find(here));

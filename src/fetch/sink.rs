@@ -132,9 +132,14 @@ impl<'a> Sink<'a> {
 
     /// The last byte came: checks the digest, shows the rest, keeps the file.
     pub(super) fn finish(mut self, meta: FileMeta, today: Stamp) -> Result<Landed, StoreError> {
+        // What a draft was made for is its own affair; what clients were promised is ours.
+        let promise = self.promise;
         let head = self.head.take().filter(|_| !self.announced);
         match self.place {
             Place::Draft(draft) => match draft.finish(meta, today) {
+                Ok(finished) if promise.is_some_and(|digest| digest != finished.digest) => {
+                    Ok(Landed::Wrong { got: finished.digest })
+                }
                 Ok(finished) => {
                     if let Some(head) = head {
                         self.stream.begin(head, Some(Arc::clone(&finished.file)));

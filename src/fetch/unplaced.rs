@@ -109,8 +109,7 @@ impl Inner {
     }
 
     fn keep_unplaced(&self, flight: &Flight, sink: Sink<'_>, head: Head) {
-        let private = flight.job.credentials.is_some();
-        let meta = FileMeta { private, head: head.clone() };
+        let meta = FileMeta { owner: flight.owner(), head: head.clone() };
         let finished = match sink.finish(meta, self.today()) {
             Ok(Landed::Kept(finished)) => finished,
             Ok(Landed::Passed) => return,
@@ -124,7 +123,7 @@ impl Inner {
             head,
             checked: self.today(),
             url: format!("{}/{}", object.host, object.path),
-            private,
+            private: flight.job.credentials.is_some(),
         };
         if let Some(store) = self.store()
             && let Err(error) = store.put_name(object.name(), &record)
@@ -139,7 +138,7 @@ impl Inner {
     /// The mirror is away: what is stored under the name serves, unless it needs credentials that nobody can check.
     pub(super) fn serve_known_unplaced(&self, flight: &Flight, failure: &Failure) {
         match self.known_unplaced(flight) {
-            Some((record, stored)) if !stored.private && !record.private => {
+            Some((record, stored)) if stored.owner.is_none() && !record.private => {
                 log::warn!("{}; serving the {} that is stored", failure.reason, record.url);
                 let file = Arc::clone(&stored.file);
                 flight.stream.stored(file, Head { len: Some(stored.len), ..record.head });

@@ -52,10 +52,12 @@ impl Front {
 
     fn find_promised(&self, store: &Store, ask: &Ask, object: Object, known: Known) -> Result<Found, StoreError> {
         let Known { digest, len, by_hash, is_index } = known;
+        // Bytes that one host gave for credentials are no other host's to give: from that one they must come anew.
+        let is_theirs = |stored: &Stored| stored.owner.as_ref().is_none_or(|owner| *owner == object.host);
         if !ask.doubts
-            && let Some(stored) = store.open_file(&digest, self.today())?
+            && let Some(stored) = store.open_file(&digest, self.today())?.filter(is_theirs)
         {
-            if stored.private {
+            if stored.owner.is_some() {
                 let goal = Goal::Accepted { digest };
                 let job = Job { object, goal, by_hash: None, credentials: ask.credentials.clone() };
                 return Ok(Found::Fly(job, Some(digest)));
@@ -79,7 +81,6 @@ impl Front {
             }
             let Some(snapshot) = self.snapshot_for(store, ask, &object.host, dir)? else { continue };
             if let Some(Promise { digest, len }) = store.in_snapshot(snapshot.id, object.name())? {
-                store.mark_wanted(&object.host, dir, object.name(), self.today())?;
                 let by_hash = snapshot.by_hash.then(|| catalog::by_hash_path(&object.path, &digest));
                 return Ok(Some(Known { digest, len: Some(len), by_hash, is_index: true }));
             }
@@ -115,7 +116,7 @@ impl Front {
             && self.fetcher().is_fresh(object.name())
             && let Some(snapshot) = store.snapshots(&object.host, dir, file)?.into_iter().next()
             && let Some(stored) = store.open_file(&snapshot.digest, self.today())?
-            && !stored.private
+            && stored.owner.is_none()
         {
             let stored = Stored { head: snapshot.head.clone(), ..stored };
             let digest = snapshot.digest;

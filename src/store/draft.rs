@@ -41,8 +41,8 @@ pub enum Want {
 /// What is recorded of a finished file besides its digest and length.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FileMeta {
-    /// It came with somebody's credentials, and is given only to those whose own the mirror accepts.
-    pub private: bool,
+    /// The host whose credentials opened it: it is given only to those whose own that host accepts.
+    pub owner: Option<String>,
     /// What the mirror said of it.
     pub head: Head,
 }
@@ -122,12 +122,17 @@ impl Store {
     /// [`StoreError::Busy`] when another process, or another thread of this one, writes the same file.
     pub fn draft(&self, want: Want) -> Result<Draft, StoreError> {
         match want {
-            Want::Unknown => self.new_draft(),
+            Want::Unknown => self.draft_aside(want),
             Want::Digest { digest, .. } => self.named_draft(want, digest),
         }
     }
 
-    fn new_draft(&self) -> Result<Draft, StoreError> {
+    /// Begins a draft that nobody else can be writing, and that is not resumed: for a file that another process or thread
+    /// is writing at the same time. It must become what is wanted all the same.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn draft_aside(&self, want: Want) -> Result<Draft, StoreError> {
         let number = {
             let mut next = lock(&self.0.next_draft);
             *next = next.wrapping_add(1);
@@ -137,7 +142,7 @@ impl Store {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
         let file = file.map_err(at(&path))?;
         try_lock(&file).map_err(at(&path))?;
-        Ok(self.fresh(Want::Unknown, file, path, None))
+        Ok(self.fresh(want, file, path, None))
     }
 
     fn named_draft(&self, want: Want, digest: Digest) -> Result<Draft, StoreError> {
@@ -397,8 +402,8 @@ impl Store {
         if path != named && (named.exists() || fs::rename(path, &named).is_err()) {
             return path.to_owned();
         }
-        let FileMeta { private, head } = meta.clone();
-        let record = FileRecord { stored: now, unreferenced: Stamp(0), private, len, head };
+        let FileMeta { owner, head } = meta.clone();
+        let record = FileRecord { stored: now, unreferenced: Stamp(0), owner, len, head };
         let [_, done] = self.beside(digest);
         if let Err(error) = fs::write(&done, record.encode()) {
             log::debug!("{}: {error}", done.display());
@@ -443,24 +448,24 @@ impl Store {
             path: part,
             beside: self.beside(&digest),
             len: record.len,
-            meta: FileMeta { private: record.private, head: record.head },
+            meta: FileMeta { owner: record.owner, head: record.head },
             midstates,
         };
         self.wait(digest, waiting, Stamp(0));
         Ok(())
     }
 
-    /// If the file is stored already: that one. A private mark goes when it came to somebody without credentials.
+    /// If the file is stored already: that one. It belongs to nobody any more when it came without credentials.
     fn keep_known(&self, digest: &Digest, meta: &FileMeta, now: Stamp) -> Result<Option<Arc<File>>, StoreError> {
         let Some(stored) = self.open_file(digest, now)? else { return Ok(None) };
-        if stored.private && !meta.private {
+        if stored.owner.is_some() && meta.owner.is_none() {
             if let Some(waiting) = self.0.waiting().get_mut(digest) {
-                waiting.meta.private = false;
+                waiting.meta.owner = None;
             }
             let mut write = self.0.index.write()?;
             let key = key::of_digest(b'F', digest);
             if let Some(mut record) = write.get::<FileRecord>(&key)? {
-                record.private = false;
+                record.owner = None;
                 write.put(&key, &record)?;
                 write.commit()?;
             }

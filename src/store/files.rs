@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::draft::Waiting;
+use super::draft::{FileMeta, Waiting};
 use super::index::Write;
 use super::record::{FileRecord, key};
 use super::{Inner, Store, StoreError, at, lock};
@@ -33,8 +33,8 @@ pub struct Stored {
     pub file: Arc<File>,
     /// Its length in bytes.
     pub len: u64,
-    /// It is given only to those whose credentials the mirror accepts.
-    pub private: bool,
+    /// The host whose credentials opened it: it is given only to those whose own that host accepts.
+    pub owner: Option<String>,
     /// What the mirror said of it.
     pub head: Head,
 }
@@ -57,11 +57,11 @@ impl Store {
     pub fn open_file(&self, digest: &Digest, now: Stamp) -> Result<Option<Stored>, StoreError> {
         if let Some(waiting) = self.0.waiting().get(digest) {
             let Waiting { file, len, meta, .. } = waiting;
-            let (file, head) = (Arc::clone(file), meta.head.clone());
-            return Ok(Some(Stored { file, len: *len, private: meta.private, head }));
+            let FileMeta { owner, head } = meta.clone();
+            return Ok(Some(Stored { file: Arc::clone(file), len: *len, owner, head }));
         }
         let record = self.0.index.read()?.get::<FileRecord>(&key::of_digest(b'F', digest))?;
-        let Some(FileRecord { len, private, head, .. }) = record else { return Ok(None) };
+        let Some(FileRecord { len, owner, head, .. }) = record else { return Ok(None) };
         let path = self.0.file_path(digest);
         let Ok(file) = File::open(&path) else {
             self.note_lost(*digest);
@@ -78,7 +78,7 @@ impl Store {
             // A disk that can only be read keeps no recency.
             file.set_modified(UNIX_EPOCH + Duration::from_secs(now.0)).ok();
         }
-        Ok(Some(Stored { file: Arc::new(file), len, private, head }))
+        Ok(Some(Stored { file: Arc::new(file), len, owner, head }))
     }
 
     /// Whether the file is stored, without opening it.
@@ -266,8 +266,8 @@ impl Inner {
         let file_key = key::of_digest(b'F', digest);
         let known = write.get::<FileRecord>(&file_key)?;
         let known_len = known.as_ref().map_or(0, |known| known.len);
-        let private = meta.private && known.as_ref().is_none_or(|known| known.private);
-        let record = FileRecord { stored: now, unreferenced: Stamp(0), private, len, head: meta.head };
+        let owner = meta.owner.filter(|_| known.as_ref().is_none_or(|known| known.owner.is_some()));
+        let record = FileRecord { stored: now, unreferenced: Stamp(0), owner, len, head: meta.head };
         write.put(&file_key, &record)?;
         let table: Vec<u8> = midstates.iter().flat_map(|midstate| midstate.0).collect();
         if !table.is_empty() {

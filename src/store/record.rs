@@ -5,7 +5,7 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `F` digest | file: stored, unreferenced since (0: referenced), private, length, head |
+//! | `F` digest | file: stored, unreferenced since (0: referenced), owner, length, head |
 //! | `P` digest | piece table: the midstates after piece 1 … n−1 |
 //! | `N` name hash | what was last found under a name: digest, length, checked, private, head, host/path |
 //! | `S` hash of host/dir, which file | the snapshots of a Release, newest first, with host and dir |
@@ -40,7 +40,8 @@ pub struct IndexId(pub(super) u32);
 pub(super) struct FileRecord {
     pub(super) stored: Stamp,
     pub(super) unreferenced: Stamp,
-    pub(super) private: bool,
+    /// The host whose credentials opened it, if it needed any.
+    pub(super) owner: Option<String>,
     pub(super) len: u64,
     pub(super) head: Head,
 }
@@ -284,7 +285,7 @@ pub(super) trait Record: Sized {
 
 impl Record for FileRecord {
     fn encode(&self) -> Vec<u8> {
-        let out = Out::default().number(self.stored.0).number(self.unreferenced.0).flag(self.private);
+        let out = Out::default().number(self.stored.0).number(self.unreferenced.0).maybe(self.owner.as_deref());
         out.number(self.len).head(&self.head).0
     }
 
@@ -293,7 +294,7 @@ impl Record for FileRecord {
         let record = FileRecord {
             stored: Stamp(bytes.number()?),
             unreferenced: Stamp(bytes.number()?),
-            private: bytes.flag()?,
+            owner: bytes.maybe()?,
             len: bytes.number()?,
             head: bytes.head()?,
         };
@@ -438,7 +439,7 @@ mod tests {
             let [len, stored, unreferenced] = numbers.map(|n| n);
             let digest = Digest(digest);
             let (stored, unreferenced) = (Stamp(stored), Stamp(unreferenced));
-            round_trip(&FileRecord { stored, unreferenced, private: flag, len, head: head.clone() });
+            round_trip(&FileRecord { stored, unreferenced, owner: flag.then(|| url.clone()), len, head: head.clone() });
             round_trip(&NameRecord {
                 digest, len, head: head.clone(), checked: stored, url: url.clone(), private: flag,
             });

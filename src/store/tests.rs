@@ -59,7 +59,7 @@ fn a_file_is_served_from_its_draft_then_from_its_place_then_after_a_restart() {
         let mut draft = store.draft(wanted(&content)).expect("a draft");
         draft.begin(head.clone()).expect("room");
         content.chunks(100_000).for_each(|part| draft.append(part).expect("room"));
-        draft.finish(FileMeta { private: false, head: head.clone() }, NOW).expect("right");
+        draft.finish(FileMeta { owner: None, head: head.clone() }, NOW).expect("right");
         let early = store.open_file(&digest, NOW).expect("an index").expect("there");
         assert!(read(&early.file) == content && early.head == head);
         assert_eq!(store.usage().expect("an index"), Usage::default(), "not recorded yet");
@@ -73,7 +73,7 @@ fn a_file_is_served_from_its_draft_then_from_its_place_then_after_a_restart() {
     }
     let store = open(&dir);
     let stored = store.open_file(&digest, NOW).expect("an index").expect("there");
-    assert!(read(&stored.file) == content && stored.head == head && !stored.private);
+    assert!(read(&stored.file) == content && stored.head == head && stored.owner.is_none());
 }
 
 #[test]
@@ -98,6 +98,10 @@ fn a_draft_has_one_writer() {
     let content = bytes(10, 1);
     let first = store.draft(wanted(&content)).expect("a draft");
     assert!(matches!(store.draft(wanted(&content)), Err(StoreError::Busy { .. })));
+    // A second one goes its own way, and is held to the same digest.
+    let mut aside = store.draft_aside(wanted(&content)).expect("a draft");
+    aside.append(b"something else").expect("room");
+    assert!(matches!(aside.finish(FileMeta::default(), NOW), Err(FinishError::Mismatch { .. })));
     drop(first);
     assert!(store.draft(wanted(&content)).is_ok());
 }
@@ -145,7 +149,7 @@ fn finished_drafts_outlive_the_process() {
         let store = open(&dir);
         let mut draft = store.draft(wanted(&named)).expect("a draft");
         draft.append(&named).expect("room");
-        draft.finish(FileMeta { private: true, head: head.clone() }, NOW).expect("right");
+        draft.finish(FileMeta { owner: Some("h".into()), head: head.clone() }, NOW).expect("right");
         let mut draft = store.draft(Want::Unknown).expect("a draft");
         draft.append(&unnamed).expect("room");
         draft.finish(FileMeta::default(), NOW).expect("anything is right");
@@ -153,7 +157,7 @@ fn finished_drafts_outlive_the_process() {
     }
     let store = open(&dir);
     let stored = store.open_file(&Digest::of(&named), NOW).expect("an index").expect("recovered");
-    assert!(read(&stored.file) == named && stored.private && stored.head == head);
+    assert!(read(&stored.file) == named && stored.owner.as_deref() == Some("h") && stored.head == head);
     assert!(store.has_file(&Digest::of(&unnamed)).expect("an index"));
     store.commit_due(NOW).expect("due at once");
     assert_eq!(store.usage().expect("an index"), Usage { files: 2, bytes: 700_050 });
@@ -218,10 +222,10 @@ fn a_private_file_becomes_public_when_it_comes_without_credentials() {
     for (private, expected) in [(true, true), (true, true), (false, false), (true, false)] {
         let mut draft = store.draft(Want::Unknown).expect("a draft");
         draft.append(&content).expect("room");
-        draft.finish(FileMeta { private, head: Head::default() }, NOW).expect("right");
+        draft.finish(FileMeta { owner: private.then(|| "h".into()), head: Head::default() }, NOW).expect("right");
         store.commit(NOW).expect("recorded");
         let stored = store.open_file(&Digest::of(&content), NOW).expect("an index").expect("there");
-        assert_eq!(stored.private, expected);
+        assert_eq!(stored.owner.is_some(), expected);
     }
 }
 
