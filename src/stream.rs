@@ -254,12 +254,12 @@ impl Stream {
         self.lock().outcome.clone()
     }
 
-    /// Whether it goes on, and a newcomer can still read the body from its start.
+    /// Whether a newcomer can read the body from its start, and may hope for all of it.
     #[must_use]
     pub fn joinable(&self) -> bool {
         let state = self.lock();
         let is_answered = matches!(state.outcome, Some(Outcome::Stored(..) | Outcome::Failed(_)));
-        state.end.is_none() && !is_answered && state.window_start == 0 && state.window.is_empty()
+        state.end != Some(End::Broken) && !is_answered && state.window_start == 0 && state.window.is_empty()
     }
 
     /// Follows the stream from its start; `wake` is called once after each time the follower was told to wait.

@@ -2,12 +2,12 @@
 
 mod support;
 
+use support::Scratch;
 use support::apt::Apt;
 use support::archive::{Archive, BASE, Key, Package, SUITE};
 use support::client::get;
 use support::daemon::Daemon;
 use support::mirror::{Fault, Mirror};
-use support::{Scratch, wait_until};
 
 use std::time::Duration;
 
@@ -109,9 +109,7 @@ fn a_damaged_package_is_an_error_until_the_mirror_is_right() {
         assert!(apt.downloaded("big_1_all.deb").expect("there") == big.content, "{fault:?}");
         apt.run(&["clean"]).expect("clean");
         // Make it a miss again: as if it had never come.
-        let stored = daemon.stored_path(&big.digest());
-        wait_until(Duration::from_secs(20), "it is recorded", || stored.exists());
-        std::fs::remove_file(stored).expect("the cache is ours");
+        std::fs::remove_file(daemon.wait_until_recorded(&big.digest())).expect("the cache is ours");
     }
 }
 
@@ -147,6 +145,7 @@ fn a_partial_download_is_resumed() {
     apt.run(&["update"]).expect("update");
     let url = house.mirror.url(&format!("{BASE}/{}", big.path()));
     assert!(get(daemon.address, &url).body == big.content);
+    daemon.wait_until_recorded(&big.digest());
     // What apt has of it, with the date that the proxy gave it.
     std::fs::write(apt.partial("big_1_all.deb"), &big.content[..1_200_000]).expect("apt's folder");
     let file = std::fs::File::options().write(true).open(apt.partial("big_1_all.deb")).expect("written above");

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::sync::Arc;
 
-use super::exchange::{Answer, Body, Note, Reply};
+use super::exchange::{Answer, Body, Note, OURS, Reply};
 use super::head::{self, HeadEnd, Refusal, Request};
 use super::sending::Sending;
 use crate::limits::{
@@ -284,7 +284,7 @@ impl Conn {
             refusal.reason,
             body.len()
         );
-        let note = Note { source: "apt-p2p", remark: refusal.reason.to_owned() };
+        let note = Note { source: OURS, remark: refusal.reason.to_owned() };
         let answer = Answer {
             status: refusal.status,
             head: head.into_bytes(),
@@ -428,7 +428,7 @@ fn worker_failed() -> Answer {
         "HTTP/1.1 500 Internal Server Error\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n",
         body.len()
     );
-    let note = Note { source: "apt-p2p", remark: "a worker gave no reply".into() };
+    let note = Note { source: OURS, remark: "a worker gave no reply".into() };
     Answer { status: 500, head: head.into_bytes(), body: Body::Bytes(body), close: true, note }
 }
 

@@ -96,11 +96,14 @@ pub enum Body {
 /// What the log says of an answer besides numbers.
 #[derive(Debug, Default)]
 pub struct Note {
-    /// Where it came from: `cache`, `mirror`, …
+    /// Where it came from: `cache`, `mirror`, …, or [`OURS`].
     pub source: &'static str,
     /// Why, for refusals; empty otherwise.
     pub remark: String,
 }
+
+/// The source of pages and refusals, which count as nothing that was saved.
+pub const OURS: &str = "apt-p2p";
 
 /// The slots that edge and workers share; clones are the same slots.
 #[derive(Clone, Default)]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use mio::{Token, Waker};
 
 use super::conn::Log;
+use super::exchange::OURS;
 
 /// Counters since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,7 +15,7 @@ pub struct Stats {
     pub connections: usize,
     /// Requests answered.
     pub requests: u64,
-    /// Bytes of bodies sent.
+    /// Bytes of files sent; pages and refusals do not count.
     pub bytes_sent: u64,
 }
 
@@ -71,7 +72,7 @@ impl Mailbox {
         {
             let stats = &mut self.lock().stats;
             stats.requests += 1;
-            stats.bytes_sent += entry.bytes;
+            stats.bytes_sent += if entry.source == OURS { 0 } else { entry.bytes };
         }
         log::info!(target: "request", "{peer} {entry}");
     }

@@ -19,7 +19,7 @@ mod mailbox;
 mod sending;
 
 pub use self::event_loop::{Edge, EdgeConfig};
-pub use self::exchange::{Answer, Body, Note, Reply, SlotId, Slots};
+pub use self::exchange::{Answer, Body, Note, OURS, Reply, SlotId, Slots};
 pub use self::head::{Refusal, Request, parse as parse_head};
 pub use self::listen::{bind, from_systemd};
 pub use self::mailbox::{EdgeHandle, Stats};

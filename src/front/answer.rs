@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::ask::Conditions;
 use super::range::{Part, part};
-use crate::edge::{Answer, Body, Note};
+use crate::edge::{Answer, Body, Note, OURS};
 use crate::stream::{Failure, Head, Outcome};
 
 /// Everything that a later answer needs to know of its request.
@@ -93,7 +93,7 @@ pub(super) fn refuse(failure: &Failure, date: &str) -> Answer {
 pub(super) fn text(status: u16, mut lines: Vec<(&'static str, String)>, body: String) -> Answer {
     lines.push(("Content-Type", "text/plain; charset=utf-8".into()));
     let body = body.into_bytes();
-    build(status, lines, Some(body.len() as u64), Body::Bytes(body), "apt-p2p")
+    build(status, lines, Some(body.len() as u64), Body::Bytes(body), OURS)
 }
 
 /// A page.
@@ -106,7 +106,7 @@ pub(super) fn html(date: &str, body: String) -> Answer {
         ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'".into()),
     ];
     let body = body.into_bytes();
-    build(200, lines, Some(body.len() as u64), Body::Bytes(body), "apt-p2p")
+    build(200, lines, Some(body.len() as u64), Body::Bytes(body), OURS)
 }
 
 fn build(

@@ -27,8 +27,8 @@ pub struct Numbers {
 }
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:44em;margin:2em auto;padding:0 1em}\
-pre{padding:.7em;overflow:auto;border:1px solid #8888;border-radius:4px}\
-table{border-collapse:collapse}th{text-align:left;font-weight:normal;padding-right:2em}td{text-align:right}\
+pre{padding:.7em;white-space:pre-wrap;overflow-wrap:anywhere;border:1px solid #8888;border-radius:4px}\
+table{border-collapse:collapse}th{text-align:left;font-weight:normal;padding-right:2em}td{text-align:right}td,th{padding-top:.15em;padding-bottom:.15em;vertical-align:top}\
 progress{width:8em}.bad{border-left:4px solid #c33;padding-left:.7em}:root{color-scheme:light dark}";
 
 /// The page at `/`.

@@ -105,6 +105,14 @@ impl Daemon {
     pub fn stored_path(&self, digest: &str) -> PathBuf {
         self.cache.join("files").join(&digest[..2]).join(digest)
     }
+
+    /// Waits until this file is recorded and served from its place; until then it is served from its draft, by whoever
+    /// finished that.
+    pub fn wait_until_recorded(&self, digest: &str) -> PathBuf {
+        let (path, mark) = (self.stored_path(digest), self.cache.join("drafts").join(format!("{digest}.done")));
+        wait_until(Duration::from_secs(30), "the file is recorded", || path.exists() && !mark.exists());
+        path
+    }
 }
 
 impl Drop for Daemon {
