@@ -35,9 +35,13 @@ fn wanted(content: &[u8]) -> Want {
     Want::Digest { digest: Digest::of(content), len: Some(content.len() as u64) }
 }
 
-/// Puts a file in, recorded.
+/// Puts a file in, recorded; as the fetcher does it, beside a draft that a sweep has its hand on.
 fn put(store: &Store, content: &[u8]) -> Digest {
-    let mut draft = store.draft(wanted(content)).expect("a draft");
+    let draft = match store.draft(wanted(content)) {
+        Err(StoreError::Busy { .. }) => store.draft_aside(wanted(content)),
+        draft => draft,
+    };
+    let mut draft = draft.expect("a draft");
     draft.append(content).expect("room");
     let digest = draft.finish(FileMeta::default(), NOW).expect("right").digest;
     store.commit(NOW).expect("recorded");
