@@ -10,9 +10,10 @@ use support::archive::{Archive, BASE, Package, SUITE};
 use support::client::{Client, get};
 use support::daemon::{BINARY, Daemon};
 use support::mirror::Mirror;
-use support::{Scratch, noise};
+use support::{Scratch, noise, wait_until};
 
 use apt_p2p::digest::{Digest, PIECE_LEN};
+use apt_p2p::store::{Options, Store};
 
 /// Numbers without a clock or a library: the same in each run.
 struct Dice(u64);
@@ -80,7 +81,7 @@ fn check(cache: &std::path::Path, mirror: &Mirror, archive: &Archive, big_path: 
     assert!(release.is_good() && release.text() == archive.release());
     let index = get(daemon.address, &mirror.url(&format!("{SUITE}/main/binary-amd64/Packages")));
     assert!(index.is_good() && index.text() == archive.packages_index());
-    daemon.wait_for_log("binary-amd64/Packages: 400 files");
+    wait_until_learnt(cache, mirror, archive);
     let mut client = Client::connect(daemon.address);
     for package in &archive.packages {
         let answer = client.get(&mirror.url(&format!("{BASE}/{}", package.path())), &[]);
@@ -97,6 +98,17 @@ fn check(cache: &std::path::Path, mirror: &Mirror, archive: &Archive, big_path: 
             assert_eq!(Digest::of(&content).to_string(), name);
         }
     }
+}
+
+/// Waits until the index is learnt: in this process, or in the one that was killed, where no log tells.
+fn wait_until_learnt(cache: &std::path::Path, mirror: &Mirror, archive: &Archive) {
+    let host = mirror.url("").trim_start_matches("http://").to_owned();
+    let path = format!("{SUITE}/main/binary-amd64/Packages");
+    let version = Digest::of(archive.packages_index().as_bytes());
+    let store = Store::open(&Options { dir: cache.to_owned() }).expect("beside the daemon");
+    wait_until(Duration::from_secs(30), "the index is learnt", || {
+        store.learnt(&host, path.trim_start_matches('/')).expect("it can be read") == Some(version)
+    });
 }
 
 #[test]
