@@ -10,6 +10,7 @@ pub mod time;
 
 pub mod catalog;
 pub mod config;
+pub mod dht;
 pub mod fetch;
 pub mod learn;
 pub mod store;

@@ -175,6 +175,141 @@ pub const LEFTOVER_TIME_S: u64 = 86_400;
 /// Seconds for which a file counts as being in use.
 pub const IN_USE_TIME_S: u64 = 60;
 
+// ── dht ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// Bytes of a datagram that we send: IPv6's least MTU of 1,280 less the headers.
+pub const DATAGRAM_LEN: usize = 1232;
+/// Bytes of a datagram that we read; a longer one is cut, and then no message.
+pub const DATAGRAM_READ_LEN: usize = 2048;
+/// Lists and dictionaries inside each other; deeper: no message. KRPC needs 3, an item may have its own.
+pub const BENCODE_DEPTH: usize = 12;
+/// Bytes of a transaction id that is echoed; longer: no message.
+pub const TX_LEN: usize = 64;
+/// Bytes of the longest piece table that travels as a hint: four pieces.
+pub const HINT_LEN: usize = 96;
+/// Bytes of an item (BEP 44); longer: error 205.
+pub const ITEM_LEN: usize = 1000;
+/// Peers that are read from one reply; what follows is ignored.
+pub const VALUES_READ: usize = 128;
+/// Peers that one reply names: with 26 bytes for each of eight nodes they fit a datagram.
+pub const VALUES: usize = 40;
+
+/// How many closest nodes hold a record, and are given out (BEP 5's K).
+pub const CLOSEST: usize = 8;
+/// Contacts in a level of the routing table (BEP 5).
+pub const BUCKET_LEN: usize = 8;
+/// Contacts in its first levels: a first hop that lands close (libtorrent, "extended routing table").
+pub const FIRST_BUCKETS: [usize; 4] = [128, 64, 32, 16];
+/// Answers missed in a row after which a contact leaves the table.
+pub const NODE_MISSES: u8 = 3;
+/// A contact that was not heard of for this long is asked whether it is there; half of the original's peers stayed 5 h.
+pub const NODE_FRESH_TIME: Duration = Duration::from_secs(30 * 60);
+/// Silent addresses that lookups leave out; full: the one that would be forgotten first is.
+pub const QUARANTINED: usize = 512;
+/// How long the first time; each time it doubles, up to 64 times as long.
+pub const QUARANTINE_TIME: Duration = Duration::from_secs(60);
+
+/// Queries of one lookup in flight that have not stalled.
+pub const LOOKUP_WIDTH: usize = 8;
+/// Candidates beyond the eight closest that a lookup asks for which somebody waits.
+pub const LOOKUP_AHEAD: usize = 4;
+/// Candidates of one lookup; full: the furthest goes.
+pub const LOOKUP_CANDIDATES: usize = 64;
+/// Of these, how many from one /24 or /48 of the public Internet.
+pub const LOOKUP_PER_PREFIX: usize = 3;
+/// How long a lookup that stores something waits for late answers, so that the closest are the closest.
+pub const PATIENCE: Duration = Duration::from_secs(2);
+/// Queries of one lookup in all; then it ends with what it has. Lookups among 10,000 nodes need 20.
+pub const LOOKUP_QUERIES: usize = 96;
+/// Lookups at once that somebody waits for; more: the ask gets "nobody" at once.
+pub const LOOKUPS: usize = 64;
+/// Lookups at once that upkeep makes; more of them wait for their turn.
+pub const UPKEEP_LOOKUPS: usize = 4;
+
+/// Queries in flight at once; full: those that want to ask wait.
+pub const CALLS: usize = 1024;
+/// An answer counts for this long after its query.
+pub const CALL_TIME: Duration = Duration::from_secs(10);
+/// Round-trip times are sorted into so many steps …
+pub const RTT_BUCKETS: usize = 100;
+/// … of so many milliseconds; longer ones count as the last.
+pub const RTT_STEP_MS: u64 = 10;
+/// A call stalls no earlier than this after the fastest tenth of the answers (mldht).
+pub const STALL_MARGIN: Duration = Duration::from_millis(100);
+
+/// A token's secret changes after this; the last one still counts (BEP 5).
+pub const TOKEN_TIME: Duration = Duration::from_secs(5 * 60);
+/// How long an announcement counts on the overlay: four in five of the original's peers stayed another hour.
+pub const RECORD_TIME: Duration = Duration::from_secs(3 * 3600);
+/// The same on mainline, where clients announce every 15 minutes.
+pub const MAINLINE_RECORD_TIME: Duration = Duration::from_secs(30 * 60);
+/// Our own files are announced again after this, give or take a tenth.
+pub const ANNOUNCE_TIME: Duration = Duration::from_secs(135 * 60);
+/// The rendezvous is announced again after this on mainline.
+pub const RENDEZVOUS_TIME: Duration = Duration::from_secs(20 * 60);
+/// An announcement that reached nobody is made again after this.
+pub const ANNOUNCE_RETRY_TIME: Duration = Duration::from_secs(5 * 60);
+/// Files that are announced; more are not.
+pub const ANNOUNCED: usize = 20_000;
+/// Records of others; full: the largest holder gives way.
+pub const RECORDS: usize = 20_000;
+/// Of these, for one key.
+pub const PEERS_PER_KEY: usize = 64;
+/// Bytes of hints in all records; full: a record is kept without its hint.
+pub const HINTS_LEN: usize = 512 * 1024;
+/// Items of others; full: the oldest gives way.
+pub const ITEMS: usize = 512;
+/// How long an item is kept (BEP 44: 2 h, republished each hour).
+pub const ITEM_TIME: Duration = Duration::from_secs(3 * 3600);
+
+/// Queries that one address may make at once …
+pub const QUERY_BURST: u64 = 10;
+/// … and a second after that; more are not answered.
+pub const QUERY_RATE: u64 = 2;
+/// Addresses whose queries are counted; full: those that have recovered are forgotten.
+pub const GUARDED_ADDRESSES: usize = 4096;
+/// Addresses known to be no forgeries; full: the old ones are forgotten.
+pub const VERIFIED: usize = 2048;
+/// How long an address counts as such.
+pub const VERIFIED_TIME: Duration = Duration::from_secs(10 * 60);
+/// A reply to an unverified address may be so many times as long as its query …
+pub const AMPLIFICATION: usize = 4;
+/// … or it comes out of an allowance of so many bytes a second for all of them together …
+pub const UNVERIFIED_RATE: u64 = 30 * 1024;
+/// … and so many at once: in any 10 s at most 320 KB.
+pub const UNVERIFIED_BURST_LEN: u64 = 20 * 1024;
+
+/// Queries that we send a second, when it goes on: home routers' NAT tables hold few.
+pub const OWN_RATE: u64 = 50;
+/// And at once.
+pub const OWN_BURST: u64 = 1000;
+/// What upkeep leaves of that to lookups that somebody waits for.
+pub const OWN_KEPT: u64 = 700;
+/// Replies that wait to be sent; full: the newest is dropped.
+pub const REPLIES: usize = 256;
+
+/// Votes on our own address, one a prefix.
+pub const ADDRESS_VOTES: usize = 15;
+/// Votes that change it.
+pub const ADDRESS_VOTES_MIN: usize = 3;
+/// A node that no stranger has asked for this long after joining is taken to be unreachable.
+pub const REACH_TRIAL_TIME: Duration = Duration::from_secs(15 * 60);
+/// After this it is measured again.
+pub const REACH_TIME: Duration = Duration::from_secs(2 * 3600);
+/// Dials for others that are under way; more are refused.
+pub const DIALS: usize = 8;
+/// One address may ask for a dial this often.
+pub const DIAL_TIME: Duration = Duration::from_secs(60);
+
+/// How often upkeep looks what is to be done.
+pub const UPKEEP_TIME: Duration = Duration::from_secs(1);
+/// A node without contacts tries to join again after this; each time it doubles, up to 64 times as long.
+pub const JOIN_TIME: Duration = Duration::from_secs(5);
+/// Each level of the routing table is looked into this often, give or take a quarter.
+pub const REFRESH_TIME: Duration = Duration::from_secs(60 * 60);
+/// Contacts that are saved for the next start.
+pub const SAVED_CONTACTS: usize = 200;
+
 // ── daemon ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /// A thread's stack: enough for a TLS handshake and an xz block header, small enough for 25 threads on a router.

@@ -1,0 +1,56 @@
+//! Keys: where on a network the record of a file lies, and where the nodes of an overlay meet.
+
+use super::id::NodeId;
+use crate::digest::Digest;
+
+/// The key of a file (DESIGN.md, "key"): the first 20 bytes of SHA-256("apt-p2p/1" ‖ network ‖ digest). With a secret
+/// HMAC-SHA256(secret, digest) stands for the digest.
+#[must_use]
+pub fn key(network: &str, secret: Option<&[u8]>, digest: &Digest) -> NodeId {
+    let digest = secret.map_or(*digest, |secret| hmac(secret, &digest.0));
+    let mut input = b"apt-p2p/1".to_vec();
+    input.extend_from_slice(network.as_bytes());
+    input.extend_from_slice(&digest.0);
+    first_20(&Digest::of(&input))
+}
+
+/// Where the nodes of an overlay meet on mainline.
+#[must_use]
+pub fn rendezvous(network: &str, secret: Option<&[u8]>) -> NodeId {
+    let name = format!("apt-p2p/1 rendezvous {network}");
+    first_20(&secret.map_or_else(|| Digest::of(name.as_bytes()), |secret| hmac(secret, name.as_bytes())))
+}
+
+fn first_20(digest: &Digest) -> NodeId {
+    NodeId(digest.0[..20].try_into().expect("32 bytes are more than 20"))
+}
+
+/// HMAC-SHA256 (RFC 2104).
+fn hmac(secret: &[u8], text: &[u8]) -> Digest {
+    let mut block = [0; 64];
+    if secret.len() > block.len() {
+        block[..32].copy_from_slice(&Digest::of(secret).0);
+    } else {
+        block[..secret.len()].copy_from_slice(secret);
+    }
+    let inner = Digest::of(&[&block.map(|byte| byte ^ 0x36)[..], text].concat());
+    Digest::of(&[&block.map(|byte| byte ^ 0x5c)[..], &inner.0[..]].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_private_networks_tell_nothing() {
+        let digest = Digest::of(b"a package");
+        let public = key("apt-p2p", None, &digest);
+        assert_ne!(public, key("other", None, &digest));
+        let private = key("apt-p2p", Some(b"secret"), &digest);
+        assert!(private != public && private != key("apt-p2p", Some(b"other"), &digest));
+        assert_ne!(rendezvous("apt-p2p", None), rendezvous("apt-p2p", Some(b"secret")));
+        // RFC 4231, test case 2.
+        let mac = hmac(b"Jefe", b"what do ya want for nothing?");
+        assert_eq!(mac.to_string(), "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+    }
+}

@@ -1,0 +1,330 @@
+//! One iterative lookup: towards the nodes closest to a target (Kademlia, §2.3).
+//!
+//! Up to [`LOOKUP_WIDTH`] queries are in flight that have not stalled. It is over when the eight closest candidates that
+//! are not known to be silent have answered: a stalled call is not waited for, but counts if it answers meanwhile.
+//! Bounded against nodes that name ever more nodes: candidates, candidates from one machine, and queries in all.
+
+use std::net::SocketAddr;
+
+use super::contact::{Contact, Prefix, is_sendable};
+use super::id::{Distance, NodeId};
+use crate::limits::{CLOSEST, LOOKUP_AHEAD, LOOKUP_CANDIDATES, LOOKUP_PER_PREFIX, LOOKUP_QUERIES, LOOKUP_WIDTH};
+use crate::time::Time;
+
+/// Where a candidate stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    Fresh,
+    Asked,
+    /// Late, and not waited for.
+    Stalled,
+    Answered {
+        token: Option<Vec<u8>>,
+    },
+    /// Silent, or not who it was said to be.
+    Failed,
+}
+
+#[derive(Clone, Debug)]
+struct Candidate {
+    distance: Distance,
+    contact: Contact,
+    state: State,
+    /// Queries that led here.
+    hop: u8,
+}
+
+pub(super) struct Lookup {
+    pub(super) target: NodeId,
+    /// Whether somebody waits for it: then it asks a few nodes more than it must, in case that others are silent.
+    is_urgent: bool,
+    /// Until then the late ones are waited for, so that the closest are the closest.
+    patient_until: Time,
+    candidates: Vec<Candidate>,
+    in_flight: usize,
+    queries: usize,
+    answers: usize,
+}
+
+impl Lookup {
+    pub(super) fn new(target: NodeId, is_urgent: bool, patient_until: Time) -> Lookup {
+        Lookup { target, is_urgent, patient_until, candidates: Vec::new(), in_flight: 0, queries: 0, answers: 0 }
+    }
+
+    pub(super) fn queries(&self) -> usize {
+        self.queries
+    }
+
+    pub(super) fn answers(&self) -> usize {
+        self.answers
+    }
+
+    /// A node that may be close; `hop` queries led to it.
+    pub(super) fn offer(&mut self, contact: Contact, hop: u8) {
+        let distance = contact.id.distance(&self.target);
+        let at = match self.candidates.binary_search_by(|known| known.distance.cmp(&distance)) {
+            // Two that claim one id: the first counts until it fails.
+            Ok(at) if self.candidates[at].state == State::Failed && self.candidates[at].contact != contact => {
+                self.candidates[at] = Candidate { distance, contact, state: State::Fresh, hop };
+                return;
+            }
+            Ok(_) => return,
+            Err(at) => at,
+        };
+        if at >= LOOKUP_CANDIDATES || self.is_crowded(contact.address) {
+            return;
+        }
+        self.candidates.insert(at, Candidate { distance, contact, state: State::Fresh, hop });
+        if self.candidates.len() > LOOKUP_CANDIDATES {
+            let furthest = self.candidates.iter().rposition(|candidate| candidate.state == State::Fresh);
+            self.candidates.remove(furthest.unwrap_or(LOOKUP_CANDIDATES));
+        }
+    }
+
+    /// Whether there are enough candidates of this machine, or its owner's: who has many addresses next to each other
+    /// could else surround any target.
+    fn is_crowded(&self, address: SocketAddr) -> bool {
+        if self.candidates.iter().any(|known| known.contact.address == address) {
+            return true;
+        }
+        if !is_sendable(SocketAddr::new(address.ip(), 1024), false) {
+            return false;
+        }
+        let prefix = Prefix::of(address.ip());
+        let near = self.candidates.iter().filter(|known| Prefix::of(known.contact.address.ip()) == prefix);
+        let mut count = 0;
+        for known in near {
+            count += 1;
+            if known.contact.address.ip() == address.ip() {
+                return true;
+            }
+        }
+        count >= LOOKUP_PER_PREFIX
+    }
+
+    /// Whom to ask next, if anybody; it counts as asked.
+    pub(super) fn next(&mut self) -> Option<(Contact, u8)> {
+        if self.in_flight >= LOOKUP_WIDTH || self.queries >= LOOKUP_QUERIES {
+            return None;
+        }
+        let ahead = if self.is_urgent { LOOKUP_AHEAD } else { 0 };
+        let hopeful = self.candidates.iter_mut().filter(|candidate| candidate.state.is_hopeful());
+        let next = hopeful.take(CLOSEST + ahead).find(|candidate| candidate.state == State::Fresh)?;
+        next.state = State::Asked;
+        self.in_flight += 1;
+        self.queries += 1;
+        Some((next.contact, next.hop))
+    }
+
+    /// It answered; how many queries led to what it names. `None`: it was not asked.
+    pub(super) fn note_answer(&mut self, address: SocketAddr, id: NodeId, token: Option<Vec<u8>>) -> Option<u8> {
+        let candidate = self.asked(address)?;
+        let was_awaited = candidate.state == State::Asked;
+        let (is_itself, hop) = (candidate.contact.id == id, candidate.hop);
+        candidate.state = if is_itself { State::Answered { token } } else { State::Failed };
+        self.in_flight -= usize::from(was_awaited);
+        self.answers += 1;
+        is_itself.then_some(hop + 1)
+    }
+
+    pub(super) fn note_stall(&mut self, address: SocketAddr) {
+        if let Some(candidate) = self.asked(address)
+            && candidate.state == State::Asked
+        {
+            candidate.state = State::Stalled;
+            self.in_flight -= 1;
+        }
+    }
+
+    pub(super) fn note_loss(&mut self, address: SocketAddr) {
+        if let Some(candidate) = self.asked(address) {
+            let was_awaited = candidate.state == State::Asked;
+            candidate.state = State::Failed;
+            self.in_flight -= usize::from(was_awaited);
+        }
+    }
+
+    /// It could not be asked after all.
+    pub(super) fn unask(&mut self, address: SocketAddr) {
+        if let Some(candidate) = self.asked(address) {
+            candidate.state = State::Fresh;
+            self.in_flight -= 1;
+            self.queries -= 1;
+        }
+    }
+
+    fn asked(&mut self, address: SocketAddr) -> Option<&mut Candidate> {
+        self.candidates.iter_mut().find(|candidate| {
+            candidate.contact.address == address && matches!(candidate.state, State::Asked | State::Stalled)
+        })
+    }
+
+    /// Whether the closest have answered, or there is nobody left to ask.
+    pub(super) fn is_done(&self, now: Time) -> bool {
+        let (mut answered, mut stalled) = (0, 0);
+        let is_spent = self.queries >= LOOKUP_QUERIES;
+        for candidate in &self.candidates {
+            match candidate.state {
+                State::Answered { .. } => answered += 1,
+                State::Asked => return false,
+                State::Stalled if now < self.patient_until => return false,
+                State::Stalled => stalled += 1,
+                State::Fresh if !is_spent => return false,
+                State::Fresh | State::Failed => {}
+            }
+            if answered == CLOSEST {
+                return true;
+            }
+        }
+        // On a very slow link everybody stalls at first: then their answers are all there is.
+        answered > 0 || stalled == 0
+    }
+
+    /// The closest nodes that answered, closest first, with their tokens.
+    pub(super) fn closest(&self) -> impl Iterator<Item = (Contact, Option<&Vec<u8>>)> {
+        let answered = self.candidates.iter().filter_map(|candidate| match &candidate.state {
+            State::Answered { token } => Some((candidate.contact, token.as_ref())),
+            _ => None,
+        });
+        answered.take(CLOSEST)
+    }
+}
+
+impl State {
+    fn is_hopeful(&self) -> bool {
+        matches!(self, State::Fresh | State::Asked | State::Answered { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The node whose id begins with `n`.
+    fn node(n: u8) -> Contact {
+        let mut id = [0; 20];
+        id[0] = n;
+        Contact { id: NodeId(id), address: SocketAddr::from(([203, n, 113, 1], 5000)) }
+    }
+
+    fn lookup(nodes: impl Iterator<Item = u8>) -> Lookup {
+        let mut lookup = Lookup::new(NodeId([0; 20]), false, Time(0));
+        nodes.for_each(|n| lookup.offer(node(n), 0));
+        lookup
+    }
+
+    fn ask_all(lookup: &mut Lookup) -> Vec<u8> {
+        std::iter::from_fn(|| lookup.next()).map(|(contact, _)| contact.id.0[0]).collect()
+    }
+
+    fn answer(lookup: &mut Lookup, n: u8) -> Option<u8> {
+        lookup.note_answer(node(n).address, node(n).id, Some(vec![n]))
+    }
+
+    #[test]
+    fn the_closest_are_asked_first_and_it_ends_when_they_answered() {
+        let mut lookup = lookup((20..40).rev());
+        assert_eq!(ask_all(&mut lookup), (20..28).collect::<Vec<_>>());
+        assert_eq!(answer(&mut lookup, 20), Some(1));
+        // One that it named is closer than all.
+        lookup.offer(node(5), 1);
+        assert_eq!(ask_all(&mut lookup), [5]);
+        (21..27).for_each(|n| assert!(answer(&mut lookup, n).is_some() && !lookup.is_done(Time(0))));
+        assert_eq!(answer(&mut lookup, 5), Some(2));
+        assert!(lookup.is_done(Time(0)));
+        let closest: Vec<_> = lookup.closest().map(|(contact, token)| (contact.id.0[0], token.cloned())).collect();
+        assert_eq!(closest[0], (5, Some(vec![5])));
+        assert_eq!(closest.len(), 8);
+    }
+
+    #[test]
+    fn a_stalled_one_is_passed_over_but_its_answer_counts() {
+        let mut lookup = lookup(20..40);
+        ask_all(&mut lookup);
+        lookup.note_stall(node(20).address);
+        assert_eq!(ask_all(&mut lookup), [28]);
+        (21..28).for_each(|n| assert!(answer(&mut lookup, n).is_some()));
+        assert!(!lookup.is_done(Time(0)), "28 is one of the eight now");
+        answer(&mut lookup, 20);
+        assert!(lookup.is_done(Time(0)), "and now it is not");
+        lookup.note_loss(node(28).address);
+        assert!(lookup.is_done(Time(0)) && lookup.in_flight == 0);
+    }
+
+    #[test]
+    fn a_patient_one_waits_a_while_for_the_late() {
+        let mut lookup = lookup(20..40);
+        lookup.patient_until = Time(2000);
+        ask_all(&mut lookup);
+        lookup.note_stall(node(20).address);
+        ask_all(&mut lookup);
+        (21..29).for_each(|n| assert!(answer(&mut lookup, n).is_some()));
+        assert!(!lookup.is_done(Time(1999)) && lookup.is_done(Time(2000)));
+    }
+
+    #[test]
+    fn an_urgent_one_asks_a_few_more_as_slots_become_free() {
+        let mut lookup = lookup(20..40);
+        lookup.is_urgent = true;
+        ask_all(&mut lookup);
+        (20..27).for_each(|n| assert!(answer(&mut lookup, n).is_some()));
+        let more = ask_all(&mut lookup);
+        assert_eq!(more, (28..28 + u8::try_from(LOOKUP_AHEAD).expect("small")).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn it_ends_when_nobody_is_left() {
+        let mut lookup = lookup(20..23);
+        assert_eq!(ask_all(&mut lookup).len(), 3);
+        (20..23).for_each(|n| lookup.note_stall(node(n).address));
+        assert!(!lookup.is_done(Time(0)), "all are slow: they are waited for");
+        answer(&mut lookup, 21);
+        assert!(lookup.is_done(Time(0)));
+        lookup.note_loss(node(20).address);
+        lookup.note_loss(node(22).address);
+        assert!(lookup.is_done(Time(0)));
+        assert!(Lookup::new(NodeId([0; 20]), true, Time(0)).is_done(Time(0)));
+    }
+
+    #[test]
+    fn who_answers_with_another_id_is_not_believed() {
+        let mut lookup = lookup(20..21);
+        ask_all(&mut lookup);
+        assert_eq!(lookup.note_answer(node(20).address, node(21).id, None), None);
+        assert!(lookup.is_done(Time(0)) && lookup.closest().next().is_none());
+        lookup.offer(Contact { address: node(99).address, ..node(20) }, 1);
+        assert_eq!(ask_all(&mut lookup), [20], "somebody else may have that id");
+    }
+
+    #[test]
+    fn endless_and_crowded_candidates_are_bounded() {
+        let mut lookup = lookup(std::iter::empty());
+        for n in 0..200_u8 {
+            let contact = Contact { address: SocketAddr::from(([203, 0, 113, n], 5000)), ..node(n) };
+            lookup.offer(contact, 0);
+        }
+        assert_eq!(lookup.candidates.len(), LOOKUP_PER_PREFIX);
+        let mut queries = 0;
+        let mut nearest = 255;
+        lookup.offer(node(255), 0);
+        while let Some((contact, hop)) = lookup.next() {
+            queries += 1;
+            lookup.note_answer(contact.address, contact.id, None);
+            nearest = nearest.max(1) - 1;
+            for near in 0..=255_u8 {
+                let mut id = [0; 20];
+                id[..3].copy_from_slice(&[nearest, near, u8::try_from(queries % 256).expect("small")]);
+                let ip = [
+                    11,
+                    u8::try_from(queries / 256 * 64 + usize::from(near % 64)).expect("small"),
+                    u8::try_from(queries % 256).expect("small"),
+                    near,
+                ];
+                lookup
+                    .offer(Contact { id: NodeId(id), address: SocketAddr::from((ip, 5000)) }, hop.saturating_add(1));
+            }
+            assert!(lookup.candidates.len() <= LOOKUP_CANDIDATES);
+        }
+        assert!(queries <= LOOKUP_QUERIES && lookup.is_done(Time(0)));
+    }
+}

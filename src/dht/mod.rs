@@ -1,0 +1,439 @@
+//! The DHT: Kademlia nodes on two networks, as a state machine (BEP 5, 32, 42, 43, 44; docs/PROTOCOL.md).
+//!
+//! Owns what is known of others and what they are asked; refuses to know sockets, clocks, threads, files. Two verbs:
+//! [`Dht::handle`] takes in what happened, then [`Dht::poll`] is called until it answers [`Output::WakeAt`].
+//!
+//! ```text
+//! datagram ─▶ guard ─▶ node (overlay │ mainline, IPv4 │ IPv6) ─▶ reply
+//! ask ─▶ lookup ⇄ calls in flight ─▶ events: peers as they are found, then the end
+//! time ─▶ stalls, refreshes, announcements
+//! ```
+
+mod address;
+mod answer;
+pub mod bencode;
+mod calls;
+mod common;
+mod config;
+mod contact;
+mod guard;
+mod id;
+mod input;
+mod key;
+mod lookup;
+pub mod message;
+mod node;
+mod output;
+mod own;
+mod quarantine;
+mod records;
+mod rng;
+mod running;
+mod status;
+mod table;
+#[cfg(test)]
+mod tests;
+mod token;
+mod upkeep;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+pub use self::address::Reach;
+pub use self::config::{Config, Mainline};
+pub use self::contact::{Contact, Family};
+pub use self::id::{Distance, NodeId};
+pub use self::input::{Ask, AskId, Input, Network};
+pub use self::key::{key, rendezvous};
+pub use self::message::{Hint, item_target};
+pub use self::output::{Event, Hop, Output, Summary};
+pub use self::rng::Rng;
+pub use self::status::{NodeStatus, Traffic};
+
+use self::answer::Asked;
+use self::common::{Common, Settled};
+use self::message::{Body, Message, Want};
+use self::node::{Node, Seat};
+use self::own::Own;
+use self::running::{Goal, Owner};
+use crate::digest::Digest;
+use crate::limits::{
+    ANNOUNCE_RETRY_TIME, CLOSEST, DIAL_TIME, DIALS, GUARDED_ADDRESSES, RENDEZVOUS_TIME, SAVED_CONTACTS, UPKEEP_TIME,
+};
+use crate::time::Time;
+
+struct Open {
+    /// Lookups of it that are under way, one a family.
+    lookups: usize,
+    summary: Summary,
+}
+
+/// The DHT's state.
+pub struct Dht {
+    config: Config,
+    common: Common,
+    /// The overlay's first.
+    nodes: Vec<Node>,
+    asks: BTreeMap<AskId, Open>,
+    own: Own,
+    rendezvous_at: Time,
+    upkeep_at: Time,
+    /// When each address last asked to be dialled.
+    dials: BTreeMap<IpAddr, Time>,
+    dialling: usize,
+}
+
+impl Dht {
+    /// Nodes that know nobody yet: [`Input::Entrance`] and [`Input::Known`] tell them where to begin.
+    #[must_use]
+    pub fn new(config: Config, now: Time) -> Dht {
+        let mut common = Common::new(config.seed, config.is_private, now);
+        let mut nodes = Vec::new();
+        for network in [Network::Overlay, Network::Mainline] {
+            if network == Network::Mainline && config.mainline == Mainline::Off {
+                continue;
+            }
+            for family in &config.families {
+                let is_overlay = network == Network::Overlay;
+                let seat = Seat {
+                    network: is_overlay.then(|| config.network.as_bytes().to_vec()),
+                    family: *family,
+                    tx_len: config.tx_len.clamp(2, 4),
+                    read_only: !is_overlay && config.mainline == Mainline::Ask,
+                    reach: config.reach,
+                };
+                nodes.push(Node::new(seat, &mut common, now));
+            }
+        }
+        Dht {
+            config,
+            common,
+            nodes,
+            asks: BTreeMap::new(),
+            own: Own::default(),
+            rendezvous_at: now,
+            upkeep_at: now,
+            dials: BTreeMap::new(),
+            dialling: 0,
+        }
+    }
+
+    /// Takes in what happened.
+    pub fn handle(&mut self, now: Time, input: Input<'_>) {
+        match input {
+            Input::Datagram { from, bytes } => self.receive(from, bytes, now),
+            Input::Ask { ask, what } => self.begin(ask, what, now),
+            Input::Cancel(ask) => self.cancel(ask),
+            Input::Entrance(address) => self.enter(address, now),
+            Input::Known(network, address) => self.visit(network, address, now),
+            Input::Announce { key, hint } => {
+                if !self.own.add(key, hint, now) {
+                    log::debug!("{key} is not announced: there are too many files");
+                }
+            }
+            Input::Withdraw(key) => self.own.remove(&key),
+            Input::Dialled { from, tx, len, reached } => {
+                self.dialling = self.dialling.saturating_sub(1);
+                if let Some(at) = self.seat_of(Network::Overlay, Family::of(from)) {
+                    self.nodes[at].dialled(from, tx, len, reached, &mut self.common);
+                }
+            }
+            Input::Tick => {}
+        }
+        self.run(now);
+    }
+
+    /// The next thing to do; a datagram is written into `buffer`.
+    pub fn poll(&mut self, now: Time, buffer: &mut Vec<u8>) -> Output {
+        while let Some(event) = self.common.events.pop_front() {
+            match event {
+                Event::Overlay { peer } => {
+                    self.visit(Network::Overlay, peer, now);
+                    return Output::Event(Event::Overlay { peer });
+                }
+                Event::Item { ask, .. } => {
+                    self.cancel(ask);
+                    return Output::Event(event);
+                }
+                Event::Dial { target, from, tx, len } => {
+                    if self.may_dial(target.ip(), now) {
+                        return Output::Event(Event::Dial { target, from, tx, len });
+                    }
+                }
+                event => return Output::Event(event),
+            }
+        }
+        match self.common.next_datagram(now, buffer) {
+            Some(to) => Output::Send { to },
+            None => Output::WakeAt(self.next_time(now)),
+        }
+    }
+
+    /// What each node knows of itself.
+    #[must_use]
+    pub fn status(&self) -> Vec<NodeStatus> {
+        let status = |node: &Node| NodeStatus {
+            network: node.network(),
+            family: node.seat.family,
+            id: node.id,
+            address: node.address.own(),
+            reach: node.address.reach(),
+            contacts: node.table.len(),
+            records: node.records.len(),
+            keys: node.records.keys(),
+            items: node.items.len(),
+            calls: node.calls_len(),
+            lookups: node.lookups_len(),
+            stall_ms: node.stall_ms(),
+        };
+        self.nodes.iter().map(status).collect()
+    }
+
+    /// What all nodes have done.
+    #[must_use]
+    pub fn traffic(&self, now: Time) -> Traffic {
+        Traffic {
+            asked: self.common.sent[0],
+            upkeep: self.common.sent[1],
+            replied: self.common.replied,
+            refused: self.common.guard.refused,
+            own: self.own.len(),
+            announced: self.own.announced(now),
+        }
+    }
+
+    /// Contacts to begin with at the next start, those first that are known for longest.
+    #[must_use]
+    pub fn contacts(&self) -> Vec<(Network, Contact)> {
+        let mut all = Vec::new();
+        for node in &self.nodes {
+            let mut entries: Vec<_> = node.table.entries().iter().filter(|entry| entry.misses == 0).collect();
+            entries.sort_by_key(|entry| entry.since);
+            all.extend(entries.into_iter().take(SAVED_CONTACTS / 2).map(|entry| (node.network(), entry.contact)));
+        }
+        all
+    }
+
+    /// The key of a file on the overlay.
+    #[must_use]
+    pub fn key(&self, digest: &Digest) -> NodeId {
+        key(&self.config.network, self.config.secret.as_deref(), digest)
+    }
+
+    fn receive(&mut self, from: SocketAddr, bytes: &[u8], now: Time) {
+        if !contact::is_sendable(from, true) {
+            return;
+        }
+        let Some(message) = Message::parse(bytes) else { return };
+        let network = match &message.network {
+            Some(name) if *name == self.config.network.as_bytes() => Network::Overlay,
+            Some(_) => return,
+            None => Network::Mainline,
+        };
+        let Some(at) = self.seat_of(network, Family::of(from)) else { return };
+        match message.body.clone() {
+            Body::Reply(reply) => self.nodes[at].receive_reply(from, &message, *reply, now, &mut self.common),
+            Body::Error { code, text } => {
+                log::debug!("{from} answers with error {code}: {text}");
+                self.nodes[at].receive_error(from, &message.tx, now, &mut self.common);
+            }
+            Body::Query { id, query } => {
+                if !self.common.guard.admits(from, now) {
+                    return;
+                }
+                let siblings = self.siblings(at, &query);
+                let asked = Asked { from, len: bytes.len(), message: &message, id, siblings };
+                self.nodes[at].answer(asked, query, now, &mut self.common);
+            }
+        }
+    }
+
+    /// Contacts in the other family, if the query wants them (BEP 32).
+    fn siblings(&self, at: usize, query: &message::Query) -> Vec<Contact> {
+        let (target, want) = match query {
+            message::Query::FindNode { target, want } | message::Query::Get { target, want } => (target, *want),
+            message::Query::GetPeers { key, want } => (key, *want),
+            _ => return Vec::new(),
+        };
+        let other = match self.nodes[at].seat.family {
+            Family::V4 => Family::V6,
+            Family::V6 => Family::V4,
+        };
+        match self.seat_of(self.nodes[at].network(), other) {
+            Some(at) if want != Want::default() && want.includes(other) => {
+                self.nodes[at].table.closest(target, CLOSEST)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn seat_of(&self, network: Network, family: Family) -> Option<usize> {
+        self.nodes.iter().position(|node| node.network() == network && node.seat.family == family)
+    }
+
+    fn begin(&mut self, ask: AskId, what: Ask, now: Time) {
+        let (network, target, goal, traced) = match what {
+            Ask::Peers { key, network, traced } => (network, key, Goal::Peers, traced),
+            Ask::Announce { key, network, hint } => {
+                (network, key, Goal::Announce { port: self.config.port, hint }, false)
+            }
+            Ask::Item { target, network } => (network, target, Goal::Item, false),
+            Ask::Put { item, network } => (network, item_target(&item), Goal::Put { item }, false),
+            Ask::Nodes { target, network, traced } => (network, target, Goal::Nodes, traced),
+            Ask::Dial { port } => return self.ask_dial(ask, port, now),
+        };
+        let mut open = Open { lookups: 0, summary: Summary::default() };
+        for node in self.nodes.iter_mut().filter(|node| node.network() == network) {
+            let owner = Owner::Ask { ask, traced };
+            open.lookups += usize::from(node.start(target, goal.clone(), owner, now));
+        }
+        if open.lookups == 0 {
+            self.common.events.push_back(Event::Done { ask, summary: Summary::default() });
+        } else {
+            self.asks.insert(ask, open);
+        }
+    }
+
+    fn cancel(&mut self, ask: AskId) {
+        self.asks.remove(&ask);
+        self.nodes.iter_mut().for_each(|node| node.cancel(ask));
+    }
+
+    fn enter(&mut self, address: SocketAddr, now: Time) {
+        for network in [Network::Overlay, Network::Mainline] {
+            if let Some(at) = self.seat_of(network, Family::of(address)) {
+                self.nodes[at].add_entrance(address, now);
+            }
+        }
+        self.upkeep_at = self.upkeep_at.min(now);
+    }
+
+    fn visit(&mut self, network: Network, address: SocketAddr, now: Time) {
+        if let Some(at) = self.seat_of(network, Family::of(address)) {
+            self.nodes[at].visit(address, now, &mut self.common);
+        }
+    }
+
+    fn ask_dial(&mut self, ask: AskId, port: u16, now: Time) {
+        let is_joined = |node: &&mut Node| node.network() == Network::Overlay && node.table.len() > 0;
+        match self.nodes.iter_mut().find(is_joined) {
+            Some(node) => node.ask_to_be_dialled(ask, port, now, &mut self.common),
+            None => self.common.events.push_back(Event::Dialled { ask, reached: false }),
+        }
+    }
+
+    fn may_dial(&mut self, ip: IpAddr, now: Time) -> bool {
+        self.dials.retain(|_, at| now.since(*at) < DIAL_TIME);
+        let may = self.dialling < DIALS && self.dials.len() < GUARDED_ADDRESSES && !self.dials.contains_key(&ip);
+        if may {
+            self.dials.insert(ip, now);
+            self.dialling += 1;
+        }
+        may
+    }
+
+    /// What time and inputs have made possible.
+    fn run(&mut self, now: Time) {
+        for node in &mut self.nodes {
+            node.note_time(now, &mut self.common);
+        }
+        if now >= self.upkeep_at {
+            self.upkeep(now);
+        }
+        self.announce(now);
+        for node in &mut self.nodes {
+            node.pump(now, &mut self.common);
+        }
+        for settled in std::mem::take(&mut self.common.settled) {
+            match settled {
+                Settled::Ask(ask, ended) => self.settle(ask, ended),
+                Settled::Announced(key, stored) => self.own.note_announced(key, stored, now, &mut self.common.rng),
+            }
+        }
+    }
+
+    fn settle(&mut self, ask: AskId, ended: common::Ended) {
+        let Some(open) = self.asks.get_mut(&ask) else { return };
+        open.summary.queries += ended.queries;
+        open.summary.answers += ended.answers;
+        open.summary.stored += ended.stored;
+        open.lookups -= 1;
+        if open.lookups == 0 {
+            let summary = open.summary;
+            self.asks.remove(&ask);
+            self.common.events.push_back(Event::Done { ask, summary });
+        }
+    }
+
+    fn upkeep(&mut self, now: Time) {
+        self.upkeep_at = now + UPKEEP_TIME;
+        self.common.guard.tick(now);
+        for node in &mut self.nodes {
+            node.upkeep(now, &mut self.common);
+        }
+        self.meet_overlay(now);
+    }
+
+    /// Finds other nodes of the overlay by mainline, and lets itself be found.
+    fn meet_overlay(&mut self, now: Time) {
+        let joined = |node: &Node| node.network() == Network::Mainline && node.table.len() > 0;
+        if now < self.rendezvous_at || !self.nodes.iter().any(joined) {
+            return;
+        }
+        let is_lonely = |node: &Node| node.network() == Network::Overlay && node.table.len() < CLOSEST;
+        let pause = if self.nodes.iter().all(|node| is_lonely(node) || node.network() == Network::Mainline) {
+            ANNOUNCE_RETRY_TIME
+        } else {
+            RENDEZVOUS_TIME
+        };
+        self.rendezvous_at = now + pause;
+        let key = rendezvous(&self.config.network, self.config.secret.as_deref());
+        let is_open =
+            self.nodes.iter().any(|node| node.network() == Network::Overlay && node.address.reach() != Reach::Closed);
+        for node in self.nodes.iter_mut().filter(|node| joined(node)) {
+            // Nobody is to be sent to a node that he cannot reach.
+            let goal = if is_open { Goal::Announce { port: None, hint: None } } else { Goal::Peers };
+            node.start(key, goal, Owner::Rendezvous, now);
+        }
+    }
+
+    /// Begins what announcements are due, as far as there is room.
+    fn announce(&mut self, now: Time) {
+        let can = |node: &&mut Node| {
+            node.network() == Network::Overlay && node.table.len() > 0 && node.address.reach() == Reach::Open
+        };
+        let Some(node) = self.nodes.iter_mut().find(can) else { return };
+        while self.common.has_spare(now)
+            && let Some((key, hint)) = self.own.next(now)
+        {
+            let goal = Goal::Announce { port: self.config.port, hint };
+            if !node.start(key, goal, Owner::Announcer(key), now) {
+                self.own.postpone(key, now);
+                return;
+            }
+        }
+    }
+
+    fn next_time(&self, now: Time) -> Time {
+        let mut next = self.upkeep_at;
+        for node in &self.nodes {
+            next = node.next_time().map_or(next, |at| next.min(at));
+        }
+        if let Some(at) = self.own.next_time() {
+            // A due announcement may have to wait for the allowance.
+            next = next.min(at.max(now + Duration::from_millis(200)));
+        }
+        if self.nodes.iter().any(|node| node.lookups_len() > 0) {
+            // Lookups that the allowance stopped go on when it is refilled.
+            next = next.min(now + Duration::from_millis(100));
+        }
+        next.max(now + Duration::from_millis(1))
+    }
+}
+
+impl Node {
+    fn network(&self) -> Network {
+        if self.seat.network.is_some() { Network::Overlay } else { Network::Mainline }
+    }
+}

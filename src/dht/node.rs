@@ -1,0 +1,466 @@
+//! One Kademlia node: in one network, in one address family. Asks others, and keeps what its lookups learn.
+//!
+//! Owns the routing table, the queries in flight and the lookups; what others ask of it is in `answer`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use super::address::{Address, Reach};
+use super::calls::{Call, Calls, Late};
+use super::common::{Common, Ended};
+use super::contact::{Contact, Family};
+use super::id::NodeId;
+use super::lookup::Lookup;
+use super::message::{Body, Message, Query, Reply, Want};
+use super::quarantine::Quarantine;
+use super::records::{Items, Records};
+use super::running::{Goal, Owner, Running, settle};
+use super::table::Table;
+use super::token::Tokens;
+use super::{AskId, Event, Hop};
+use crate::limits::{CALLS, CLOSEST, LOOKUPS, MAINLINE_RECORD_TIME, PATIENCE, RECORD_TIME, UPKEEP_LOOKUPS};
+use crate::time::Time;
+
+/// What a query in flight is for.
+#[derive(Clone, Debug)]
+pub(super) enum Purpose {
+    Lookup(u64),
+    Store(u64),
+    /// To see whether it is there.
+    Ping,
+    /// To join the network by somebody whose id is not known.
+    Join,
+    /// For a token, to ask to be dialled at this port.
+    Token(AskId, u16),
+    /// To be dialled.
+    Dial(AskId),
+}
+
+/// Announcements or puts on their way.
+struct Storing {
+    owner: Owner,
+    ended: Ended,
+    waiting: usize,
+}
+
+/// What makes a node.
+pub(super) struct Seat {
+    /// The overlay's name; none on mainline.
+    pub(super) network: Option<Vec<u8>>,
+    pub(super) family: Family,
+    pub(super) tx_len: usize,
+    /// Whether it asks and announces without ever answering (BEP 43).
+    pub(super) read_only: bool,
+    pub(super) reach: Option<Reach>,
+}
+
+pub(super) struct Node {
+    pub(super) seat: Seat,
+    pub(super) id: NodeId,
+    pub(super) table: Table,
+    pub(super) records: Records,
+    pub(super) items: Items,
+    pub(super) tokens: Tokens,
+    pub(super) address: Address,
+    /// Silent on this network; on the other the same address may answer.
+    pub(super) quarantine: Quarantine,
+    calls: Calls<Purpose>,
+    lookups: BTreeMap<u64, Running>,
+    storing: BTreeMap<u64, Storing>,
+    next_number: u64,
+    /// Where to join: addresses whose ids are not known.
+    pub(super) entrances: BTreeSet<SocketAddr>,
+    pub(super) join_at: Time,
+    pub(super) joins: u32,
+    /// When each level of the table is looked into next.
+    pub(super) refresh_at: Vec<Time>,
+}
+
+impl Node {
+    pub(super) fn new(seat: Seat, common: &mut Common, now: Time) -> Node {
+        let id = NodeId(common.rng.bytes());
+        let life = if seat.network.is_some() { RECORD_TIME } else { MAINLINE_RECORD_TIME };
+        Node {
+            id,
+            table: Table::new(id),
+            records: Records::new(life),
+            items: Items::default(),
+            tokens: Tokens::new(&mut common.rng, now),
+            address: Address::new(seat.reach, now),
+            quarantine: Quarantine::default(),
+            calls: Calls::new(seat.tx_len),
+            lookups: BTreeMap::new(),
+            storing: BTreeMap::new(),
+            next_number: 0,
+            entrances: BTreeSet::new(),
+            join_at: now,
+            joins: 0,
+            refresh_at: Vec::new(),
+            seat,
+        }
+    }
+
+    pub(super) fn is_read_only(&self) -> bool {
+        self.seat.read_only || self.address.reach() == Reach::Closed
+    }
+
+    pub(super) fn is_asking(&self, is_such: impl FnMut(SocketAddr) -> bool) -> bool {
+        self.calls.any(is_such)
+    }
+
+    pub(super) fn calls_len(&self) -> usize {
+        self.calls.len()
+    }
+
+    pub(super) fn lookups_len(&self) -> usize {
+        self.lookups.len()
+    }
+
+    pub(super) fn stall_ms(&self) -> u64 {
+        u64::try_from(self.calls.stall_time().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Somewhere to join the network.
+    pub(super) fn add_entrance(&mut self, address: SocketAddr, now: Time) {
+        self.entrances.insert(address);
+        self.join_at = self.join_at.min(now);
+    }
+
+    /// Asks an address whether it is a node.
+    pub(super) fn visit(&mut self, address: SocketAddr, now: Time, common: &mut Common) {
+        if !self.quarantine.holds(address, now) && !self.table.has(address) && common.may_ask(false, now) {
+            let query = Query::FindNode { target: self.id, want: Want::default() };
+            self.ask(address, None, query, Purpose::Join, now, common);
+        }
+    }
+
+    // ── lookups ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Begins a lookup; whether there is room for it.
+    pub(super) fn start(&mut self, target: NodeId, goal: Goal, owner: Owner, now: Time) -> bool {
+        let is_urgent = matches!(owner, Owner::Ask { .. });
+        let same = |running: &&Running| matches!(running.owner, Owner::Ask { .. }) == is_urgent;
+        let room = if is_urgent { LOOKUPS } else { UPKEEP_LOOKUPS };
+        if self.lookups.values().filter(same).count() >= room {
+            return false;
+        }
+        let is_patient = !matches!(goal, Goal::Peers | Goal::Item);
+        let patient_until = if is_patient { now + PATIENCE } else { now };
+        let mut lookup = Lookup::new(target, is_urgent, patient_until);
+        for contact in self.table.closest(&target, 2 * CLOSEST) {
+            if !self.quarantine.holds(contact.address, now) {
+                lookup.offer(contact, 0);
+            }
+        }
+        let number = self.number();
+        let running = Running { lookup, goal, owner, peers: BTreeSet::new(), hints: BTreeSet::new() };
+        self.lookups.insert(number, running);
+        true
+    }
+
+    pub(super) fn cancel(&mut self, ask: AskId) {
+        self.lookups.retain(|_, running| !matches!(running.owner, Owner::Ask { ask: of, .. } if of == ask));
+    }
+
+    /// Sends what lookups may send, those first that somebody waits for; ends those that are done.
+    pub(super) fn pump(&mut self, now: Time, common: &mut Common) {
+        for urgent in [true, false] {
+            let numbers: Vec<u64> =
+                self.lookups.iter().filter(|(_, it)| it.is_urgent() == urgent).map(|(n, _)| *n).collect();
+            for number in numbers {
+                self.pump_one(number, now, common);
+            }
+        }
+    }
+
+    fn pump_one(&mut self, number: u64, now: Time, common: &mut Common) {
+        loop {
+            let room = self.calls.len() < CALLS;
+            let Some(running) = self.lookups.get_mut(&number) else { return };
+            let is_urgent = running.is_urgent();
+            let Some((contact, hop)) = running.lookup.next() else { break };
+            if !room || !common.may_ask(is_urgent, now) {
+                running.lookup.unask(contact.address);
+                return;
+            }
+            let query = running.query();
+            running.trace(common, Hop::Asked { contact, hop });
+            self.ask(contact.address, Some(contact.id), query, Purpose::Lookup(number), now, common);
+        }
+        if self.lookups.get(&number).is_some_and(|running| running.lookup.is_done(now))
+            && let Some(running) = self.lookups.remove(&number)
+        {
+            self.finish(running, now, common);
+        }
+    }
+
+    fn finish(&mut self, running: Running, now: Time, common: &mut Common) {
+        let Running { lookup, goal, owner, .. } = running;
+        let ended = Ended { queries: lookup.queries(), answers: lookup.answers(), stored: 0 };
+        let query = |token: &Vec<u8>| match &goal {
+            Goal::Announce { port, hint } => {
+                // What nobody of ours would read is not sent to mainline.
+                let hint = hint.clone().filter(|_| self.seat.network.is_some());
+                Some(Query::AnnouncePeer { key: lookup.target, port: *port, token: token.clone(), hint })
+            }
+            Goal::Put { item } => Some(Query::Put { token: token.clone(), item: item.clone(), is_mutable: false }),
+            Goal::Nodes | Goal::Peers | Goal::Item => None,
+        };
+        let stores: Vec<_> =
+            lookup.closest().filter_map(|(contact, token)| Some((contact, query(token?)?))).collect();
+        if stores.is_empty() {
+            return settle(owner, ended, common);
+        }
+        let number = self.number();
+        let is_urgent = matches!(owner, Owner::Ask { .. });
+        let mut storing = Storing { owner, ended, waiting: 0 };
+        for (contact, query) in stores {
+            if common.may_store(is_urgent, now)
+                && self.ask(contact.address, Some(contact.id), query, Purpose::Store(number), now, common)
+            {
+                storing.waiting += 1;
+            }
+        }
+        if storing.waiting == 0 {
+            return settle(owner, ended, common);
+        }
+        self.storing.insert(number, storing);
+    }
+
+    fn note_stored(&mut self, number: u64, is_kept: bool, common: &mut Common) {
+        let Some(storing) = self.storing.get_mut(&number) else { return };
+        storing.waiting -= 1;
+        storing.ended.stored += usize::from(is_kept);
+        if storing.waiting == 0
+            && let Some(storing) = self.storing.remove(&number)
+        {
+            settle(storing.owner, storing.ended, common);
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
+    }
+
+    /// Asks one of the contacts to dial us; first for a token, which shows it that we receive where we send from.
+    pub(super) fn ask_to_be_dialled(&mut self, ask: AskId, port: u16, now: Time, common: &mut Common) {
+        let place = NodeId(common.rng.bytes());
+        let contact = self.table.closest(&place, 1).first().copied();
+        let query = Query::GetPeers { key: place, want: Want::default() };
+        let is_asked = contact.is_some_and(|contact| {
+            let purpose = Purpose::Token(ask, port);
+            common.may_ask(true, now) && self.ask(contact.address, Some(contact.id), query, purpose, now, common)
+        });
+        if !is_asked {
+            common.events.push_back(Event::Dialled { ask, reached: false });
+        }
+    }
+
+    // ── queries of ours ──────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Sends a query; whether there was room for it. The allowance was asked before.
+    pub(super) fn ask(
+        &mut self,
+        to: SocketAddr,
+        id: Option<NodeId>,
+        query: Query,
+        purpose: Purpose,
+        now: Time,
+        common: &mut Common,
+    ) -> bool {
+        if !common.is_sendable(to) {
+            if let Purpose::Lookup(number) = purpose
+                && let Some(running) = self.lookups.get_mut(&number)
+            {
+                running.lookup.note_loss(to);
+            }
+            return false;
+        }
+        let Some(tx) = self.calls.begin(to, id, purpose, now, &mut common.rng) else { return false };
+        let message = Message {
+            tx,
+            network: self.seat.network.clone(),
+            seen_as: None,
+            read_only: self.is_read_only(),
+            body: Body::Query { id: self.id, query },
+        };
+        common.send(to, message);
+        true
+    }
+
+    pub(super) fn receive_reply(
+        &mut self,
+        from: SocketAddr,
+        message: &Message,
+        reply: Reply,
+        now: Time,
+        common: &mut Common,
+    ) {
+        let Some(call) = self.calls.answered(&message.tx, from, now) else { return };
+        let contact = Contact { id: reply.id, address: from };
+        common.guard.verify(from, now);
+        self.quarantine.release(from);
+        if call.id.is_none_or(|id| id == contact.id) && self.may_be_known(&contact) {
+            self.table.note_answer(contact, now);
+        }
+        if let Some(seen_as) = message.seen_as
+            && common.is_sendable(SocketAddr::new(seen_as.ip(), 1024))
+            && self.address.note_vote(from, seen_as)
+        {
+            self.take_address(common);
+        }
+        match call.purpose {
+            Purpose::Lookup(number) => self.note_lookup_answer(number, &call, reply, now, common),
+            Purpose::Store(number) => self.note_stored(number, true, common),
+            Purpose::Ping => {}
+            Purpose::Join => self.note_joined(reply, now, common),
+            Purpose::Token(ask, port) => {
+                let token = reply.token.unwrap_or_default();
+                let dial = Query::Dial { port, token };
+                if !common.may_ask(true, now) || !self.ask(from, call.id, dial, Purpose::Dial(ask), now, common) {
+                    common.events.push_back(Event::Dialled { ask, reached: false });
+                }
+            }
+            Purpose::Dial(ask) => {
+                let reached = reply.dialled == Some(true);
+                if reached {
+                    self.address.note_reached(now);
+                }
+                common.events.push_back(Event::Dialled { ask, reached });
+            }
+        }
+    }
+
+    /// An error is an answer too: the node is there, but does not help.
+    pub(super) fn receive_error(&mut self, from: SocketAddr, tx: &[u8], now: Time, common: &mut Common) {
+        let Some(call) = self.calls.answered(tx, from, now) else { return };
+        common.guard.verify(from, now);
+        self.note_no_answer(&call, common);
+    }
+
+    /// In a network of our own, ids must belong to addresses (BEP 42): so nobody chooses his place.
+    fn may_be_known(&self, contact: &Contact) -> bool {
+        contact.id != self.id && (self.seat.network.is_none() || contact.id.belongs_to(contact.address.ip()))
+    }
+
+    fn note_lookup_answer(
+        &mut self,
+        number: u64,
+        call: &Call<Purpose>,
+        reply: Reply,
+        now: Time,
+        common: &mut Common,
+    ) {
+        let Some(mut running) = self.lookups.remove(&number) else { return };
+        let hop = running.lookup.note_answer(call.to, reply.id, reply.token.clone());
+        let ms = u64::try_from(now.since(call.sent).as_millis()).unwrap_or(u64::MAX);
+        let peers = reply.values.len();
+        running.trace(common, Hop::Answered { contact: Contact { id: reply.id, address: call.to }, ms, peers });
+        let Some(hop) = hop else {
+            self.lookups.insert(number, running);
+            return;
+        };
+        let nodes = match self.seat.family {
+            Family::V4 => &reply.nodes,
+            Family::V6 => &reply.nodes6,
+        };
+        for contact in nodes.iter().take(2 * CLOSEST) {
+            let is_usable = common.is_sendable(contact.address) && self.may_be_known(contact);
+            if is_usable && !self.quarantine.holds(contact.address, now) {
+                running.lookup.offer(*contact, hop);
+            }
+        }
+        let is_over = running.take_findings(call.to, &reply, common);
+        if is_over {
+            let ended = Ended { queries: running.lookup.queries(), answers: running.lookup.answers(), stored: 0 };
+            return settle(running.owner, ended, common);
+        }
+        self.lookups.insert(number, running);
+    }
+
+    fn note_joined(&mut self, reply: Reply, now: Time, common: &mut Common) {
+        let nodes = match self.seat.family {
+            Family::V4 => reply.nodes,
+            Family::V6 => reply.nodes6,
+        };
+        let own = self.id;
+        let joining = |running: &Running| running.owner == Owner::Table && running.lookup.target == own;
+        if !self.lookups.values().any(joining) {
+            self.start(own, Goal::Nodes, Owner::Table, now);
+        }
+        for running in self.lookups.values_mut().filter(|running| joining(running)) {
+            for contact in nodes.iter().take(2 * CLOSEST) {
+                if common.is_sendable(contact.address) && contact.id != own {
+                    running.lookup.offer(*contact, 1);
+                }
+            }
+        }
+    }
+
+    // ── time ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Calls that are late by now.
+    pub(super) fn note_time(&mut self, now: Time, common: &mut Common) {
+        while let Some(late) = self.calls.late(now) {
+            match late {
+                Late::Stalled(call) => {
+                    if !self.table.has(call.to) {
+                        self.quarantine.suspect(call.to, now);
+                    }
+                    if let Purpose::Lookup(number) = call.purpose
+                        && let Some(running) = self.lookups.get_mut(&number)
+                    {
+                        running.lookup.note_stall(call.to);
+                        running.trace(common, Hop::Stalled { address: call.to });
+                    }
+                }
+                Late::Lost(call) => {
+                    self.table.note_miss(call.to);
+                    let is_trusted =
+                        self.table.entries().iter().any(|entry| entry.contact.address == call.to && entry.misses < 2);
+                    if !is_trusted {
+                        self.quarantine.note_silence(call.to, now);
+                    }
+                    self.note_no_answer(&call, common);
+                }
+            }
+        }
+    }
+
+    fn note_no_answer(&mut self, call: &Call<Purpose>, common: &mut Common) {
+        match call.purpose {
+            Purpose::Lookup(number) => {
+                if let Some(running) = self.lookups.get_mut(&number) {
+                    running.lookup.note_loss(call.to);
+                    running.trace(common, Hop::Lost { address: call.to });
+                }
+            }
+            Purpose::Store(number) => self.note_stored(number, false, common),
+            Purpose::Dial(ask) | Purpose::Token(ask, _) => {
+                common.events.push_back(Event::Dialled { ask, reached: false });
+            }
+            Purpose::Ping | Purpose::Join => {}
+        }
+    }
+
+    /// The next time that something is due, apart from upkeep.
+    pub(super) fn next_time(&self) -> Option<Time> {
+        self.calls.next_time()
+    }
+
+    /// Our address is known, or another: the id must belong to it.
+    fn take_address(&mut self, common: &mut Common) {
+        let Some(own) = self.address.own() else { return };
+        if !self.id.belongs_to(own.ip()) {
+            self.set_id(NodeId::random_for(own.ip(), &mut common.rng));
+        }
+        common.events.push_back(Event::Address { family: self.seat.family, address: own });
+    }
+
+    pub(super) fn set_id(&mut self, id: NodeId) {
+        self.id = id;
+        self.table.set_own(id);
+        self.refresh_at.clear();
+    }
+}

@@ -1,0 +1,291 @@
+//! What others announced to this node: peers by key, and items by their hash (BEP 5, BEP 44).
+//!
+//! Bounded in all and for each key. When a bound is reached the largest holder gives way: of a few records picked at
+//! random, one of the prefix (/24, /48) that holds most goes. So no owner of many addresses crowds out the others.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::contact::Prefix;
+use super::id::NodeId;
+use super::message::Hint;
+use super::rng::Rng;
+use crate::limits::{HINTS_LEN, ITEM_TIME, ITEMS, PEERS_PER_KEY, RECORDS};
+use crate::time::Time;
+
+/// An announced peer.
+#[derive(Clone, Debug)]
+struct Record {
+    peer: SocketAddr,
+    expires: Time,
+    hint: Option<Hint>,
+}
+
+/// Peers by key.
+pub(super) struct Records {
+    life: Duration,
+    /// Never empty lists.
+    by_key: BTreeMap<NodeId, Vec<Record>>,
+    count: usize,
+    hints_len: usize,
+    held: BTreeMap<Prefix, u32>,
+    /// Where the last search for expired ones ended.
+    swept: NodeId,
+}
+
+impl Records {
+    /// `life`: how long an announcement counts.
+    pub(super) fn new(life: Duration) -> Records {
+        Records {
+            life,
+            by_key: BTreeMap::new(),
+            count: 0,
+            hints_len: 0,
+            held: BTreeMap::new(),
+            swept: NodeId([0; 20]),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    pub(super) fn keys(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// `peer` has the file with this key.
+    pub(super) fn put(&mut self, key: NodeId, peer: SocketAddr, hint: Option<Hint>, now: Time, rng: &mut Rng) {
+        self.remove(&key, |record| record.peer == peer || record.expires <= now);
+        while self.by_key.get(&key).is_some_and(|records| records.len() >= PEERS_PER_KEY) {
+            self.evict_from(&key);
+        }
+        while self.count >= RECORDS {
+            self.evict(rng);
+        }
+        let hint = hint.filter(|hint| self.hints_len + hint.bytes().len() <= HINTS_LEN);
+        self.hints_len += hint.as_ref().map_or(0, |hint| hint.bytes().len());
+        self.count += 1;
+        *self.held.entry(Prefix::of(peer.ip())).or_default() += 1;
+        let records = self.by_key.entry(key).or_default();
+        records.reserve_exact(1);
+        records.push(Record { peer, expires: now + self.life, hint });
+    }
+
+    /// Who has it: at most `count` of them, picked at random; and up to two hints, those that most prefixes gave.
+    pub(super) fn peers(&self, key: &NodeId, count: usize, now: Time, rng: &mut Rng) -> (Vec<SocketAddr>, Vec<Hint>) {
+        let Some(records) = self.by_key.get(key) else { return (Vec::new(), Vec::new()) };
+        let live: Vec<&Record> = records.iter().filter(|record| record.expires > now).collect();
+        let start = if live.is_empty() { 0 } else { rng.below(live.len() as u64) };
+        let start = usize::try_from(start).expect("below a length");
+        let peers = live.iter().cycle().skip(start).take(live.len().min(count)).map(|record| record.peer).collect();
+        let votes = live.iter().filter_map(|record| Some((Prefix::of(record.peer.ip()), record.hint.clone()?)));
+        (peers, tally(votes))
+    }
+
+    /// Drops what expired, a part of the keys at a time.
+    pub(super) fn tick(&mut self, now: Time) {
+        let mut keys: Vec<NodeId> = self.by_key.range(self.swept..).map(|(key, _)| *key).take(64).collect();
+        self.swept = match keys.last() {
+            Some(last) if keys.len() == 64 => *last,
+            _ => NodeId([0; 20]),
+        };
+        keys.retain(|key| self.by_key[key].iter().any(|record| record.expires <= now));
+        for key in keys {
+            self.remove(&key, |record| record.expires <= now);
+        }
+    }
+
+    fn remove(&mut self, key: &NodeId, mut is_gone: impl FnMut(&Record) -> bool) {
+        let Some(records) = self.by_key.get_mut(key) else { return };
+        let mut gone = Vec::new();
+        records.retain(|record| {
+            let is_gone = is_gone(record);
+            if is_gone {
+                gone.push((record.peer, record.hint.as_ref().map_or(0, |hint| hint.bytes().len())));
+            }
+            !is_gone
+        });
+        if records.is_empty() {
+            self.by_key.remove(key);
+        }
+        for (peer, hint_len) in gone {
+            self.count -= 1;
+            self.hints_len -= hint_len;
+            let prefix = Prefix::of(peer.ip());
+            let held = self.held.get_mut(&prefix).expect("each record is counted");
+            *held -= 1;
+            if *held == 0 {
+                self.held.remove(&prefix);
+            }
+        }
+    }
+
+    /// Of this key's records one of the prefix that has most of them, the oldest.
+    fn evict_from(&mut self, key: &NodeId) {
+        let Some(records) = self.by_key.get(key) else { return };
+        let of = |record: &Record| Prefix::of(record.peer.ip());
+        let same = |prefix: Prefix| records.iter().filter(|record| of(record) == prefix).count();
+        let worst = records.iter().max_by_key(|record| (same(of(record)), std::cmp::Reverse(record.expires)));
+        let Some(peer) = worst.map(|record| record.peer) else { return };
+        self.remove(key, |record| record.peer == peer);
+    }
+
+    fn evict(&mut self, rng: &mut Rng) {
+        let mut worst: Option<(u32, NodeId, SocketAddr)> = None;
+        for _ in 0..8 {
+            let place = NodeId(rng.bytes());
+            let after = self.by_key.range(place..).next().or_else(|| self.by_key.iter().next());
+            let Some((key, records)) = after else { return };
+            for record in records {
+                let held = self.held[&Prefix::of(record.peer.ip())];
+                if worst.is_none_or(|(most, ..)| held > most) {
+                    worst = Some((held, *key, record.peer));
+                }
+            }
+        }
+        if let Some((_, key, peer)) = worst {
+            self.remove(&key, |record| record.peer == peer);
+        }
+    }
+}
+
+/// The two hints that most prefixes gave, one vote each.
+pub(super) fn tally(votes: impl Iterator<Item = (Prefix, Hint)>) -> Vec<Hint> {
+    let mut by_hint: BTreeMap<Hint, std::collections::BTreeSet<Prefix>> = BTreeMap::new();
+    for (prefix, hint) in votes {
+        by_hint.entry(hint).or_default().insert(prefix);
+    }
+    let mut ranked: Vec<_> =
+        by_hint.into_iter().map(|(hint, voters)| (std::cmp::Reverse(voters.len()), hint)).collect();
+    ranked.sort();
+    ranked.into_iter().take(2).map(|(_, hint)| hint).collect()
+}
+
+/// Items by the hash of their content, so nobody can put a wrong one; full: the one that expires first goes.
+#[derive(Default)]
+pub(super) struct Items {
+    by_target: BTreeMap<NodeId, (Time, Box<[u8]>)>,
+}
+
+impl Items {
+    pub(super) fn len(&self) -> usize {
+        self.by_target.len()
+    }
+
+    pub(super) fn put(&mut self, target: NodeId, item: &[u8], now: Time) {
+        if self.by_target.len() >= ITEMS && !self.by_target.contains_key(&target) {
+            let oldest = self.by_target.iter().min_by_key(|(_, (expires, _))| *expires).map(|(target, _)| *target);
+            oldest.and_then(|oldest| self.by_target.remove(&oldest));
+        }
+        self.by_target.insert(target, (now + ITEM_TIME, item.into()));
+    }
+
+    pub(super) fn item(&self, target: &NodeId, now: Time) -> Option<&[u8]> {
+        self.by_target.get(target).filter(|(expires, _)| *expires > now).map(|(_, item)| &**item)
+    }
+
+    pub(super) fn tick(&mut self, now: Time) {
+        self.by_target.retain(|_, (expires, _)| *expires > now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::RECORD_TIME;
+
+    fn peer(a: u8, b: u8, c: u8) -> SocketAddr {
+        SocketAddr::from(([a, b, c, 1], 9978))
+    }
+
+    fn key(n: u32) -> NodeId {
+        let mut rng = Rng::new([9; 32]);
+        let mut id = NodeId(rng.bytes());
+        id.0[..4].copy_from_slice(&n.wrapping_mul(0x9e37_79b9).to_be_bytes());
+        id
+    }
+
+    fn put(records: &mut Records, n: u32, peer: SocketAddr, now: Time) {
+        records.put(key(n), peer, None, now, &mut Rng::new([1; 32]));
+    }
+
+    #[test]
+    fn a_record_is_found_until_it_expires() {
+        let (mut records, mut rng) = (Records::new(RECORD_TIME), Rng::new([1; 32]));
+        let hint = Hint::new(&[1; 32]);
+        records.put(key(1), peer(1, 2, 3), hint.clone(), Time(0), &mut rng);
+        records.put(key(1), peer(1, 2, 3), hint.clone(), Time(5), &mut rng);
+        assert_eq!((records.len(), records.keys()), (1, 1));
+        let end = Time(5) + RECORD_TIME;
+        let (peers, hints) = records.peers(&key(1), 8, end - Duration::from_millis(1), &mut rng);
+        assert_eq!((peers, hints), (vec![peer(1, 2, 3)], hint.into_iter().collect()));
+        assert!(records.peers(&key(1), 8, end, &mut rng).0.is_empty());
+        records.tick(end);
+        assert_eq!((records.len(), records.keys(), records.hints_len, records.held.len()), (0, 0, 0, 0));
+    }
+
+    #[test]
+    fn who_holds_most_gives_way_to_the_others() {
+        let (mut records, mut rng) = (Records::new(RECORD_TIME), Rng::new([1; 32]));
+        // 250 honest machines, each with a file of its own; then one owner of a whole /24 with any number.
+        for n in 0..250 {
+            put(&mut records, n, peer(11, u8::try_from(n).expect("below 250"), 1), Time(0));
+        }
+        for n in 0..2 * u32::try_from(RECORDS).expect("fits") {
+            let liar = SocketAddr::from(([66, 66, 66, u8::try_from(n % 256).expect("below 256")], 9978));
+            records.put(key(1000 + n), liar, None, Time(1), &mut rng);
+            assert!(records.len() <= RECORDS);
+        }
+        let found = (0..250).filter(|n| !records.peers(&key(*n), 8, Time(2), &mut rng).0.is_empty()).count();
+        assert_eq!(found, 250);
+    }
+
+    #[test]
+    fn one_key_is_bounded_and_fair() {
+        let (mut records, mut rng) = (Records::new(RECORD_TIME), Rng::new([1; 32]));
+        for n in 0..10 {
+            records.put(key(1), peer(11, n, 1), None, Time(0), &mut rng);
+        }
+        for n in 0..250 {
+            let liar = SocketAddr::from(([66, 66, 66, n], 9978));
+            records.put(key(1), liar, None, Time(1), &mut rng);
+        }
+        assert_eq!(records.len(), PEERS_PER_KEY);
+        let (peers, _) = records.peers(&key(1), PEERS_PER_KEY, Time(2), &mut rng);
+        assert_eq!(peers.iter().filter(|peer| peer.to_string().starts_with("11.")).count(), 10);
+    }
+
+    #[test]
+    fn a_hint_has_one_vote_a_prefix_and_all_of_them_are_bounded() {
+        let (mut records, mut rng) = (Records::new(RECORD_TIME), Rng::new([1; 32]));
+        let (honest, lie) = (Hint::new(&[1; 32]).expect("a length"), Hint::new(&[2; 32]).expect("a length"));
+        for n in 0..20 {
+            let liar = SocketAddr::from(([66, 66, 66, n], 9978));
+            records.put(key(1), liar, Some(lie.clone()), Time(0), &mut rng);
+        }
+        records.put(key(1), peer(11, 1, 1), Some(honest.clone()), Time(0), &mut rng);
+        records.put(key(1), peer(11, 1, 2), Some(honest.clone()), Time(0), &mut rng);
+        assert_eq!(records.peers(&key(1), 8, Time(1), &mut rng).1, [honest, lie]);
+        for n in 0..20_000 {
+            let hint = Hint::new(&[3; 96]);
+            records.put(key(n), peer(11, u8::try_from(n % 200).expect("small"), 3), hint, Time(0), &mut rng);
+        }
+        assert!(records.hints_len <= HINTS_LEN && records.len() > 19_000);
+    }
+
+    #[test]
+    fn items_are_kept_for_their_time_and_bounded() {
+        let mut items = Items::default();
+        for n in 0..=u32::try_from(ITEMS).expect("fits") {
+            items.put(key(n), b"1:x", Time(u64::from(n)));
+        }
+        assert_eq!(items.len(), ITEMS);
+        assert_eq!(items.item(&key(0), Time(1)), None);
+        assert_eq!(items.item(&key(1), Time(1)), Some(&b"1:x"[..]));
+        assert_eq!(items.item(&key(1), Time(1) + ITEM_TIME), None);
+        items.tick(Time(u64::MAX));
+        assert_eq!(items.len(), 0);
+    }
+}

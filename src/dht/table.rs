@@ -1,0 +1,249 @@
+//! The routing table of one node (BEP 5, "Routing Table"): contacts that have answered, more of them nearby.
+//!
+//! Only who answered us is in it, so nobody gets in by being named. A contact that misses an answer is not given out to
+//! others until it answers again, and gives way when its place is wanted. The first levels are wide (128, 64, 32, 16),
+//! as in libtorrent: a lookup's first hop then lands close to its target.
+
+use std::net::SocketAddr;
+
+use super::contact::{Contact, is_sendable};
+use super::id::NodeId;
+use crate::limits::{BUCKET_LEN, FIRST_BUCKETS, NODE_FRESH_TIME, NODE_MISSES};
+use crate::time::Time;
+
+/// A contact that has answered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    pub(super) contact: Contact,
+    /// When it last answered.
+    pub(super) answered: Time,
+    /// When it was last asked by upkeep.
+    pub(super) asked: Time,
+    /// Answers missed in a row.
+    pub(super) misses: u8,
+    /// When it first answered.
+    pub(super) since: Time,
+}
+
+pub(super) struct Table {
+    own: NodeId,
+    entries: Vec<Entry>,
+}
+
+impl Table {
+    pub(super) fn new(own: NodeId) -> Table {
+        Table { own, entries: Vec::new() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The node has a new id: what does not fit into the table that belongs to it is dropped.
+    pub(super) fn set_own(&mut self, own: NodeId) {
+        let entries = std::mem::take(&mut self.entries);
+        self.own = own;
+        for entry in entries {
+            if self.has_room(&entry.contact.id) && entry.contact.id != own {
+                self.entries.push(entry);
+            }
+        }
+    }
+
+    /// A contact answered.
+    pub(super) fn note_answer(&mut self, contact: Contact, now: Time) {
+        if contact.id == self.own {
+            return;
+        }
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.contact.address == contact.address) {
+            if entry.contact.id == contact.id {
+                (entry.answered, entry.misses) = (now, 0);
+                return;
+            }
+            // It changed its id: it is another node now.
+            let address = contact.address;
+            self.entries.retain(|entry| entry.contact.address != address);
+        }
+        if self.is_taken(&contact) {
+            return;
+        }
+        if !self.has_room(&contact.id) && !self.make_room(&contact.id, now) {
+            return;
+        }
+        self.entries.push(Entry { contact, answered: now, asked: now, misses: 0, since: now });
+    }
+
+    /// A query was not answered.
+    pub(super) fn note_miss(&mut self, address: SocketAddr) {
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.contact.address == address) {
+            entry.misses = entry.misses.saturating_add(1);
+        }
+        self.entries.retain(|entry| entry.misses < NODE_MISSES);
+    }
+
+    /// Whether a contact at this address has answered us, and lately did.
+    pub(super) fn has(&self, address: SocketAddr) -> bool {
+        self.entries.iter().any(|entry| entry.contact.address == address)
+    }
+
+    /// Whether this contact would get a place if it answered.
+    pub(super) fn wants(&self, contact: &Contact) -> bool {
+        contact.id != self.own && self.has_room(&contact.id) && !self.is_taken(contact) && !self.has(contact.address)
+    }
+
+    /// The contacts closest to a place, closest first, to be given out: without those that miss answers.
+    pub(super) fn closest(&self, target: &NodeId, count: usize) -> Vec<Contact> {
+        let good = self.entries.iter().filter(|entry| entry.misses == 0).map(|entry| entry.contact);
+        let mut near: Vec<_> = good.map(|contact| (contact.id.distance(target), contact)).collect();
+        if near.len() > count {
+            near.select_nth_unstable(count);
+            near.truncate(count);
+        }
+        near.sort_unstable();
+        near.into_iter().map(|(_, contact)| contact).collect()
+    }
+
+    /// The contact that upkeep should ask next: the one that was not heard of for longest, if that is long enough.
+    pub(super) fn stalest(&mut self, now: Time) -> Option<Contact> {
+        let entry = self.entries.iter_mut().min_by_key(|entry| entry.answered.max(entry.asked))?;
+        let heard = entry.answered.max(entry.asked);
+        let is_due = now.since(heard) >= if entry.misses > 0 { NODE_FRESH_TIME / 30 } else { NODE_FRESH_TIME };
+        is_due.then(|| {
+            entry.asked = now;
+            entry.contact
+        })
+    }
+
+    /// Levels from the widest to the one that our nearest contacts are in: those that lookups can fill.
+    pub(super) fn levels(&self) -> usize {
+        self.entries.iter().map(|entry| self.own.common_bits(&entry.contact.id)).max().map_or(0, |level| level + 1)
+    }
+
+    fn level_len(&self, level: usize) -> usize {
+        self.entries.iter().filter(|entry| self.own.common_bits(&entry.contact.id) == level).count()
+    }
+
+    fn has_room(&self, id: &NodeId) -> bool {
+        let level = self.own.common_bits(id);
+        self.level_len(level) < level_room(level)
+    }
+
+    /// Drops a contact of the same level that misses answers, or was not heard of for long.
+    fn make_room(&mut self, id: &NodeId, now: Time) -> bool {
+        let level = self.own.common_bits(id);
+        let same = |entry: &&Entry| self.own.common_bits(&entry.contact.id) == level;
+        let worst = self.entries.iter().filter(same).max_by_key(|entry| (entry.misses, now.since(entry.answered)));
+        let Some(worst) = worst.copied() else { return false };
+        if worst.misses == 0 && now.since(worst.answered) < NODE_FRESH_TIME * 2 {
+            return false;
+        }
+        self.entries.retain(|entry| entry.contact.address != worst.contact.address);
+        true
+    }
+
+    /// Whether its id, or its machine, is in the table with another address: one machine gets one place, or it could
+    /// fill a table alone. Machines of a private network may share an address.
+    fn is_taken(&self, contact: &Contact) -> bool {
+        let is_public = is_sendable(SocketAddr::new(contact.address.ip(), 1024), false);
+        self.entries.iter().any(|entry| {
+            let other = &entry.contact;
+            other.id == contact.id || is_public && other.address.ip() == contact.address.ip()
+        })
+    }
+}
+
+fn level_room(level: usize) -> usize {
+    FIRST_BUCKETS.get(level).copied().unwrap_or(BUCKET_LEN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rng::Rng;
+    use super::*;
+
+    fn contact(rng: &mut Rng, n: u32) -> Contact {
+        let ip = std::net::Ipv4Addr::from(0xcb00_0000 + n);
+        Contact { id: NodeId(rng.bytes()), address: SocketAddr::from((ip, 5000)) }
+    }
+
+    #[test]
+    fn levels_are_full_at_their_widths_and_the_closest_are_found() {
+        let mut rng = Rng::new([1; 32]);
+        let own = NodeId(rng.bytes());
+        let mut table = Table::new(own);
+        let all: Vec<Contact> = (0..5000).map(|n| contact(&mut rng, n)).collect();
+        all.iter().for_each(|contact| table.note_answer(*contact, Time(0)));
+        for level in 0..6 {
+            assert_eq!(table.level_len(level), level_room(level), "level {level}");
+        }
+        // What is closest to us is all there.
+        let mut nearest = all.clone();
+        nearest.sort_by_key(|contact| contact.id.distance(&own));
+        assert_eq!(table.closest(&own, 8), nearest[..8]);
+        assert!(table.levels() >= 10 && table.len() < 400);
+    }
+
+    #[test]
+    fn who_misses_answers_is_not_given_out_and_then_goes() {
+        let mut rng = Rng::new([2; 32]);
+        let mut table = Table::new(NodeId(rng.bytes()));
+        let one = contact(&mut rng, 1);
+        table.note_answer(one, Time(0));
+        table.note_miss(one.address);
+        assert!(table.closest(&one.id, 8).is_empty() && table.has(one.address));
+        table.note_answer(one, Time(1));
+        assert_eq!(table.closest(&one.id, 8), [one]);
+        (0..NODE_MISSES).for_each(|_| table.note_miss(one.address));
+        assert_eq!(table.len(), 0);
+    }
+
+    #[test]
+    fn one_machine_has_one_place() {
+        let mut rng = Rng::new([3; 32]);
+        let mut table = Table::new(NodeId(rng.bytes()));
+        let one = contact(&mut rng, 1);
+        table.note_answer(one, Time(0));
+        let many = |port, rng: &mut Rng| Contact {
+            id: NodeId(rng.bytes()),
+            address: SocketAddr::new(one.address.ip(), port),
+        };
+        (2000..2100).for_each(|port| table.note_answer(many(port, &mut rng), Time(0)));
+        assert_eq!(table.len(), 1);
+        // Its new id replaces the former.
+        let renamed = Contact { id: NodeId(rng.bytes()), ..one };
+        table.note_answer(renamed, Time(0));
+        assert_eq!(table.closest(&one.id, 8), [renamed]);
+        // Nobody takes the place of an id.
+        let thief = Contact { id: renamed.id, ..contact(&mut rng, 9) };
+        table.note_answer(thief, Time(0));
+        assert_eq!(table.closest(&one.id, 8), [renamed]);
+    }
+
+    #[test]
+    fn upkeep_asks_who_was_not_heard_of_for_longest() {
+        let mut rng = Rng::new([4; 32]);
+        let mut table = Table::new(NodeId(rng.bytes()));
+        let (old, new) = (contact(&mut rng, 1), contact(&mut rng, 2));
+        table.note_answer(old, Time(0));
+        table.note_answer(new, Time(5000));
+        let due = Time(0) + NODE_FRESH_TIME;
+        assert_eq!(table.stalest(due), Some(old));
+        assert_eq!(table.stalest(due), None);
+        assert_eq!(table.stalest(due + std::time::Duration::from_secs(5)), Some(new));
+    }
+
+    #[test]
+    fn a_new_id_keeps_what_fits() {
+        let mut rng = Rng::new([5; 32]);
+        let mut table = Table::new(NodeId(rng.bytes()));
+        (0..3000).for_each(|n| table.note_answer(contact(&mut rng, n), Time(0)));
+        let before = table.len();
+        table.set_own(NodeId(rng.bytes()));
+        assert!(table.len() > before / 3 && table.len() <= before);
+        assert!((0..20).all(|level| table.level_len(level) <= level_room(level)));
+    }
+}

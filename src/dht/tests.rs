@@ -1,0 +1,287 @@
+//! Transcripts: one node, and what it says to whom.
+
+use super::message::{Query, Reply};
+use super::*;
+
+const START: Time = Time(1_000_000);
+
+/// A node and the datagrams that it sent.
+struct Bench {
+    dht: Dht,
+    now: Time,
+    sent: Vec<(SocketAddr, Message, usize)>,
+    events: Vec<Event>,
+}
+
+fn at(n: u8) -> SocketAddr {
+    SocketAddr::from(([203, 0, n, 1], 5000))
+}
+
+fn config() -> Config {
+    Config { mainline: Mainline::Off, families: vec![Family::V4], ..Config::new([7; 32]) }
+}
+
+impl Bench {
+    fn new(config: Config) -> Bench {
+        let mut bench = Bench { dht: Dht::new(config, START), now: START, sent: Vec::new(), events: Vec::new() };
+        bench.input(Input::Tick);
+        bench
+    }
+
+    fn input(&mut self, input: Input<'_>) {
+        self.dht.handle(self.now, input);
+        let mut buffer = Vec::new();
+        loop {
+            match self.dht.poll(self.now, &mut buffer) {
+                Output::Send { to } => {
+                    let message = Message::parse(&buffer).expect("our own message");
+                    self.sent.push((to, message, buffer.len()));
+                }
+                Output::Event(event) => self.events.push(event),
+                Output::WakeAt(at) => {
+                    assert!(at > self.now);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            self.now = end.min(self.now + Duration::from_millis(50));
+            self.input(Input::Tick);
+        }
+    }
+
+    fn message(&mut self, from: SocketAddr, network: Option<&str>, tx: &[u8], body: Body) -> usize {
+        let network = network.map(|name| name.as_bytes().to_vec());
+        let message = Message { tx: tx.to_vec(), network, seen_as: None, read_only: false, body };
+        let mut bytes = Vec::new();
+        message.write(&mut bytes);
+        self.input(Input::Datagram { from, bytes: &bytes });
+        bytes.len()
+    }
+
+    fn query(&mut self, from: SocketAddr, query: Query) -> usize {
+        self.message(
+            from,
+            Some("apt-p2p"),
+            b"tx",
+            Body::Query { id: NodeId([from.port().to_be_bytes()[1]; 20]), query },
+        )
+    }
+
+    /// What was sent to `to`, and is forgotten then.
+    fn taken(&mut self, to: SocketAddr) -> Vec<Body> {
+        let (taken, rest) = std::mem::take(&mut self.sent).into_iter().partition(|(at, ..)| *at == to);
+        self.sent = rest;
+        let taken: Vec<(SocketAddr, Message, usize)> = taken;
+        taken.into_iter().map(|(_, message, _)| message.body).collect()
+    }
+
+    fn reply(&mut self, to: SocketAddr) -> Reply {
+        let replies = self.taken(to).into_iter().find_map(|body| match body {
+            Body::Reply(reply) => Some(*reply),
+            _ => None,
+        });
+        replies.expect("a reply")
+    }
+
+    fn refusal(&mut self, to: SocketAddr) -> i64 {
+        let codes = self.taken(to).into_iter().find_map(|body| match body {
+            Body::Error { code, .. } => Some(code),
+            _ => None,
+        });
+        codes.expect("a refusal")
+    }
+
+    fn token(&mut self, from: SocketAddr) -> Vec<u8> {
+        self.query(from, Query::GetPeers { key: NodeId([1; 20]), want: Want::default() });
+        self.reply(from).token.expect("a token")
+    }
+}
+
+#[test]
+fn an_announced_peer_is_given_out_with_its_hint() {
+    let mut bench = Bench::new(config());
+    let key = NodeId([1; 20]);
+    let token = bench.token(at(1));
+    let hint = Hint::new(&[5; 32]);
+    bench.query(at(1), Query::AnnouncePeer { key, port: Some(9978), token, hint: hint.clone() });
+    bench.reply(at(1));
+    bench.query(at(2), Query::GetPeers { key, want: Want::default() });
+    let reply = bench.reply(at(2));
+    assert_eq!(reply.values, [SocketAddr::new(at(1).ip(), 9978)]);
+    assert_eq!(reply.hints, Vec::from_iter(hint));
+}
+
+#[test]
+fn announcements_need_a_token_of_their_own_address_and_a_port_that_is_no_service() {
+    let mut bench = Bench::new(config());
+    let token = bench.token(at(1));
+    let announce =
+        |token: &[u8], port| Query::AnnouncePeer { key: NodeId([1; 20]), port, token: token.to_vec(), hint: None };
+    bench.query(at(2), announce(&token, Some(9978)));
+    assert_eq!(bench.refusal(at(2)), 203);
+    bench.query(at(1), announce(&token, Some(25)));
+    assert_eq!(bench.refusal(at(1)), 203);
+    bench.query(at(1), announce(&token, None));
+    bench.reply(at(1));
+}
+
+#[test]
+fn items_are_kept_by_their_hash_and_refused_by_bep_44s_numbers() {
+    let mut bench = Bench::new(config());
+    let token = bench.token(at(1));
+    let put = |item: &[u8]| Query::Put { token: token.clone(), item: item.to_vec(), is_mutable: false };
+    bench.query(at(1), put(b"5:hello"));
+    bench.reply(at(1));
+    let mutable = [
+        &b"d1:ad2:id20:aaaaaaaaaaaaaaaaaaaa1:k32:"[..],
+        &[1; 32],
+        b"5:token0:1:v1:xe1:n7:apt-p2p1:q3:put1:t1:x1:y1:qe",
+    ];
+    bench.input(Input::Datagram { from: at(1), bytes: &mutable.concat() });
+    assert_eq!(bench.refusal(at(1)), 204);
+    let big = [&b"1000:"[..], &[b'x'; 1000]].concat();
+    bench.query(at(1), put(&big));
+    assert_eq!(bench.refusal(at(1)), 205);
+    bench.query(at(2), Query::Get { target: item_target(b"5:hello"), want: Want::default() });
+    assert_eq!(bench.reply(at(2)).item.as_deref(), Some(&b"5:hello"[..]));
+}
+
+#[test]
+fn the_sender_is_told_its_address_and_its_transaction_whatever_its_length() {
+    let mut bench = Bench::new(config());
+    for tx in [&b""[..], b"a", b"four", b"a much longer transaction id than usual"] {
+        bench.message(at(3), Some("apt-p2p"), tx, Body::Query { id: NodeId([3; 20]), query: Query::Ping });
+        let (to, message, _) =
+            bench.sent.iter().find(|(_, it, _)| matches!(it.body, Body::Reply(_))).expect("a reply");
+        assert_eq!((*to, message.seen_as, message.tx.as_slice()), (at(3), Some(at(3)), tx));
+        bench.sent.clear();
+    }
+}
+
+#[test]
+fn another_network_is_not_answered_and_unknown_methods_with_a_target_are() {
+    let mut bench = Bench::new(config());
+    bench.message(at(1), Some("other"), b"tx", Body::Query { id: NodeId([3; 20]), query: Query::Ping });
+    bench.message(at(1), None, b"tx", Body::Query { id: NodeId([3; 20]), query: Query::Ping });
+    assert!(bench.sent.is_empty());
+    bench.query(at(1), Query::Unknown { target: Some(NodeId([9; 20])) });
+    bench.reply(at(1));
+    bench.query(at(2), Query::Unknown { target: None });
+    assert_eq!(bench.refusal(at(2)), 204);
+}
+
+#[test]
+fn mainline_is_asked_but_not_answered_unless_it_is_to_be() {
+    for (mainline, answers) in [(Mainline::Ask, false), (Mainline::Serve, true)] {
+        let mut bench = Bench::new(Config { mainline, ..config() });
+        bench.message(at(1), None, b"tx", Body::Query { id: NodeId([3; 20]), query: Query::Ping });
+        assert_eq!(bench.taken(at(1)).iter().any(|body| matches!(body, Body::Reply(_))), answers);
+        bench.input(Input::Entrance(at(2)));
+        let asked: Vec<_> = bench.sent.iter().filter(|(to, ..)| *to == at(2)).collect();
+        assert_eq!(asked.len(), 2, "on both networks");
+        for (_, message, _) in asked {
+            assert_eq!(message.read_only, message.network.is_none() && mainline == Mainline::Ask);
+        }
+    }
+}
+
+#[test]
+fn an_id_belongs_to_the_address_that_others_see() {
+    let mut bench = Bench::new(config());
+    let before = bench.dht.status()[0].id;
+    bench.input(Input::Entrance(at(2)));
+    let (_, query, _) = bench.sent.pop().expect("it joins");
+    let reply = Message {
+        network: Some(b"apt-p2p".to_vec()),
+        tx: query.tx,
+        seen_as: Some(at(77)),
+        read_only: false,
+        body: Body::Reply(Box::new(Reply::from(NodeId([2; 20])))),
+    };
+    let mut bytes = Vec::new();
+    reply.write(&mut bytes);
+    // From elsewhere it is a forgery.
+    bench.input(Input::Datagram { from: at(3), bytes: &bytes });
+    assert_eq!(bench.dht.status()[0].id, before);
+    bench.input(Input::Datagram { from: at(2), bytes: &bytes });
+    let status = &bench.dht.status()[0];
+    assert_eq!(status.address, Some(at(77)));
+    assert!(status.id != before && status.id.belongs_to(at(77).ip()));
+    assert!(bench.events.contains(&Event::Address { family: Family::V4, address: at(77) }));
+}
+
+#[test]
+fn a_lookup_among_nobody_ends_at_once() {
+    let mut bench = Bench::new(config());
+    let what = Ask::Peers { key: NodeId([1; 20]), network: Network::Overlay, traced: false };
+    bench.input(Input::Ask { ask: AskId(1), what: what.clone() });
+    assert_eq!(bench.events, [Event::Done { ask: AskId(1), summary: Summary::default() }]);
+    bench.input(Input::Ask { ask: AskId(2), what: Ask::Dial { port: 9978 } });
+    assert!(bench.events.contains(&Event::Dialled { ask: AskId(2), reached: false }));
+    bench.input(Input::Ask { ask: AskId(3), what });
+    bench.input(Input::Cancel(AskId(3)));
+}
+
+#[test]
+fn only_the_askers_own_address_is_dialled_and_seldom() {
+    let mut bench = Bench::new(config());
+    let token = bench.token(at(1));
+    let len = bench.query(at(1), Query::Dial { port: 9978, token: token.clone() });
+    let target = SocketAddr::new(at(1).ip(), 9978);
+    let dial = Event::Dial { target, from: at(1), tx: b"tx".to_vec(), len };
+    assert_eq!(bench.events, [dial]);
+    bench.input(Input::Dialled { from: at(1), tx: b"tx".to_vec(), len, reached: true });
+    assert_eq!(bench.reply(at(1)).dialled, Some(true));
+    bench.query(at(1), Query::Dial { port: 9978, token: token.clone() });
+    assert_eq!(bench.events.len(), 1, "once a minute");
+    bench.query(at(1), Query::Dial { port: 22, token: token.clone() });
+    assert_eq!(bench.refusal(at(1)), 203);
+    bench.query(at(2), Query::Dial { port: 9978, token });
+    assert_eq!(bench.refusal(at(2)), 203);
+}
+
+#[test]
+fn a_flood_gets_no_more_than_its_share() {
+    let mut bench = Bench::new(config());
+    for n in 0..30_u8 {
+        bench.query(SocketAddr::from(([203, 1, n, 1], 5000)), Query::Ping);
+    }
+    bench.sent.clear();
+    let mut received = 0;
+    let mut total = 0;
+    for n in 0..5000_u32 {
+        let from = SocketAddr::from((std::net::Ipv4Addr::from(0x5000_0000 + n * 777), 5000));
+        received += bench.query(from, Query::GetPeers { key: NodeId([1; 20]), want: Want { v4: true, v6: true } });
+        total += bench.sent.drain(..).filter(|(to, ..)| *to == from).map(|(.., len)| len).sum::<usize>();
+    }
+    assert!(total <= 4 * received + 320 * 1024, "{total} for {received}");
+    for _ in 0..100 {
+        bench.query(at(9), Query::Ping);
+    }
+    assert_eq!(bench.taken(at(9)).iter().filter(|body| matches!(body, Body::Reply(_))).count(), 10);
+}
+
+#[test]
+fn who_was_never_asked_shows_that_we_are_reached() {
+    let mut bench = Bench::new(config());
+    assert_eq!(bench.dht.status()[0].reach, Reach::Unknown);
+    bench.query(at(1), Query::Ping);
+    assert_eq!(bench.dht.status()[0].reach, Reach::Open);
+}
+
+#[test]
+fn garbage_is_ignored() {
+    let mut bench = Bench::new(config());
+    let mut rng = Rng::new([9; 32]);
+    for n in 0..2000_usize {
+        let bytes: Vec<u8> = (0..n % 200).map(|_| rng.bytes::<1>()[0]).collect();
+        bench.input(Input::Datagram { from: at(1), bytes: &bytes });
+    }
+    bench.pass(Duration::from_secs(1));
+    assert!(bench.sent.is_empty() && bench.events.is_empty());
+}
