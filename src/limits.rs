@@ -310,6 +310,34 @@ pub const REFRESH_TIME: Duration = Duration::from_secs(60 * 60);
 /// Contacts that are saved for the next start.
 pub const SAVED_CONTACTS: usize = 200;
 
+/// Asks that wait for the DHT's thread, and as many that it works on; full: an ask gets "nobody" at once.
+pub const DHT_ASKS: usize = 64;
+/// Answers that wait for their asker; full: more are dropped, but never the end.
+pub const DHT_ANSWERS: usize = 256;
+/// A report must come within this; later: there is none.
+pub const DHT_REPORT_TIME: Duration = Duration::from_secs(1);
+/// The DHT has this long to save its contacts; later: the daemon ends without it.
+pub const DHT_STOP_TIME: Duration = Duration::from_millis(1500);
+/// Datagrams that are read from a socket before everything else has its turn.
+pub const DATAGRAMS_PER_TURN: usize = 64;
+/// Datagrams that wait for a socket that takes no more; full: the newest is dropped, as the network would.
+pub const DATAGRAMS_KEPT: usize = 256;
+/// Addresses of bootstrap hosts; more are not asked.
+pub const ENTRANCES: usize = 16;
+/// Names of bootstrap hosts are looked up again after this while nobody is known; each time it doubles, up to 64 times as
+/// long.
+pub const ENTRANCE_TIME: Duration = Duration::from_secs(15);
+/// A dial for somebody ends after this.
+pub const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
+/// How often contacts are saved.
+pub const CONTACTS_SAVE_TIME: Duration = Duration::from_secs(10 * 60);
+/// Bytes of the file of contacts; a longer one is not ours.
+pub const CONTACTS_FILE_LEN: u64 = 32 * 1024;
+/// When the loop's clock jumped by this much the machine was suspended, and the network may be another.
+pub const SUSPENDED_TIME: Duration = Duration::from_secs(2 * 60);
+/// How often it is looked whether this machine has another address, and whether a broken socket can be made anew.
+pub const NETWORK_WATCH_TIME: Duration = Duration::from_secs(30);
+
 // ── daemon ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /// A thread's stack: enough for a TLS handshake and an xz block header, small enough for 25 threads on a router.

@@ -79,6 +79,15 @@ impl Address {
         has_moved
     }
 
+    /// The network may be another: nothing that was said or seen counts any more.
+    pub(super) fn forget(&mut self, now: Time) {
+        self.votes.clear();
+        self.own = None;
+        if !self.is_fixed {
+            (self.reach, self.since) = (Reach::Unknown, now);
+        }
+    }
+
     /// A stranger's datagram arrived, or a dial did.
     pub(super) fn note_reached(&mut self, now: Time) {
         if !self.is_fixed {

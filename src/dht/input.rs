@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::contact::Family;
 use super::id::NodeId;
 use super::message::Hint;
 
@@ -61,6 +62,9 @@ pub enum Input<'a> {
         /// Whether the connection came about.
         reached: bool,
     },
+    /// The network may be another in this family: the machine slept, or moved. What others said of our address is
+    /// forgotten, nobody counts as silent, and it joins as at the start.
+    Rejoin(Family),
     /// Time passed.
     Tick,
 }

@@ -139,6 +139,7 @@ impl Dht {
                     self.nodes[at].dialled(from, tx, len, reached, &mut self.common);
                 }
             }
+            Input::Rejoin(family) => self.rejoin(family, now),
             Input::Tick => {}
         }
         self.run(now);
@@ -307,6 +308,14 @@ impl Dht {
             }
         }
         self.upkeep_at = self.upkeep_at.min(now);
+    }
+
+    fn rejoin(&mut self, family: Family, now: Time) {
+        for node in self.nodes.iter_mut().filter(|node| node.seat.family == family) {
+            node.rejoin(now);
+        }
+        self.upkeep_at = self.upkeep_at.min(now);
+        self.rendezvous_at = self.rendezvous_at.min(now);
     }
 
     fn visit(&mut self, network: Network, address: SocketAddr, now: Time) {

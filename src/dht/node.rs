@@ -18,7 +18,9 @@ use super::running::{Goal, Owner, Running, settle};
 use super::table::Table;
 use super::token::Tokens;
 use super::{AskId, Event, Hop};
-use crate::limits::{CALLS, CLOSEST, LOOKUPS, MAINLINE_RECORD_TIME, PATIENCE, RECORD_TIME, UPKEEP_LOOKUPS};
+use crate::limits::{
+    CALLS, CLOSEST, ENTRANCES, LOOKUPS, MAINLINE_RECORD_TIME, PATIENCE, RECORD_TIME, UPKEEP_LOOKUPS,
+};
 use crate::time::Time;
 
 /// What a query in flight is for.
@@ -72,6 +74,8 @@ pub(super) struct Node {
     pub(super) entrances: BTreeSet<SocketAddr>,
     pub(super) join_at: Time,
     pub(super) joins: u32,
+    /// Whether it joins however many contacts it has.
+    pub(super) is_joining: bool,
     /// When each level of the table is looked into next.
     pub(super) refresh_at: Vec<Time>,
 }
@@ -95,6 +99,7 @@ impl Node {
             entrances: BTreeSet::new(),
             join_at: now,
             joins: 0,
+            is_joining: false,
             refresh_at: Vec::new(),
             seat,
         }
@@ -122,8 +127,20 @@ impl Node {
 
     /// Somewhere to join the network.
     pub(super) fn add_entrance(&mut self, address: SocketAddr, now: Time) {
+        if self.entrances.len() >= ENTRANCES {
+            self.entrances.pop_first();
+        }
         self.entrances.insert(address);
         self.join_at = self.join_at.min(now);
+    }
+
+    /// The network may be another: what was learnt of it does not count, the contacts do.
+    pub(super) fn rejoin(&mut self, now: Time) {
+        self.address.forget(now);
+        self.quarantine = Quarantine::default();
+        self.table.forgive();
+        self.refresh_at.clear();
+        (self.join_at, self.joins, self.is_joining) = (now, 0, true);
     }
 
     /// Asks an address whether it is a node.

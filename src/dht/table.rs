@@ -85,6 +85,11 @@ impl Table {
         self.entries.retain(|entry| entry.misses < NODE_MISSES);
     }
 
+    /// Answers missed so far do not count: it was our own network that was away.
+    pub(super) fn forgive(&mut self) {
+        self.entries.iter_mut().for_each(|entry| entry.misses = 0);
+    }
+
     /// Whether a contact at this address has answered us, and lately did.
     pub(super) fn has(&self, address: SocketAddr) -> bool {
         self.entries.iter().any(|entry| entry.contact.address == address)

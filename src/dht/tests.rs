@@ -285,3 +285,38 @@ fn garbage_is_ignored() {
     bench.pass(Duration::from_secs(1));
     assert!(bench.sent.is_empty() && bench.events.is_empty());
 }
+
+#[test]
+fn after_a_rejoin_the_node_joins_and_believes_nothing_that_was_said() {
+    let mut bench = Bench::new(config());
+    bench.input(Input::Entrance(at(9)));
+    assert_eq!(bench.taken(at(9)).len(), 1);
+    // The first who answers says where we are, and a stranger shows that we are reached.
+    let join = |bench: &mut Bench, own: SocketAddr| {
+        bench.input(Input::Known(Network::Overlay, at(1)));
+        let (_, query, _) = bench.sent.pop().expect("a visit");
+        let id = NodeId::random_for(at(1).ip(), &mut Rng::new([3; 32]));
+        let reply = Message {
+            tx: query.tx,
+            network: Some(b"apt-p2p".to_vec()),
+            seen_as: Some(own),
+            read_only: false,
+            body: Body::Reply(Box::new(Reply::from(id))),
+        };
+        let mut bytes = Vec::new();
+        reply.write(&mut bytes);
+        bench.input(Input::Datagram { from: at(1), bytes: &bytes });
+    };
+    join(&mut bench, at(50));
+    bench.query(at(2), Query::Ping);
+    let status = |bench: &Bench| bench.dht.status().remove(0);
+    assert_eq!((status(&bench).address, status(&bench).reach), (Some(at(50)), Reach::Open));
+    bench.sent.clear();
+    bench.input(Input::Rejoin(Family::V6));
+    assert_eq!(status(&bench).address, Some(at(50)), "the other family");
+    bench.input(Input::Rejoin(Family::V4));
+    assert_eq!((status(&bench).address, status(&bench).reach), (None, Reach::Unknown));
+    assert_eq!(status(&bench).contacts, 1, "contacts stay");
+    assert_eq!(bench.taken(at(9)).len(), 1, "it joins");
+    assert!(!bench.taken(at(1)).is_empty(), "and looks around where it is");
+}

@@ -31,9 +31,10 @@ impl Node {
     }
 
     fn join(&mut self, now: Time, common: &mut Common) {
-        if now < self.join_at || self.table.len() >= CLOSEST {
+        if now < self.join_at || self.table.len() >= CLOSEST && !self.is_joining {
             return;
         }
+        self.is_joining = false;
         self.join_at = now + JOIN_TIME * (1 << self.joins.min(6));
         self.joins += 1;
         for address in self.entrances.clone() {
