@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use rustix::time::{ClockId, clock_gettime};
+
 use crate::fetch::{Calendar, Clock};
 use crate::time::{Stamp, Time};
 
@@ -14,6 +16,18 @@ pub(super) fn clock() -> Clock {
         let passed = start.elapsed().as_millis();
         Time(1000 + u64::try_from(passed).expect("less than 500 million years"))
     })
+}
+
+/// A clock that never goes back and runs on while the machine is suspended, so that what others forget meanwhile is not
+/// taken to be known still.
+pub(super) fn boot_clock() -> Clock {
+    let read = || {
+        let time = clock_gettime(ClockId::Boottime);
+        let (seconds, nanos) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
+        1000 * seconds.expect("time since boot") + nanos.expect("below a second") / 1_000_000
+    };
+    let start = read();
+    Arc::new(move || Time(1000 + read() - start))
 }
 
 /// The calendar; before 1970 counts as 1970.

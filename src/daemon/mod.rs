@@ -6,6 +6,7 @@ mod clock;
 mod live;
 mod socket_dir;
 mod threads;
+mod udp;
 mod upkeep;
 
 use std::fmt;
@@ -19,6 +20,7 @@ use signal_hook::iterator::Signals;
 use tiny_http::Server;
 
 pub use self::clock::today;
+pub use self::udp::{Answers, Datagrams, DhtHandle, DhtOptions, DhtReport, run_dht};
 
 use self::live::Live;
 use self::socket_dir::SocketDir;

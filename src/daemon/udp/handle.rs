@@ -1,0 +1,321 @@
+//! How other threads reach the DHT's loop: asks by a bounded queue, what must not be lost by a map that the loop empties.
+//!
+//! Nobody here waits for the loop but [`DhtHandle::report`] and [`DhtHandle::stop`], and they only for a moment.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use mio::Waker;
+
+use crate::dht::{self, Ask, Event, Hint, NodeId, NodeStatus, Traffic};
+use crate::digest::Digest;
+use crate::limits::{ANNOUNCED, DHT_ANSWERS, DHT_REPORT_TIME, DHT_STOP_TIME};
+
+/// Reaches a running DHT from other threads; clones reach the same. When the last one is dropped, the DHT ends.
+#[derive(Clone)]
+pub struct DhtHandle(Arc<Reached>);
+
+struct Reached {
+    asks: Sender<Letter>,
+    mailbox: Arc<Mailbox>,
+    network: String,
+    secret: Option<Vec<u8>>,
+    addresses: Vec<SocketAddr>,
+    /// Closed when the loop's thread has ended.
+    ended: Receiver<()>,
+}
+
+/// What waits in the queue.
+pub(super) enum Letter {
+    /// Look this up; the answers go there for as long as somebody holds the other end of the ticket.
+    Ask(Ask, Asker),
+    /// Say how it goes.
+    Report(Sender<DhtReport>),
+}
+
+/// The loop's end of an ask.
+pub(super) struct Asker {
+    pub(super) events: Sender<Event>,
+    pub(super) ticket: std::sync::Weak<()>,
+}
+
+impl DhtHandle {
+    pub(super) fn new(
+        asks: Sender<Letter>,
+        mailbox: Arc<Mailbox>,
+        config: &dht::Config,
+        addresses: Vec<SocketAddr>,
+        ended: Receiver<()>,
+    ) -> DhtHandle {
+        let (network, secret) = (config.network.clone(), config.secret.clone());
+        DhtHandle(Arc::new(Reached { asks, mailbox, network, secret, addresses, ended }))
+    }
+
+    /// Asks for something; answers come as they are found. `None` at once: too much is asked already, or the DHT has
+    /// ended, which to the asker is the same as "nobody".
+    #[must_use]
+    pub fn ask(&self, what: Ask) -> Option<Answers> {
+        let (sender, events) = bounded(DHT_ANSWERS);
+        let ticket = Arc::new(());
+        let asker = Asker { events: sender, ticket: Arc::downgrade(&ticket) };
+        self.0.asks.try_send(Letter::Ask(what, asker)).ok()?;
+        self.0.mailbox.wake();
+        Some(Answers { events, ticket: Some(ticket), mailbox: Arc::clone(&self.0.mailbox) })
+    }
+
+    /// Announces a key from now on, again and again, until [`DhtHandle::withdraw`]. Never waits; beyond
+    /// [`ANNOUNCED`] keys it is not announced.
+    pub fn announce(&self, key: NodeId, hint: Option<Hint>) {
+        self.0.mailbox.wish(key, Wish::Announce(hint));
+    }
+
+    /// Announces a key no longer.
+    pub fn withdraw(&self, key: NodeId) {
+        self.0.mailbox.wish(key, Wish::Withdraw);
+    }
+
+    /// Somewhere to join, beside those that the DHT was started with.
+    pub fn enter(&self, address: SocketAddr) {
+        self.0.mailbox.enter(vec![address]);
+    }
+
+    /// Where the record of this file lies.
+    #[must_use]
+    pub fn key(&self, digest: &Digest) -> NodeId {
+        dht::key(&self.0.network, self.0.secret.as_deref(), digest)
+    }
+
+    /// The overlay's name.
+    #[must_use]
+    pub fn network(&self) -> &str {
+        &self.0.network
+    }
+
+    /// The addresses of its sockets, at most one a family.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.0.addresses
+    }
+
+    /// How it goes; `None` when the loop is too busy to say within a second, or has ended.
+    #[must_use]
+    pub fn report(&self) -> Option<DhtReport> {
+        let (sender, report) = bounded(1);
+        self.0.asks.try_send(Letter::Report(sender)).ok()?;
+        self.0.mailbox.wake();
+        report.recv_timeout(DHT_REPORT_TIME).ok()
+    }
+
+    /// Ends the DHT, and waits until its contacts are saved, but not for long. Whether it has ended.
+    pub fn stop(&self) -> bool {
+        self.0.mailbox.stop();
+        self.0.ended.recv_timeout(DHT_STOP_TIME) == Err(RecvTimeoutError::Disconnected)
+    }
+}
+
+impl fmt::Debug for DhtHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DhtHandle({:?})", self.0.addresses)
+    }
+}
+
+impl Drop for Reached {
+    fn drop(&mut self) {
+        self.mailbox.stop();
+    }
+}
+
+/// What an ask brings. It ends after [`Event::Done`], [`Event::Item`] or [`Event::Dialled`]; who drops it earlier
+/// cancels the ask. What the asker does not read in time is lost, but never the end.
+pub struct Answers {
+    events: Receiver<Event>,
+    /// Held for as long as somebody waits; none when it is over.
+    ticket: Option<Arc<()>>,
+    mailbox: Arc<Mailbox>,
+}
+
+impl Answers {
+    /// The next answer, waited for no longer than `limit`.
+    ///
+    /// # Errors
+    /// `Timeout` when none came in that time, `Disconnected` when it is over.
+    pub fn next_within(&mut self, limit: Duration) -> Result<Event, RecvTimeoutError> {
+        let event = self.events.recv_timeout(limit);
+        match &event {
+            Ok(event) if is_last(event) => self.ticket = None,
+            Err(RecvTimeoutError::Disconnected) => self.ticket = None,
+            _ => {}
+        }
+        event
+    }
+
+    /// The channel itself, to be selected on; closed when it is over.
+    #[must_use]
+    pub fn receiver(&self) -> &Receiver<Event> {
+        &self.events
+    }
+}
+
+impl Iterator for Answers {
+    type Item = Event;
+
+    /// The next answer; waits until there is one or it is over, which an ask always is after some seconds.
+    fn next(&mut self) -> Option<Event> {
+        let event = self.events.recv().ok();
+        if event.as_ref().is_none_or(is_last) {
+            self.ticket = None;
+        }
+        event
+    }
+}
+
+impl Drop for Answers {
+    fn drop(&mut self) {
+        if self.ticket.take().is_some() {
+            self.mailbox.note_gone();
+        }
+    }
+}
+
+impl fmt::Debug for Answers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.ticket.is_some() { "Answers(open)" } else { "Answers(over)" })
+    }
+}
+
+/// Whether nothing follows it.
+pub(super) fn is_last(event: &Event) -> bool {
+    matches!(event, Event::Done { .. } | Event::Item { .. } | Event::Dialled { .. })
+}
+
+/// How a DHT goes, for people and for tests.
+#[derive(Clone, Debug)]
+pub struct DhtReport {
+    /// The overlay's name.
+    pub network: String,
+    /// The addresses of its sockets.
+    pub addresses: Vec<SocketAddr>,
+    /// Each node: network and family.
+    pub nodes: Vec<NodeStatus>,
+    /// What they have done together.
+    pub traffic: Traffic,
+    /// What went over the sockets.
+    pub datagrams: Datagrams,
+    /// Asks that somebody waits for.
+    pub asks: usize,
+    /// Contacts that were saved last, or read at the start.
+    pub contacts_saved: usize,
+    /// Since the start; suspended time counts.
+    pub uptime: Duration,
+}
+
+/// What went over the sockets since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Datagrams {
+    /// Datagrams that arrived.
+    pub received: u64,
+    /// Their bytes, without headers.
+    pub bytes_received: u64,
+    /// Datagrams sent.
+    pub sent: u64,
+    /// Their bytes, without headers.
+    pub bytes_sent: u64,
+    /// Datagrams that the system refused: no route, a firewall.
+    pub refused: u64,
+    /// Datagrams dropped because too many waited for the network.
+    pub dropped: u64,
+}
+
+/// Wishes that the loop takes at a time.
+const WISHES_PER_TURN: usize = 64;
+
+/// What is to become of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    Announce(Option<Hint>),
+    Withdraw,
+}
+
+/// What other threads leave for the loop and must not be lost.
+pub(super) struct Mailbox {
+    left: Mutex<Left>,
+    waker: Waker,
+}
+
+#[derive(Default)]
+pub(super) struct Left {
+    /// The last wish for each key.
+    pub(super) wishes: BTreeMap<NodeId, Wish>,
+    /// Addresses of bootstrap hosts.
+    pub(super) entrances: Vec<SocketAddr>,
+    /// Somebody has dropped his answers.
+    pub(super) is_somebody_gone: bool,
+    pub(super) is_to_stop: bool,
+}
+
+impl Mailbox {
+    pub(super) fn new(waker: Waker) -> Mailbox {
+        Mailbox { left: Mutex::default(), waker }
+    }
+
+    /// Takes what was left.
+    pub(super) fn open(&self) -> Left {
+        let mut left = self.lock();
+        let mut taken = Left { is_to_stop: left.is_to_stop, ..Left::default() };
+        while taken.wishes.len() < WISHES_PER_TURN
+            && let Some((key, wish)) = left.wishes.pop_first()
+        {
+            taken.wishes.insert(key, wish);
+        }
+        std::mem::swap(&mut taken.entrances, &mut left.entrances);
+        std::mem::swap(&mut taken.is_somebody_gone, &mut left.is_somebody_gone);
+        taken
+    }
+
+    /// Whether there are wishes that the last turn had no room for.
+    pub(super) fn has_more(&self) -> bool {
+        !self.lock().wishes.is_empty()
+    }
+
+    fn wish(&self, key: NodeId, wish: Wish) {
+        let mut left = self.lock();
+        if left.wishes.len() < ANNOUNCED || left.wishes.contains_key(&key) {
+            left.wishes.insert(key, wish);
+        }
+        // A former wish has woken the loop already.
+        if left.wishes.len() == 1 {
+            drop(left);
+            self.wake();
+        }
+    }
+
+    pub(super) fn enter(&self, addresses: Vec<SocketAddr>) {
+        let mut left = self.lock();
+        left.entrances.extend(addresses);
+        left.entrances.truncate(crate::limits::ENTRANCES);
+        drop(left);
+        self.wake();
+    }
+
+    fn note_gone(&self) {
+        self.lock().is_somebody_gone = true;
+        self.wake();
+    }
+
+    fn stop(&self) {
+        self.lock().is_to_stop = true;
+        self.wake();
+    }
+
+    fn wake(&self) {
+        self.waker.wake().ok();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Left> {
+        self.left.lock().expect("no holder of the lock panics")
+    }
+}

@@ -1,0 +1,266 @@
+//! The UDP sockets, one a family: bounded bursts in, a bounded queue out, and a new socket for a broken one.
+//!
+//! mio is edge-triggered: a socket counts as readable and writable until it says otherwise. What the system refuses to
+//! send (no route, a firewall) is counted and forgotten; only time tells whether a network is lost.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use mio::net::UdpSocket;
+use mio::{Interest, Registry, Token};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+
+use super::handle::Datagrams;
+use crate::dht::Family;
+use crate::limits::{DATAGRAM_READ_LEN, DATAGRAMS_KEPT, DATAGRAMS_PER_TURN};
+
+/// Errors in a row after which a socket is taken to be broken, or its network to be lost.
+const ERRORS_IN_A_ROW: usize = 16;
+
+struct Socket {
+    family: Family,
+    /// Where it is bound, with the port that the system chose.
+    address: SocketAddr,
+    /// None while it is broken and no other can be made.
+    socket: Option<UdpSocket>,
+    is_readable: bool,
+    is_writable: bool,
+    /// Datagrams that wait until it is writable.
+    kept: VecDeque<(SocketAddr, Vec<u8>)>,
+    errors_received: usize,
+    errors_sent: usize,
+}
+
+/// The sockets. The token of each is its number and `first_token`.
+pub(super) struct Sockets {
+    list: Vec<Socket>,
+    registry: Registry,
+    first_token: usize,
+    buffer: Vec<u8>,
+    pub(super) counts: Datagrams,
+}
+
+impl Sockets {
+    /// Makes the sockets. `[::]:PORT` makes two; where the machine lacks a family there is only the other.
+    ///
+    /// # Errors
+    /// When a port is in use, or no socket can be made.
+    pub(super) fn bind(listen: &[SocketAddr], registry: Registry, first_token: usize) -> io::Result<Sockets> {
+        let counts = Datagrams::default();
+        let buffer = vec![0; DATAGRAM_READ_LEN];
+        let mut sockets = Sockets { list: Vec::new(), registry, first_token, buffer, counts };
+        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        for address in listen {
+            match sockets.add(*address) {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
+                Err(error) => last = error,
+                Ok(()) => {}
+            }
+            if address.is_ipv6() && address.ip().is_unspecified() {
+                // With port 0 both get the same, if it is free.
+                let port = sockets.list.last().map_or(address.port(), |socket| socket.address.port());
+                let both = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
+                match sockets.add(both) {
+                    Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
+                    Err(error) => last = error,
+                    Ok(()) => {}
+                }
+            }
+        }
+        if sockets.list.is_empty() { Err(last) } else { Ok(sockets) }
+    }
+
+    fn add(&mut self, address: SocketAddr) -> io::Result<()> {
+        let family = Family::of(address);
+        if self.list.iter().any(|socket| socket.family == family) {
+            return Ok(());
+        }
+        let mut socket = make(address)?;
+        let address = socket.local_addr()?;
+        let token = Token(self.first_token + self.list.len());
+        self.registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
+        self.list.push(Socket {
+            family,
+            address,
+            socket: Some(socket),
+            is_readable: true,
+            is_writable: true,
+            kept: VecDeque::new(),
+            errors_received: 0,
+            errors_sent: 0,
+        });
+        Ok(())
+    }
+
+    pub(super) fn families(&self) -> Vec<Family> {
+        self.list.iter().map(|socket| socket.family).collect()
+    }
+
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        self.list.iter().map(|socket| socket.address).collect()
+    }
+
+    /// Whether this token is one of ours; if so the socket is looked at in the next turn.
+    pub(super) fn note_ready(&mut self, token: Token, is_readable: bool, is_writable: bool) -> bool {
+        let Some(socket) = token.0.checked_sub(self.first_token).and_then(|n| self.list.get_mut(n)) else {
+            return false;
+        };
+        socket.is_readable |= is_readable;
+        socket.is_writable |= is_writable;
+        true
+    }
+
+    /// Whether a socket may have more to read, or may take what waits.
+    pub(super) fn has_more(&self) -> bool {
+        self.list.iter().any(|socket| {
+            socket.socket.is_some() && (socket.is_readable || socket.is_writable && !socket.kept.is_empty())
+        })
+    }
+
+    /// Gives `take` what has arrived, a burst of each socket.
+    pub(super) fn receive(&mut self, mut take: impl FnMut(SocketAddr, &[u8])) {
+        for socket in &mut self.list {
+            for _ in 0..DATAGRAMS_PER_TURN {
+                let Some(udp) = socket.socket.as_ref().filter(|_| socket.is_readable) else { break };
+                match udp.recv_from(&mut self.buffer) {
+                    Ok((len, from)) => {
+                        socket.errors_received = 0;
+                        self.counts.received += 1;
+                        self.counts.bytes_received += len as u64;
+                        take(from, &self.buffer[..len]);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.is_readable = false,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => socket.note_receive_error(&error),
+                }
+            }
+        }
+    }
+
+    /// Sends a datagram, or keeps it until the socket takes it. Whether the network is back with it, after it was lost.
+    pub(super) fn send(&mut self, to: SocketAddr, bytes: &[u8]) -> bool {
+        let family = Family::of(to);
+        let Some(socket) = self.list.iter_mut().find(|socket| socket.family == family) else { return false };
+        if !socket.kept.is_empty() || !socket.is_writable {
+            socket.keep(to, bytes, &mut self.counts);
+            return false;
+        }
+        let was_lost = socket.is_lost();
+        socket.send(to, bytes, &mut self.counts);
+        was_lost && !socket.is_lost()
+    }
+
+    /// Sends what waits.
+    pub(super) fn flush(&mut self) {
+        for socket in &mut self.list {
+            while socket.is_writable
+                && let Some((to, bytes)) = socket.kept.pop_front()
+            {
+                socket.send(to, &bytes, &mut self.counts);
+            }
+        }
+    }
+
+    /// Makes new sockets for broken ones, at the same port; the families that have one again.
+    pub(super) fn mend(&mut self) -> Vec<Family> {
+        let mut mended = Vec::new();
+        for (n, socket) in self.list.iter_mut().enumerate() {
+            if socket.socket.is_some() {
+                continue;
+            }
+            let made = make(socket.address).and_then(|mut udp| {
+                let token = Token(self.first_token + n);
+                self.registry.register(&mut udp, token, Interest::READABLE | Interest::WRITABLE)?;
+                Ok(udp)
+            });
+            match made {
+                Ok(udp) => {
+                    socket.socket = Some(udp);
+                    (socket.is_readable, socket.is_writable) = (true, true);
+                    (socket.errors_received, socket.errors_sent) = (0, 0);
+                    mended.push(socket.family);
+                }
+                Err(error) => log::debug!("no socket at {}: {error}", socket.address),
+            }
+        }
+        mended
+    }
+}
+
+impl Socket {
+    fn is_lost(&self) -> bool {
+        self.errors_sent >= ERRORS_IN_A_ROW
+    }
+
+    fn send(&mut self, to: SocketAddr, bytes: &[u8], counts: &mut Datagrams) {
+        let Some(udp) = &self.socket else {
+            counts.refused += 1;
+            return;
+        };
+        match udp.send_to(bytes, to) {
+            Ok(len) => {
+                self.errors_sent = 0;
+                counts.sent += 1;
+                counts.bytes_sent += len as u64;
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                self.is_writable = error.kind() == io::ErrorKind::Interrupted;
+                self.keep(to, bytes, counts);
+            }
+            Err(error) => {
+                counts.refused += 1;
+                self.errors_sent += 1;
+                log::debug!("nothing can be sent to {to}: {error}");
+                if self.errors_sent == ERRORS_IN_A_ROW {
+                    log::info!("the network seems to be lost ({error}); the DHT goes on when it is back");
+                }
+                if is_fatal(&error) {
+                    self.drop_broken(&error);
+                }
+            }
+        }
+    }
+
+    fn keep(&mut self, to: SocketAddr, bytes: &[u8], counts: &mut Datagrams) {
+        if self.kept.len() < DATAGRAMS_KEPT {
+            self.kept.push_back((to, bytes.to_vec()));
+        } else {
+            counts.dropped += 1;
+        }
+    }
+
+    fn note_receive_error(&mut self, error: &io::Error) {
+        self.errors_received += 1;
+        if is_fatal(error) || self.errors_received >= ERRORS_IN_A_ROW {
+            self.drop_broken(error);
+        }
+    }
+
+    fn drop_broken(&mut self, error: &io::Error) {
+        log::warn!("the socket at {} is broken ({error}); another will be made", self.address);
+        // Closing it takes it out of the poll.
+        self.socket = None;
+        self.kept.clear();
+    }
+}
+
+/// Whether the socket itself is no good, not the network or the destination.
+fn is_fatal(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let number = error.raw_os_error();
+    [Errno::BADF, Errno::NOTSOCK, Errno::PIPE, Errno::NOTCONN]
+        .into_iter()
+        .any(|errno| number == Some(errno.raw_os_error()))
+}
+
+fn make(address: SocketAddr) -> io::Result<UdpSocket> {
+    let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(family, SocketType::DGRAM, flags, None)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    rustix::net::bind(&socket, &address)?;
+    Ok(UdpSocket::from_std(std::net::UdpSocket::from(socket)))
+}
