@@ -312,7 +312,7 @@ impl Proxy {
         let n = NEXT.fetch_add(1, Ordering::SeqCst);
         let cache = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("figures-{}-{n}", std::process::id()));
         let mut child = Command::new(env!("CARGO_BIN_EXE_apt-p2p"))
-            .args(["--listen", "127.0.0.1:0", "--allow-upstream", "127.0.0.0/8", "--cache"])
+            .args(["--share", "off", "--listen", "127.0.0.1:0", "--allow-upstream", "127.0.0.0/8", "--cache"])
             .arg(&cache)
             .args(flags)
             .stderr(Stdio::piped())

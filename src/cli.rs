@@ -51,6 +51,31 @@ pub(crate) struct Cli {
     #[argh(option, arg_name = "HOST|CIDR")]
     pub(crate) allow_upstream: Vec<String>,
 
+    /// with whom files are exchanged: internet, lan or off; default: internet
+    #[argh(option, arg_name = "WITH")]
+    pub(crate) share: Option<String>,
+
+    /// where others reach this machine, by UDP; default: [::]:9978
+    #[argh(option, arg_name = "ADDR:PORT")]
+    pub(crate) peer_listen: Option<String>,
+
+    /// another network than the public one, by its name
+    #[argh(option, arg_name = "NAME")]
+    pub(crate) network: Option<String>,
+
+    /// a file with a secret: only who has it too can find what this network shares
+    #[argh(option, arg_name = "FILE")]
+    pub(crate) secret: Option<PathBuf>,
+
+    /// where others are looked for first, HOST:PORT, or none; repeatable; default: the routers of BitTorrent's DHT. A
+    /// private address makes the network private
+    #[argh(option, arg_name = "HOST:PORT")]
+    pub(crate) bootstrap: Vec<String>,
+
+    /// use of BitTorrent's DHT: ask it for others of this network, serve it too, or off; default: ask
+    #[argh(option, arg_name = "HOW")]
+    pub(crate) mainline: Option<String>,
+
     /// requests worked on at once; default: 4
     #[argh(option, arg_name = "N")]
     pub(crate) workers: Option<usize>,
@@ -115,6 +140,12 @@ impl Cli {
             allow: self.allow.clone(),
             upstream: self.upstream.clone(),
             allow_upstream: self.allow_upstream.clone(),
+            share: self.share.clone(),
+            peer_listen: self.peer_listen.clone(),
+            network: self.network.clone(),
+            secret: self.secret.clone(),
+            bootstrap: self.bootstrap.clone(),
+            mainline: self.mainline.clone(),
             workers: self.workers,
         }
     }

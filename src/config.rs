@@ -5,6 +5,7 @@
 
 mod cidr;
 mod file;
+mod sharing;
 mod size;
 mod upstream;
 
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use self::cidr::Cidr;
+pub use self::sharing::{Mainline, Secret, Share, Sharing};
 pub use self::upstream::UpstreamRule;
 
 /// Read if it is there, unless another file is named.
@@ -41,6 +43,18 @@ pub struct Flags {
     pub upstream: Vec<String>,
     /// Private addresses that may be fetched from.
     pub allow_upstream: Vec<String>,
+    /// With whom files are exchanged.
+    pub share: Option<String>,
+    /// Where others reach us.
+    pub peer_listen: Option<String>,
+    /// The overlay's name.
+    pub network: Option<String>,
+    /// The file with the overlay's secret.
+    pub secret: Option<PathBuf>,
+    /// Where the DHT starts.
+    pub bootstrap: Vec<String>,
+    /// How BitTorrent's DHT is used.
+    pub mainline: Option<String>,
     /// Request workers.
     pub workers: Option<usize>,
 }
@@ -56,6 +70,8 @@ pub struct Config {
     pub max_size: Option<u64>,
     /// How long a file stays that no index names any more.
     pub grace: Duration,
+    /// With whom files are exchanged, and how they are found.
+    pub sharing: Sharing,
     /// Request workers.
     pub workers: usize,
     /// What is logged: a filter as `env_logger` takes it.
@@ -95,6 +111,8 @@ pub enum ConfigError {
         /// What is expected.
         expected: &'static str,
     },
+    /// The file with the overlay's secret cannot be used.
+    Secret(PathBuf, String),
     /// There is no folder to keep files in.
     NoHome,
 }
@@ -107,6 +125,9 @@ impl fmt::Display for ConfigError {
             }
             ConfigError::File { path, line, problem } => write!(f, "{}:{line}: {problem}", path.display()),
             ConfigError::Value { setting, value, expected } => write!(f, "{setting} {value}: expected {expected}"),
+            ConfigError::Secret(path, why) => {
+                write!(f, "--secret {}: {why}; make one with: head -c 32 /dev/urandom | base64", path.display())
+            }
             ConfigError::NoHome => f.write_str("no folder for the cache: name one with --cache"),
         }
     }
@@ -148,6 +169,7 @@ impl Config {
             [] => cidr::local_networks(),
             some => parse_all("--allow", some, "an address or a network, such as 192.0.2.0/24")?,
         };
+        let sharing = Sharing::from_settings(&settings)?;
         let max_size = settings.max_size.map(|text| {
             size::parse(&text).ok_or_else(|| value("--max-size", text, "a size in bytes, or with K, M, G or T: 50G"))
         });
@@ -164,6 +186,7 @@ impl Config {
             return Err(value("--workers", workers.to_string(), "a number from 1 to 64"));
         }
         Ok(Config {
+            sharing,
             listen,
             cache: settings.cache.map_or_else(default_cache, Ok)?,
             max_size: max_size.transpose()?,

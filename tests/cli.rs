@@ -31,6 +31,12 @@ fn help_and_version() {
         "--allow",
         "--upstream",
         "--allow-upstream",
+        "--share",
+        "--peer-listen",
+        "--network",
+        "--secret",
+        "--bootstrap",
+        "--mainline",
         "--workers",
         "--config",
         "cleanup",
@@ -51,6 +57,7 @@ fn what_cannot_be_used_ends_with_2_and_says_what_to_do() {
         (vec!["--lisen", "x"], "--help"),
         (vec!["fly"], "--help"),
         (vec!["--listen", "9977"], "--listen 9977: expected an address and a port"),
+        (vec!["--share", "all"], "--share all: expected internet, lan or off"),
         (vec!["--max-size", "big"], "--max-size big: expected a size"),
         (vec!["--config", "/nonexistent.toml"], "cannot read /nonexistent.toml"),
         (vec!["--config", conf], ":3: there is no setting max_size; did you mean max-size?"),
@@ -68,7 +75,7 @@ fn what_fails_ends_with_1_in_one_line() {
     let daemon = Daemon::start(&scratch);
     let cache = scratch.path().join("other");
     let address = daemon.address.to_string();
-    let output = run(&["--listen", &address, "--cache", cache.to_str().expect("a plain path")]);
+    let output = run(&["--share", "off", "--listen", &address, "--cache", cache.to_str().expect("a plain path")]);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(told(&output).lines().count(), 1, "{}", told(&output));
     assert!(told(&output).contains("is in use") && told(&output).contains("--listen"), "{}", told(&output));

@@ -16,13 +16,34 @@ pub(super) struct Settings {
     pub(super) allow: Vec<String>,
     pub(super) upstream: Vec<String>,
     pub(super) allow_upstream: Vec<String>,
+    pub(super) share: Option<String>,
+    pub(super) peer_listen: Option<String>,
+    pub(super) network: Option<String>,
+    pub(super) secret: Option<PathBuf>,
+    pub(super) bootstrap: Vec<String>,
+    pub(super) mainline: Option<String>,
     pub(super) workers: Option<usize>,
     pub(super) log: Option<String>,
 }
 
 /// Every setting of the file.
-pub(super) const KEYS: [&str; 9] =
-    ["listen", "cache", "max-size", "grace", "allow", "upstream", "allow-upstream", "workers", "log"];
+pub(super) const KEYS: [&str; 15] = [
+    "listen",
+    "cache",
+    "max-size",
+    "grace",
+    "allow",
+    "upstream",
+    "allow-upstream",
+    "share",
+    "peer-listen",
+    "network",
+    "secret",
+    "bootstrap",
+    "mainline",
+    "workers",
+    "log",
+];
 
 impl Settings {
     pub(super) fn overridden_by(mut self, flags: &Flags) -> Settings {
@@ -35,6 +56,12 @@ impl Settings {
         list(&mut self.allow, &flags.allow);
         list(&mut self.upstream, &flags.upstream);
         list(&mut self.allow_upstream, &flags.allow_upstream);
+        list(&mut self.bootstrap, &flags.bootstrap);
+        self.share = flags.share.clone().or(self.share);
+        self.peer_listen = flags.peer_listen.clone().or(self.peer_listen);
+        self.network = flags.network.clone().or(self.network);
+        self.secret = flags.secret.clone().or(self.secret);
+        self.mainline = flags.mainline.clone().or(self.mainline);
         self.cache = flags.cache.clone().or(self.cache);
         self.max_size = flags.max_size.clone().or(self.max_size);
         self.workers = flags.workers.or(self.workers);
@@ -71,6 +98,12 @@ impl Settings {
             "allow" => self.allow = texts(key, item)?,
             "upstream" => self.upstream = texts(key, item)?,
             "allow-upstream" => self.allow_upstream = texts(key, item)?,
+            "bootstrap" => self.bootstrap = texts(key, item)?,
+            "share" => self.share = Some(text(key, item)?),
+            "peer-listen" => self.peer_listen = Some(text(key, item)?),
+            "network" => self.network = Some(text(key, item)?),
+            "secret" => self.secret = Some(PathBuf::from(text(key, item)?)),
+            "mainline" => self.mainline = Some(text(key, item)?),
             "cache" => self.cache = Some(PathBuf::from(text(key, item)?)),
             "max-size" => self.max_size = Some(text_or_number(key, item)?),
             "grace" => self.grace = Some(text(key, item)?),

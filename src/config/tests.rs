@@ -12,6 +12,12 @@ fn flags() -> Flags {
     Flags { cache: Some("/cache".into()), ..Flags::default() }
 }
 
+fn secret_file(name: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("apt-p2p-secret-{name}-{}", std::process::id()));
+    std::fs::write(&path, "0123456789abcdef\n").expect("a scratch file");
+    path
+}
+
 #[test]
 fn without_anything_the_defaults_hold() {
     let config = load("", &flags()).expect("defaults");
@@ -37,7 +43,15 @@ fn flags_beat_the_file() {
 fn errors_say_where_and_what_to_do() {
     for (text, told) in [
         ("\nmax_size = 5", "2: there is no setting max_size; did you mean max-size?"),
-        ("share = 'lan'", "1: there is no setting share; there are listen, cache,"),
+        ("colour = 'red'", "1: there is no setting colour; there are listen, cache,"),
+        ("share = 'all'", "--share all: expected internet, lan or off"),
+        ("peer-listen = '9978'", "--peer-listen 9978: expected an address and a port"),
+        ("network = 'a b'", "--network a b: expected a name"),
+        ("mainline = 'no'", "--mainline no: expected ask, serve or off"),
+        ("bootstrap = 'node.example.org'", "--bootstrap node.example.org: expected HOST:PORT"),
+        ("bootstrap = ['none', '192.0.2.1:1']", "--bootstrap none: expected HOST:PORT, such as"),
+        ("secret = '/nonexistent'", "--secret /nonexistent: No such file"),
+        ("secret = '/dev/null'", "--secret /dev/null: it has 0 bytes, and 16 to 1024 are needed; make one with"),
         ("workers = 'many'", "1: workers = many: expected a number"),
         ("workers = 0", "--workers 0: expected a number from 1 to 64"),
         ("listen = 9977", "1: listen: expected a text in quotes"),
@@ -83,6 +97,38 @@ fn private_upstreams_are_refused_unless_named() {
 }
 
 #[test]
+fn what_is_shared_follows_from_a_few_words() {
+    let sharing = |text: &str| load(text, &flags()).expect("a configuration").sharing;
+    let usual = sharing("");
+    assert_eq!((usual.share, usual.mainline, usual.is_private), (Share::Internet, Mainline::Ask, false));
+    assert_eq!((usual.peer_listen.to_string(), usual.network.as_str()), ("[::]:9978".into(), "apt-p2p"));
+    assert_eq!((usual.bootstrap.len(), usual.secret), (3, None));
+    assert_eq!(sharing("bootstrap = 'none'").bootstrap, Vec::<String>::new());
+    for (hosts, is_private) in [
+        ("'node.example.org:9978'", false),
+        ("'203.0.113.5:9978'", false),
+        ("'203.0.113.5:9978', '192.168.1.10:9978'", true),
+        ("'[::1]:9978'", true),
+    ] {
+        assert_eq!(sharing(&format!("bootstrap = [{hosts}]")).is_private, is_private, "{hosts}");
+    }
+    let given = Flags { share: Some("off".into()), bootstrap: vec!["none".into()], ..flags() };
+    let config = load("share = 'lan'\nbootstrap = '127.0.0.1:1'\nmainline = 'serve'", &given).expect("both fit");
+    assert_eq!((config.sharing.share, config.sharing.mainline), (Share::Off, Mainline::Serve));
+    assert!(config.sharing.bootstrap.is_empty() && !config.sharing.is_private);
+}
+
+#[test]
+fn a_secret_is_read_without_its_last_newline_and_never_shown() {
+    let path = secret_file("read");
+    let config = load("", &Flags { secret: Some(path.clone()), ..flags() });
+    std::fs::remove_file(&path).expect("it is there");
+    let config = config.expect("a secret of 16 bytes");
+    assert_eq!(config.sharing.secret, Some(Secret(b"0123456789abcdef".to_vec())));
+    assert!(!format!("{config:?}").contains("48, 49"));
+}
+
+#[test]
 fn the_example_shows_every_setting() {
     let text = include_str!("../../examples/apt-p2p.toml");
     load(text, &flags()).expect("the example is a configuration");
@@ -94,7 +140,10 @@ fn the_example_shows_every_setting() {
         .map(|line| line.strip_prefix('#').filter(|l| l.contains(" = ")).unwrap_or(line))
         .flat_map(|line| [line, "\n"])
         .collect();
-    load(&shown, &Flags::default()).expect("so it is with every setting switched on");
+    let secret = secret_file("example");
+    let loaded = load(&shown, &Flags { secret: Some(secret.clone()), ..Flags::default() });
+    std::fs::remove_file(&secret).expect("it is there");
+    loaded.expect("so it is with every setting switched on");
 }
 
 proptest! {

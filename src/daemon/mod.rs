@@ -4,6 +4,7 @@
 
 mod clock;
 mod live;
+mod sharing;
 mod socket_dir;
 mod threads;
 mod udp;
@@ -105,7 +106,7 @@ fn reload(live: &Live, flags: &Flags) {
         Ok(config) => {
             live.replace(config);
             log::info!(
-                "the configuration was read again; addresses, the cache folder and workers change at a restart"
+                "the configuration was read again; addresses, the cache folder, workers and sharing change at a restart"
             );
         }
         Err(error) => log::error!("the configuration stays as it was: {error}"),
@@ -137,6 +138,8 @@ struct House {
     edge: EdgeHandle,
     edge_thread: std::thread::JoinHandle<()>,
     shelf: Shelf,
+    /// None when nothing is shared with the Internet.
+    dht: Option<DhtHandle>,
     /// Dropped to end upkeep.
     _end: Sender<()>,
     _socket_dir: SocketDir,
@@ -181,12 +184,16 @@ impl House {
         let parts = front::Parts { shelf: Arc::clone(&shelf), fetcher, slots, allow, calendar, numbers };
         start_workers(workers, Front::new(parts), server)?;
         let edge_thread = threads::start("edge", move || edge.run()).map_err(DaemonError::System)?;
-        Ok(House { edge: handle, edge_thread, shelf, _end: end_sender, _socket_dir: socket_dir })
+        let dht = sharing::start(&live.config());
+        Ok(House { edge: handle, edge_thread, shelf, dht, _end: end_sender, _socket_dir: socket_dir })
     }
 
     /// Ends what must end in order; the other threads hold nothing that a kill could hurt.
     fn end(self) {
         self.edge.stop();
+        if self.dht.is_some_and(|dht| !dht.stop()) {
+            log::warn!("the DHT did not end in time; its contacts of the last minutes are not saved");
+        }
         if self.edge_thread.join().is_err() {
             log::error!("the edge ended in a panic");
         }

@@ -22,7 +22,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Serves loopback clients from loopback mirrors.
+    /// Serves loopback clients from loopback mirrors, and shares nothing.
     pub fn start(scratch: &Scratch) -> Daemon {
         Daemon::start_with(&scratch.path().join("cache"), &["--allow-upstream", "127.0.0.0/8"])
     }
@@ -31,11 +31,14 @@ impl Daemon {
         Daemon::try_start(cache, flags, Command::new(BINARY)).expect("the program starts")
     }
 
-    /// Starts `command` with the program's arguments behind its own; the last lines of its log if it ends instead.
+    /// Starts `command` with the program's arguments behind its own; the last lines of its log if it ends instead. No
+    /// packet leaves the machine: it shares nothing, unless `flags` say with whom.
     pub fn try_start(cache: &Path, flags: &[&str], mut command: Command) -> Result<Daemon, String> {
+        let share: &[&str] = if flags.contains(&"--share") { &[] } else { &["--share", "off"] };
         let mut child = command
             .args(["--listen", "127.0.0.1:0", "--cache"])
             .arg(cache)
+            .args(share)
             .args(flags)
             .env_remove("RUST_LOG")
             .env_remove("JOURNAL_STREAM")

@@ -1,0 +1,71 @@
+//! What the configuration says of sharing, made into a running DHT. The proxy runs without it too.
+
+use std::io;
+use std::net::SocketAddr;
+
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use super::udp::{DhtHandle, DhtOptions, run_dht};
+use crate::config::{self, Config, Share};
+use crate::dht;
+
+/// Starts the DHT, if files are shared with the Internet, and says what is shared. What prevents it is logged: the
+/// proxy must never fail because of it.
+pub(super) fn start(config: &Config) -> Option<DhtHandle> {
+    match config.sharing.share {
+        Share::Internet => {}
+        Share::Lan => {
+            log::info!("nothing is shared with the Internet (--share lan)");
+            return None;
+        }
+        Share::Off => {
+            log::info!("nothing is shared (--share off)");
+            return None;
+        }
+    }
+    match options(config).and_then(run_dht) {
+        Ok(dht) => {
+            let addresses: Vec<String> = dht.addresses().iter().map(SocketAddr::to_string).collect();
+            log::info!(
+                "part of the network {} at {} (UDP), where others find what is shared; --share off ends that",
+                dht.network(),
+                addresses.join(" and ")
+            );
+            Some(dht)
+        }
+        Err(error) => {
+            let address = config.sharing.peer_listen;
+            if error.kind() == io::ErrorKind::AddrInUse {
+                log::error!(
+                    "{address} (UDP) is in use, so nothing is shared: is apt-p2p running already? Another can be \
+                     given with --peer-listen"
+                );
+            } else {
+                log::error!("nothing is shared, for {address} (UDP) cannot be used: {error}; see --peer-listen");
+            }
+            None
+        }
+    }
+}
+
+fn options(config: &Config) -> io::Result<DhtOptions> {
+    let sharing = &config.sharing;
+    let mut seed = [0; 32];
+    getrandom(&mut seed, GetRandomFlags::empty())?;
+    let dht = dht::Config {
+        network: sharing.network.clone(),
+        secret: sharing.secret.as_ref().map(|secret| secret.0.clone()),
+        mainline: match sharing.mainline {
+            config::Mainline::Ask => dht::Mainline::Ask,
+            config::Mainline::Serve => dht::Mainline::Serve,
+            config::Mainline::Off => dht::Mainline::Off,
+        },
+        is_private: sharing.is_private,
+        ..dht::Config::new(seed)
+    };
+    Ok(DhtOptions {
+        contacts: Some(config.cache.join("contacts")),
+        bootstrap: sharing.bootstrap.clone(),
+        ..DhtOptions::new(dht, sharing.peer_listen)
+    })
+}
