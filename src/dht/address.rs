@@ -4,7 +4,7 @@
 //! Whether we can be reached shows when somebody asks whom we never sent anything: behind a NAT that does not happen.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::contact::Prefix;
 use crate::limits::{ADDRESS_VOTES, ADDRESS_VOTES_MIN, REACH_TIME, REACH_TRIAL_TIME};
@@ -25,6 +25,8 @@ pub(super) struct Address {
     /// The last votes, the newest at the end.
     votes: VecDeque<(Prefix, SocketAddr)>,
     own: Option<SocketAddr>,
+    /// What it was when [`Address::is_elsewhere`] was last asked; stays when the votes are forgotten.
+    last: Option<IpAddr>,
     reach: Reach,
     /// When it was last found so.
     since: Time,
@@ -38,6 +40,7 @@ impl Address {
         Address {
             votes: VecDeque::new(),
             own: None,
+            last: None,
             reach: reach.unwrap_or(Reach::Unknown),
             since: now,
             is_fixed: reach.is_some(),
@@ -77,6 +80,14 @@ impl Address {
         let has_moved = self.own.is_none_or(|own| own.ip() != best.ip());
         self.own = Some(best);
         has_moved
+    }
+
+    /// Whether this is another machine's address than the last time: records of us lead nowhere then.
+    pub(super) fn is_elsewhere(&mut self) -> bool {
+        let ip = self.own.map(|own| own.ip());
+        let is_elsewhere = self.last.is_some() && ip.is_some() && self.last != ip;
+        self.last = ip.or(self.last);
+        is_elsewhere
     }
 
     /// The network may be another: nothing that was said or seen counts any more.
@@ -138,6 +149,16 @@ mod tests {
         let moved = (10..40).position(|n| address.note_vote(at(n, 1), at(101, 5000)));
         assert!(moved.is_some_and(|after| after < ADDRESS_VOTES));
         assert_eq!(address.own(), Some(at(101, 5000)));
+    }
+
+    #[test]
+    fn the_same_address_again_is_no_move() {
+        let mut address = Address::new(None, Time(0));
+        for (n, is_elsewhere) in [(100, false), (100, false), (101, true), (101, false)] {
+            address.forget(Time(0));
+            assert!(address.note_vote(at(1, 1), at(n, 5000)));
+            assert_eq!(address.is_elsewhere(), is_elsewhere);
+        }
     }
 
     #[test]

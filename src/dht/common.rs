@@ -49,6 +49,8 @@ pub(super) struct Common {
     /// Queries sent for lookups that somebody waits for, and for upkeep.
     pub(super) sent: [u64; 2],
     pub(super) replied: u64,
+    /// Our address on the overlay is another: what others recorded of us leads nowhere.
+    pub(super) has_moved: bool,
 }
 
 impl Common {
@@ -64,6 +66,7 @@ impl Common {
             is_private,
             sent: [0; 2],
             replied: 0,
+            has_moved: false,
         }
     }
 

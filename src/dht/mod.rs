@@ -350,6 +350,9 @@ impl Dht {
         if now >= self.upkeep_at {
             self.upkeep(now);
         }
+        if std::mem::take(&mut self.common.has_moved) {
+            self.own.renew(now);
+        }
         self.announce(now);
         for node in &mut self.nodes {
             node.pump(now, &mut self.common);

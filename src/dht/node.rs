@@ -472,6 +472,7 @@ impl Node {
         if !self.id.belongs_to(own.ip()) {
             self.set_id(NodeId::random_for(own.ip(), &mut common.rng));
         }
+        common.has_moved |= self.address.is_elsewhere() && self.seat.network.is_some();
         common.events.push_back(Event::Address { family: self.seat.family, address: own });
     }
 

@@ -94,6 +94,16 @@ impl Own {
         self.schedule(key, now + ANNOUNCE_TIME * 9 / 10 + spread);
     }
 
+    /// All of them are due again: others know us at an address that we no longer have.
+    pub(super) fn renew(&mut self, now: Time) {
+        let keys: Vec<NodeId> = self.due.iter().map(|(_, key)| *key).collect();
+        self.due.clear();
+        for key in keys {
+            self.schedule(key, now);
+        }
+        self.files.values_mut().for_each(|file| file.announced = None);
+    }
+
     fn schedule(&mut self, key: NodeId, at: Time) {
         self.under_way.remove(&key);
         if let Some(file) = self.files.get_mut(&key) {
@@ -122,6 +132,8 @@ mod tests {
         own.note_announced(key, 8, Time(20), &mut rng);
         let again = own.next_time().expect("scheduled");
         assert!(again < Time(20) + crate::limits::RECORD_TIME && own.announced(Time(21)) == 1);
+        own.renew(Time(25));
+        assert_eq!((own.next_time(), own.announced(Time(25))), (Some(Time(25)), 0));
         own.remove(&key);
         own.note_announced(key, 8, Time(30), &mut rng);
         assert_eq!((own.next_time(), own.len()), (None, 0));
