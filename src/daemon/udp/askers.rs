@@ -56,3 +56,45 @@ impl Askers {
         self.open.extract_if(.., |_, asker| asker.ticket.strong_count() == 0).map(|(ask, _)| ask).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dht::Summary;
+    use crossbeam_channel::{Receiver, bounded};
+    use std::net::SocketAddr;
+    use std::sync::{Arc, Weak};
+
+    fn asker(ticket: &Arc<()>) -> (Asker, Receiver<Event>) {
+        let (events, receiver) = bounded(DHT_ANSWERS);
+        (Asker { events, ticket: Arc::downgrade(ticket) }, receiver)
+    }
+
+    #[test]
+    fn the_end_gets_through_to_who_does_not_read() {
+        let (mut askers, ticket) = (Askers::default(), Arc::new(()));
+        let (asker, events) = asker(&ticket);
+        let ask = askers.admit(asker).expect("a place");
+        let peer = SocketAddr::from(([203, 0, 113, 1], 1));
+        (0..2 * DHT_ANSWERS).for_each(|_| askers.give(Event::Peer { ask, peer }));
+        let done = Event::Done { ask, summary: Summary::default() };
+        askers.give(done.clone());
+        // What comes after the end is nobody's.
+        askers.give(Event::Peer { ask, peer });
+        let all: Vec<Event> = events.iter().collect();
+        assert_eq!((all.len(), all.last(), askers.len()), (DHT_ANSWERS, Some(&done), 0));
+    }
+
+    #[test]
+    fn places_are_bounded_and_free_again_when_their_askers_leave() {
+        let (mut askers, stays, leaves) = (Askers::default(), Arc::new(()), Arc::new(()));
+        let kept = askers.admit(asker(&stays).0).expect("a place");
+        let gone: Vec<AskId> = (1..DHT_ASKS).map(|_| askers.admit(asker(&leaves).0).expect("a place")).collect();
+        assert_eq!(askers.admit(asker(&stays).0), None);
+        drop(leaves);
+        assert_eq!(askers.take_abandoned(), gone);
+        assert!(askers.admit(Asker { ticket: Weak::new(), ..asker(&stays).0 }).is_none(), "gone before his turn");
+        askers.give(Event::Dialled { ask: kept, reached: false });
+        assert_eq!(askers.len(), 0);
+    }
+}

@@ -319,3 +319,66 @@ impl Mailbox {
         self.left.lock().expect("no holder of the lock panics")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dht::{AskId, Config, Network, Summary};
+    use crate::limits::DHT_ASKS;
+    use mio::{Poll, Token};
+
+    /// A handle whose loop stands still: its ends of the queue and of the mailbox.
+    fn still() -> (DhtHandle, Receiver<Letter>, Arc<Mailbox>) {
+        let poll = Poll::new().expect("epoll");
+        let mailbox = Arc::new(Mailbox::new(Waker::new(poll.registry(), Token(0)).expect("an eventfd")));
+        let (sender, letters) = bounded(DHT_ASKS);
+        let ended = bounded(0).1;
+        let handle = DhtHandle::new(sender, Arc::clone(&mailbox), &Config::new([1; 32]), Vec::new(), ended);
+        (handle, letters, mailbox)
+    }
+
+    fn ask(handle: &DhtHandle) -> Option<Answers> {
+        handle.ask(Ask::Peers { key: NodeId([1; 20]), network: Network::Overlay, traced: false })
+    }
+
+    #[test]
+    fn a_full_queue_means_nobody_at_once() {
+        let (handle, letters, _mailbox) = still();
+        let waiting: Vec<Answers> = (0..DHT_ASKS).map(|_| ask(&handle).expect("room")).collect();
+        assert!(ask(&handle).is_none() && handle.report().is_none());
+        letters.recv().expect("an ask");
+        assert!(ask(&handle).is_some());
+        drop((waiting, letters));
+        assert!(ask(&handle).is_none(), "the loop has ended");
+    }
+
+    #[test]
+    fn wishes_are_never_lost_and_the_last_one_counts() {
+        let (handle, _letters, mailbox) = still();
+        let key = |n: usize| NodeId([u8::try_from(n).expect("few"); 20]);
+        (0..3 * DHT_ASKS).for_each(|n| handle.announce(key(n), None));
+        handle.withdraw(key(5));
+        let mut taken = BTreeMap::new();
+        while mailbox.has_more() {
+            let left = mailbox.open();
+            assert!(left.wishes.len() <= WISHES_PER_TURN);
+            taken.extend(left.wishes);
+        }
+        assert_eq!((taken.len(), &taken[&key(5)]), (3 * DHT_ASKS, &Wish::Withdraw));
+        drop(handle);
+        assert!(mailbox.open().is_to_stop);
+    }
+
+    #[test]
+    fn only_who_leaves_before_the_end_is_noted() {
+        let (handle, letters, mailbox) = still();
+        let mut answers = ask(&handle).expect("room");
+        let Ok(Letter::Ask(_, asker)) = letters.recv() else { panic!("no ask") };
+        asker.events.send(Event::Done { ask: AskId(1), summary: Summary::default() }).expect("room");
+        assert!(answers.next().is_some());
+        drop(answers);
+        assert!(!mailbox.open().is_somebody_gone);
+        drop(ask(&handle));
+        assert!(mailbox.open().is_somebody_gone && !mailbox.open().is_somebody_gone);
+    }
+}

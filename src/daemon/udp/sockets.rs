@@ -264,3 +264,104 @@ fn make(address: SocketAddr) -> io::Result<UdpSocket> {
     rustix::net::bind(&socket, &address)?;
     Ok(UdpSocket::from_std(std::net::UdpSocket::from(socket)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mio::{Events, Poll};
+    use std::time::Duration;
+
+    fn sockets(listen: &[&str]) -> (Poll, Sockets) {
+        let poll = Poll::new().expect("epoll");
+        let listen: Vec<SocketAddr> = listen.iter().map(|text| text.parse().expect("an address")).collect();
+        let sockets = Sockets::bind(&listen, poll.registry().try_clone().expect("a descriptor"), 5);
+        (poll, sockets.expect("loopback"))
+    }
+
+    fn wait(poll: &mut Poll, sockets: &mut Sockets) {
+        let mut events = Events::with_capacity(8);
+        poll.poll(&mut events, Some(Duration::from_secs(10))).expect("epoll");
+        for event in &events {
+            assert!(sockets.note_ready(event.token(), event.is_readable(), event.is_writable()));
+        }
+    }
+
+    fn received(sockets: &mut Sockets) -> usize {
+        let mut count = 0;
+        sockets.receive(|_, _| count += 1);
+        count
+    }
+
+    #[test]
+    fn a_burst_is_bounded_and_the_rest_is_remembered() {
+        let (mut poll, mut sockets) = sockets(&["127.0.0.1:0"]);
+        let friend = std::net::UdpSocket::bind("127.0.0.1:0").expect("loopback");
+        assert_eq!(received(&mut sockets), 0);
+        assert!(!sockets.has_more());
+        for _ in 0..=DATAGRAMS_PER_TURN {
+            friend.send_to(b"x", sockets.addresses()[0]).expect("loopback");
+        }
+        while !sockets.has_more() {
+            wait(&mut poll, &mut sockets);
+        }
+        assert_eq!(received(&mut sockets), DATAGRAMS_PER_TURN);
+        assert!(sockets.has_more());
+        assert_eq!((received(&mut sockets), sockets.has_more()), (1, false));
+        assert_eq!(sockets.counts.received, 1 + DATAGRAMS_PER_TURN as u64);
+    }
+
+    #[test]
+    fn what_a_socket_does_not_take_waits_within_bounds() {
+        let (_poll, mut sockets) = sockets(&["127.0.0.1:0"]);
+        let friend = std::net::UdpSocket::bind("127.0.0.1:0").expect("loopback");
+        let to = friend.local_addr().expect("bound");
+        sockets.list[0].is_writable = false;
+        for _ in 0..DATAGRAMS_KEPT + 3 {
+            assert!(!sockets.send(to, b"kept"));
+        }
+        assert_eq!((sockets.counts.sent, sockets.counts.dropped), (0, 3));
+        assert!(sockets.note_ready(Token(5), false, true) && sockets.has_more());
+        sockets.flush();
+        assert_eq!(sockets.counts.sent, DATAGRAMS_KEPT as u64);
+        let mut buffer = [0; 8];
+        assert_eq!(friend.recv(&mut buffer).expect("a datagram"), 4);
+    }
+
+    #[test]
+    fn what_is_refused_is_counted_and_a_lost_network_comes_back() {
+        let (_poll, mut sockets) = sockets(&["127.0.0.1:0"]);
+        let here = sockets.addresses()[0];
+        // Broadcasting is refused to a socket that did not ask for it.
+        let nowhere = SocketAddr::from(([255, 255, 255, 255], 9));
+        for _ in 0..ERRORS_IN_A_ROW {
+            assert!(!sockets.send(nowhere, b"x"));
+        }
+        assert_eq!(sockets.counts.refused, ERRORS_IN_A_ROW as u64);
+        assert!(sockets.send(here, b"x"), "it is back");
+        assert!(!sockets.send(here, b"x"), "that is told once");
+        assert!(!sockets.send("[::1]:9".parse().expect("an address"), b"x"), "there is no socket of that family");
+    }
+
+    #[test]
+    fn a_broken_socket_is_made_anew_at_its_port() {
+        let (mut poll, mut sockets) = sockets(&["127.0.0.1:0"]);
+        let here = sockets.addresses()[0];
+        for _ in 0..ERRORS_IN_A_ROW {
+            sockets.list[0].note_receive_error(&io::Error::from(io::ErrorKind::Other));
+        }
+        assert!(sockets.list[0].socket.is_none() && !sockets.has_more());
+        sockets.send(here, b"x");
+        assert_eq!((sockets.counts.sent, sockets.counts.refused), (0, 1));
+        let taken = std::net::UdpSocket::bind(here).expect("the port is free");
+        assert_eq!(sockets.mend(), [], "somebody else has it");
+        drop(taken);
+        assert_eq!(sockets.mend(), [Family::V4]);
+        assert_eq!(sockets.addresses(), [here]);
+        received(&mut sockets);
+        sockets.send(here, b"x");
+        while !sockets.has_more() {
+            wait(&mut poll, &mut sockets);
+        }
+        assert_eq!(received(&mut sockets), 1);
+    }
+}

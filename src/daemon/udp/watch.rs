@@ -36,7 +36,8 @@ impl Watch {
         is_due
     }
 
-    /// Families in which this machine has got an address, or another one.
+    /// Families in which this machine has got an address, again or another one: while it had none, whoever was asked
+    /// seemed to be silent.
     pub(super) fn moved(&mut self) -> Vec<Family> {
         self.moved_to(own_address)
     }
@@ -48,8 +49,7 @@ impl Watch {
             if address.is_some() && address != *own {
                 moved.push(*family);
             }
-            // While it is away the last address counts: if the same comes back, nothing has moved.
-            *own = address.or(*own);
+            *own = address;
         }
         moved
     }
@@ -81,11 +81,11 @@ mod tests {
     }
 
     #[test]
-    fn another_address_is_a_move_and_the_same_one_again_is_none() {
+    fn another_address_is_a_move_and_one_after_none_too() {
         let at = |n: u8| Some(IpAddr::from([192, 168, 1, n]));
         let mut watch = Watch { turn_at: Time(0), look_at: Time(0), own: vec![(Family::V4, None)] };
         for (seen, has_moved) in
-            [(None, false), (at(1), true), (at(1), false), (None, false), (at(1), false), (at(2), true)]
+            [(None, false), (at(1), true), (at(1), false), (None, false), (at(1), true), (at(2), true)]
         {
             assert_eq!(!watch.moved_to(|_| seen).is_empty(), has_moved, "{seen:?}");
         }
