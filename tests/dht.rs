@@ -1,5 +1,7 @@
 //! The DHT's loop over real sockets of this machine: several nodes in this process, and the program itself.
 
+#![expect(clippy::disallowed_methods, reason = "tests start threads and read clocks")]
+
 mod support;
 
 use std::io::Read;

@@ -95,7 +95,8 @@ impl Prefix {
 
 /// Whether datagrams may go to `address`. Strangers name addresses: what they name must not make us a weapon against a
 /// host, or against this machine's own network, unless the network itself is private.
-pub(super) fn is_sendable(address: SocketAddr, private_too: bool) -> bool {
+#[must_use]
+pub fn is_sendable(address: SocketAddr, private_too: bool) -> bool {
     let (is_nowhere, is_private) = match address.ip() {
         IpAddr::V4(ip) => {
             let [a, b, ..] = ip.octets();

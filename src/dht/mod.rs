@@ -42,7 +42,7 @@ use std::time::Duration;
 
 pub use self::address::Reach;
 pub use self::config::{Config, Mainline};
-pub use self::contact::{Contact, Family};
+pub use self::contact::{Contact, Family, is_sendable};
 pub use self::id::{Distance, NodeId};
 pub use self::input::{Ask, AskId, Input, Network};
 pub use self::key::{key, rendezvous};

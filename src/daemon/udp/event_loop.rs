@@ -76,8 +76,8 @@ pub(super) fn start(options: DhtOptions) -> io::Result<DhtHandle> {
     let event_loop = EventLoop {
         watch: Watch::new(&config.families, now),
         network: config.network.clone(),
+        entrances: Entrances::new(options.bootstrap, config.is_private, Arc::clone(&mailbox)),
         dht: Dht::new(config, now),
-        entrances: Entrances::new(options.bootstrap, Arc::clone(&mailbox)),
         poll,
         clock,
         started: now,
