@@ -181,7 +181,8 @@ impl EventLoop {
         if self.watch.is_due(now) {
             let moved = self.watch.moved();
             for family in moved.into_iter().chain(self.sockets.mend()) {
-                log::info!("the network has changed: the DHT joins again over {family:?}");
+                let name = if family == Family::V4 { "IPv4" } else { "IPv6" };
+                log::info!("the network has changed: the DHT joins again over {name}");
                 self.rejoin(family, now);
             }
         }

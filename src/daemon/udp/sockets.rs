@@ -1,6 +1,7 @@
 //! The UDP sockets, one a family: bounded bursts in, a bounded queue out, and a new socket for a broken one.
 //!
-//! mio is edge-triggered: a socket counts as readable and writable until it says otherwise. What the system refuses to
+//! The system reads and writes one datagram a call here: there is no way to read several that needs no unsafe code, and
+//! writing several saves little, because we send few. mio is edge-triggered: a socket counts as readable and writable until it says otherwise. What the system refuses to
 //! send (no route, a firewall) is counted and forgotten; only time tells whether a network is lost.
 
 use std::collections::VecDeque;
@@ -58,10 +59,11 @@ impl Sockets {
                 Ok(()) => {}
             }
             if address.is_ipv6() && address.ip().is_unspecified() {
-                // With port 0 both get the same, if it is free.
                 let port = sockets.list.last().map_or(address.port(), |socket| socket.address.port());
-                let both = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
-                match sockets.add(both) {
+                let at = |port| SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
+                match sockets.add(at(port)) {
+                    // Nobody asked for this port: any other will do.
+                    Err(_) if address.port() == 0 => last = sockets.add(at(0)).err().unwrap_or(last),
                     Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
                     Err(error) => last = error,
                     Ok(()) => {}
@@ -290,6 +292,17 @@ mod tests {
         let mut count = 0;
         sockets.receive(|_, _| count += 1);
         count
+    }
+
+    #[test]
+    fn one_family_is_enough_and_none_is_not() {
+        // An address of documentation is no machine's.
+        let (_poll, sockets) = sockets(&["[2001:db8::1]:0", "127.0.0.1:0", "127.0.0.2:0"]);
+        assert_eq!(sockets.families(), [Family::V4]);
+        let again =
+            |listen: &[SocketAddr]| Sockets::bind(listen, sockets.registry.try_clone().expect("a descriptor"), 9);
+        assert_eq!(again(&sockets.addresses()).err().map(|error| error.kind()), Some(io::ErrorKind::AddrInUse));
+        assert!(again(&["[2001:db8::1]:0".parse().expect("an address")]).is_err());
     }
 
     #[test]
