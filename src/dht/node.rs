@@ -147,6 +147,7 @@ impl Node {
         let is_patient = !matches!(goal, Goal::Peers | Goal::Item);
         let patient_until = if is_patient { now + PATIENCE } else { now };
         let mut lookup = Lookup::new(target, is_urgent, patient_until);
+        lookup.is_brief = is_urgent && !is_patient;
         for contact in self.table.closest(&target, 2 * CLOSEST) {
             if !self.quarantine.holds(contact.address, now) {
                 lookup.offer(contact, 0);
