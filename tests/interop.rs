@@ -16,6 +16,11 @@ const OURS: usize = 4;
 const THEIRS: usize = 6;
 const LIMIT: Duration = Duration::from_secs(20);
 
+/// Which of ours announce a port of their own.
+fn has_port(node: usize) -> bool {
+    node < OURS / 2
+}
+
 /// Ours, to which theirs are told to go, and theirs.
 fn network(seed: u8) -> (Nodes, Vec<mainline::Dht>) {
     let config = |n: u8| Config {
@@ -25,8 +30,8 @@ fn network(seed: u8) -> (Nodes, Vec<mainline::Dht>) {
         reach: Some(Reach::Open),
         // It answers no others.
         tx_len: 2,
-        // Half of them announce the port that they send from.
-        port: (n % 2 == 0).then_some(20_000 + u16::from(n)),
+        // The others announce the port that they send from.
+        port: has_port(usize::from(n)).then_some(20_000 + u16::from(n)),
         ..Config::new([seed + n; 32])
     };
     let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -82,10 +87,10 @@ fn found_by(dht: &mainline::Dht, key: NodeId) -> Vec<SocketAddrV4> {
 #[test]
 fn announcements_are_found_by_both() {
     let (mut nodes, theirs) = network(10);
-    for n in 0..THEIRS {
+    for (n, dht) in theirs.iter().enumerate() {
         let key = NodeId([u8::try_from(n).expect("few") * 40 + 1; 20]);
         let port = 30_000 + u16::try_from(n).expect("few");
-        meanwhile(&mut nodes, || theirs[n].announce_peer(their_id(key), Some(port)).expect("announced"));
+        meanwhile(&mut nodes, || dht.announce_peer(their_id(key), Some(port)).expect("announced"));
         for node in 0..OURS {
             let asked = nodes.peers(node, key, LIMIT);
             assert_eq!(asked.peers, [SocketAddr::from((Ipv4Addr::LOCALHOST, port))], "{n} is found by {node}");
@@ -95,8 +100,8 @@ fn announcements_are_found_by_both() {
         let key = NodeId([u8::try_from(node).expect("few") * 60 + 2; 20]);
         let announced = nodes.ask(node, Ask::Announce { key, network: Network::Mainline, hint: None }, LIMIT);
         assert!(announced.summary.stored >= 8, "{announced:?}");
-        let port =
-            if node % 2 == 0 { 20_000 + u16::try_from(node).expect("few") } else { nodes.addresses()[node].port() };
+        let own = nodes.addresses()[node].port();
+        let port = if has_port(node) { 20_000 + u16::try_from(node).expect("few") } else { own };
         let peer = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
         for dht in &theirs {
             let found = meanwhile(&mut nodes, || found_by(dht, key));
