@@ -71,6 +71,7 @@ def measure(agent, keys, count, into, lines):
         key, port, by = random.choice(keys)
         found = agent("get_peers", random.randrange(agent.count), ih=key, timeout=10, traced=True)
         into["first"].append(found["first_ms"])
+        into.setdefault(f"by {by}", []).append(found["first_ms"])
         if not any(peer.endswith(f":{port}") for peer in found["peers"]):
             into["missed"].append(by)
         lines.append((f"peers of {NAMES[by]}", key, found))
@@ -99,6 +100,9 @@ def phase(network, name, keys, options, stopped, traces):
             into = results[kind]
             print(f"| {name} | {NAMES[kind]} | {span(into['first'])} | {span(into['nobody'])} "
                   f"| {missed(into)} | {mean(into['queries'])} |", flush=True)
+    own = results["ours"]
+    print("|  | apt-p2p, by who announced | " + "; ".join(
+        f"{NAMES[kind]} {span(own[f'by {kind}'])}" for kind in NAMES if f"by {kind}" in own) + " | | | |", flush=True)
 
 
 @contextlib.contextmanager
