@@ -76,6 +76,9 @@ def main():
         for kind, agent in agents.items():
             tables = [node["table"] for node in agent("stats")["nodes"]]
             print(f"{kind}: {agent.count} nodes, {min(tables)} to {max(tables)} contacts")
+            # Of the others 2 n and, of `mainline`'s one address, one node would be there without ours.
+            if kind == "lt" and min(tables) <= 2 * options.each:
+                misses.append("a node of libtorrent knows none of ours")
         for _ in range(options.rounds):
             round_of(agents, misses, counts)
     finally:
