@@ -211,7 +211,8 @@ pub const QUARANTINE_TIME: Duration = Duration::from_secs(60);
 
 /// Queries of one lookup in flight that have not stalled.
 pub const LOOKUP_WIDTH: usize = 8;
-/// Candidates beyond the eight closest that a lookup asks for which somebody waits.
+/// Queries more of a lookup for which somebody waits, so that it may end without the slowest of twelve: among round trips of 20 to
+/// 200 ms the eighth of twelve answers comes after 140 ms, the last of eight after 185.
 pub const LOOKUP_AHEAD: usize = 4;
 /// Candidates of one lookup; full: the furthest goes.
 pub const LOOKUP_CANDIDATES: usize = 64;

@@ -1,7 +1,9 @@
 //! One iterative lookup: towards the nodes closest to a target (Kademlia, §2.3).
 //!
-//! Up to [`LOOKUP_WIDTH`] queries are in flight that have not stalled. It is over when the eight closest candidates that
-//! are not known to be silent have answered: a stalled call is not waited for, but counts if it answers meanwhile.
+//! Up to [`LOOKUP_WIDTH`] queries are in flight that have not stalled, and [`LOOKUP_AHEAD`] more if somebody waits. It is
+//! over when the eight closest candidates that are not known to be silent have answered: a stalled call is not waited
+//! for, but counts if it answers meanwhile. One that only reads for somebody who waits is over when eight of the twelve
+//! closest have answered, the closest among them: whoever announces tells eight, so the four slowest decide nothing.
 //! Bounded against nodes that name ever more nodes: candidates, candidates from one machine, and queries in all.
 
 use std::net::SocketAddr;
@@ -38,6 +40,8 @@ pub(super) struct Lookup {
     pub(super) target: NodeId,
     /// Whether somebody waits for it: then it asks a few nodes more than it must, in case that others are silent.
     is_urgent: bool,
+    /// Whether it only reads for somebody who waits, and so does without the slowest.
+    pub(super) is_brief: bool,
     /// Until then the late ones are waited for, so that the closest are the closest.
     patient_until: Time,
     candidates: Vec<Candidate>,
@@ -48,7 +52,8 @@ pub(super) struct Lookup {
 
 impl Lookup {
     pub(super) fn new(target: NodeId, is_urgent: bool, patient_until: Time) -> Lookup {
-        Lookup { target, is_urgent, patient_until, candidates: Vec::new(), in_flight: 0, queries: 0, answers: 0 }
+        let candidates = Vec::new();
+        Lookup { target, is_urgent, is_brief: false, patient_until, candidates, in_flight: 0, queries: 0, answers: 0 }
     }
 
     pub(super) fn queries(&self) -> usize {
@@ -104,7 +109,8 @@ impl Lookup {
 
     /// Whom to ask next, if anybody; it counts as asked.
     pub(super) fn next(&mut self) -> Option<(Contact, u8)> {
-        if self.in_flight >= LOOKUP_WIDTH || self.queries >= LOOKUP_QUERIES {
+        let width = if self.is_urgent { LOOKUP_WIDTH + LOOKUP_AHEAD } else { LOOKUP_WIDTH };
+        if self.in_flight >= width || self.queries >= LOOKUP_QUERIES {
             return None;
         }
         let ahead = if self.is_urgent { LOOKUP_AHEAD } else { 0 };
@@ -161,12 +167,14 @@ impl Lookup {
 
     /// Whether the closest have answered, or there is nobody left to ask.
     pub(super) fn is_done(&self, now: Time) -> bool {
-        let (mut answered, mut stalled) = (0, 0);
+        let (mut answered, mut stalled, mut awaited) = (0, 0, 0);
         let is_spent = self.queries >= LOOKUP_QUERIES;
+        let spare = if self.is_brief { LOOKUP_AHEAD } else { 0 };
         for candidate in &self.candidates {
             match candidate.state {
                 State::Answered { .. } => answered += 1,
-                State::Asked => return false,
+                State::Asked if answered == 0 || awaited == spare => return false,
+                State::Asked => awaited += 1,
                 State::Stalled if now < self.patient_until => return false,
                 State::Stalled => stalled += 1,
                 State::Fresh if !is_spent => return false,
@@ -177,7 +185,7 @@ impl Lookup {
             }
         }
         // On a very slow link everybody stalls at first: then their answers are all there is.
-        answered > 0 || stalled == 0
+        awaited == 0 && (answered > 0 || stalled == 0)
     }
 
     /// The closest nodes that answered, closest first, with their tokens.
@@ -263,13 +271,35 @@ mod tests {
     }
 
     #[test]
-    fn an_urgent_one_asks_a_few_more_as_slots_become_free() {
+    fn an_urgent_one_asks_twelve_and_does_not_wait_for_the_slowest() {
         let mut lookup = lookup(20..40);
-        lookup.is_urgent = true;
+        (lookup.is_urgent, lookup.is_brief) = (true, true);
+        assert_eq!(ask_all(&mut lookup), (20..32).collect::<Vec<_>>());
+        (24..32).for_each(|n| assert!(answer(&mut lookup, n).is_some()));
+        assert!(!lookup.is_done(Time(0)), "the closest might know, and nobody else");
+        answer(&mut lookup, 20);
+        assert!(lookup.is_done(Time(0)), "21, 22 and 23 are slow");
+        // One that stores must know the closest eight.
+        lookup.is_brief = false;
+        assert!(!lookup.is_done(Time(0)));
+        (21..24).for_each(|n| assert!(answer(&mut lookup, n).is_some()));
+        assert!(lookup.is_done(Time(0)));
+    }
+
+    #[test]
+    fn an_urgent_one_waits_while_more_than_four_of_the_twelve_are_awaited() {
+        let mut lookup = lookup(20..40);
+        (lookup.is_urgent, lookup.is_brief) = (true, true);
         ask_all(&mut lookup);
-        (20..27).for_each(|n| assert!(answer(&mut lookup, n).is_some()));
-        let more = ask_all(&mut lookup);
-        assert_eq!(more, (28..28 + u8::try_from(LOOKUP_AHEAD).expect("small")).collect::<Vec<_>>());
+        answer(&mut lookup, 20);
+        (25..31).for_each(|n| assert!(answer(&mut lookup, n).is_some()));
+        assert!(!lookup.is_done(Time(0)), "seven have answered");
+        lookup.offer(node(5), 1);
+        answer(&mut lookup, 31);
+        assert!(!lookup.is_done(Time(0)), "somebody closer has not been asked");
+        assert_eq!(ask_all(&mut lookup)[0], 5);
+        answer(&mut lookup, 5);
+        assert!(lookup.is_done(Time(0)));
     }
 
     #[test]

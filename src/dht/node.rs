@@ -164,6 +164,7 @@ impl Node {
         let is_patient = !matches!(goal, Goal::Peers | Goal::Item);
         let patient_until = if is_patient { now + PATIENCE } else { now };
         let mut lookup = Lookup::new(target, is_urgent, patient_until);
+        lookup.is_brief = is_urgent && !is_patient;
         for contact in self.table.closest(&target, 2 * CLOSEST) {
             if !self.quarantine.holds(contact.address, now) {
                 lookup.offer(contact, 0);
@@ -318,7 +319,10 @@ impl Node {
         let contact = Contact { id: reply.id, address: from };
         common.guard.verify(from, now);
         self.quarantine.release(from);
-        if call.id.is_none_or(|id| id == contact.id) && self.may_be_known(&contact) {
+        if call.id.is_some_and(|id| id != contact.id) {
+            // It has another id by now, under which others may name it.
+            self.table.forget(from);
+        } else if self.may_be_known(&contact) {
             self.table.note_answer(contact, now);
         }
         if let Some(seen_as) = message.seen_as
@@ -384,7 +388,9 @@ impl Node {
         };
         for contact in nodes.iter().take(2 * CLOSEST) {
             let is_usable = common.is_sendable(contact.address) && self.may_be_known(contact);
-            if is_usable && !self.quarantine.holds(contact.address, now) {
+            // Others may still give out the id that a node had before: we have heard it ourselves.
+            let is_former = self.table.id_at(contact.address).is_some_and(|id| id != contact.id);
+            if is_usable && !is_former && !self.quarantine.holds(contact.address, now) {
                 running.lookup.offer(*contact, hop);
             }
         }

@@ -77,6 +77,11 @@ impl Table {
         self.entries.push(Entry { contact, answered: now, asked: now, misses: 0, since: now });
     }
 
+    /// Whoever was at this address is there no longer.
+    pub(super) fn forget(&mut self, address: SocketAddr) {
+        self.entries.retain(|entry| entry.contact.address != address);
+    }
+
     /// A query was not answered.
     pub(super) fn note_miss(&mut self, address: SocketAddr) {
         if let Some(entry) = self.entries.iter_mut().find(|entry| entry.contact.address == address) {
@@ -93,6 +98,11 @@ impl Table {
     /// Whether a contact at this address has answered us, and lately did.
     pub(super) fn has(&self, address: SocketAddr) -> bool {
         self.entries.iter().any(|entry| entry.contact.address == address)
+    }
+
+    /// The id of the contact at this address.
+    pub(super) fn id_at(&self, address: SocketAddr) -> Option<NodeId> {
+        self.entries.iter().find(|entry| entry.contact.address == address).map(|entry| entry.contact.id)
     }
 
     /// Whether this contact would get a place if it answered.

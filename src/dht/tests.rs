@@ -96,6 +96,15 @@ impl Bench {
         codes.expect("a refusal")
     }
 
+    /// Answers the last query that went to `from`.
+    fn answer(&mut self, from: SocketAddr, reply: Reply) {
+        let asked = self.sent.iter().rev().find(|(to, message, _)| {
+            *to == from && matches!(message.body, Body::Query { .. }) && message.network.is_none()
+        });
+        let tx = asked.expect("it was asked").1.tx.clone();
+        self.message(from, None, &tx, Body::Reply(Box::new(reply)));
+    }
+
     fn token(&mut self, from: SocketAddr) -> Vec<u8> {
         self.query(from, Query::GetPeers { key: NodeId([1; 20]), want: Want::default() });
         self.reply(from).token.expect("a token")
@@ -114,6 +123,25 @@ fn an_announced_peer_is_given_out_with_its_hint() {
     let reply = bench.reply(at(2));
     assert_eq!(reply.values, [SocketAddr::new(at(1).ip(), 9978)]);
     assert_eq!(reply.hints, Vec::from_iter(hint));
+}
+
+#[test]
+fn an_id_that_a_contact_had_before_is_not_believed() {
+    let mut bench = Bench::new(Config { mainline: Mainline::Serve, ..config() });
+    for n in 1..=17 {
+        bench.input(Input::Known(Network::Mainline, at(n)));
+        bench.answer(at(n), Reply::from(NodeId([n; 20])));
+    }
+    bench.sent.clear();
+    let what = Ask::Peers { key: NodeId([0; 20]), network: Network::Mainline, traced: false };
+    bench.input(Input::Ask { ask: AskId(1), what });
+    assert_eq!(bench.sent.len(), 12);
+    let former = Contact { id: NodeId([0; 20]), address: at(17) };
+    bench.answer(at(1), Reply { nodes: vec![former], ..Reply::from(NodeId([1; 20])) });
+    assert!(bench.taken(at(17)).is_empty());
+    let near = Contact { id: NodeId([0; 20]), address: at(18) };
+    bench.answer(at(2), Reply { nodes: vec![near], ..Reply::from(NodeId([2; 20])) });
+    assert_eq!(bench.taken(at(18)).len(), 1);
 }
 
 #[test]
