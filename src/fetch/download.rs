@@ -112,10 +112,12 @@ impl Inner {
             416 if from > 0 && sink.restart().is_ok() => return Err(Try::Again("the mirror has less".into())),
             _ => return Err(Try::Elsewhere(refusal(url, &answer))),
         };
+        // Where the promise has no length, what clients were told must hold for whoever sends the rest.
+        let len = len.or(sink.told_len());
         if let (Some(promised), Some(sent)) = (len, answer.head.len)
             && promised != sent
         {
-            let why = format!("{url} is {sent} bytes long, and its index promises {promised}: not the same file");
+            let why = format!("{url} is {sent} bytes long, and {promised} were promised: not the same file");
             return Err(Try::Elsewhere(bad_gateway(why)));
         }
         let head = answer.head.clone();
