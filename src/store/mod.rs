@@ -159,8 +159,6 @@ struct Inner {
     batch_turn: Mutex<()>,
     /// Records whose file was found missing; dropped with the next batch.
     lost: Mutex<Vec<Digest>>,
-    /// The index in which a promise was found last: the next one is most likely there too.
-    last_hit: Mutex<Option<IndexId>>,
     /// Makes the names of drafts unique that have no digest yet.
     next_draft: Mutex<u32>,
 }
@@ -192,7 +190,6 @@ impl Store {
             waiting_since: Mutex::default(),
             batch_turn: Mutex::default(),
             lost: Mutex::default(),
-            last_hit: Mutex::default(),
             next_draft: Mutex::default(),
         }));
         store.recover()?;

@@ -292,6 +292,10 @@ fn poison_is_remembered_and_bounded() {
 type Model = BTreeMap<u32, u32>;
 
 fn learn(store: &Store, version: &Model) -> LearnReport {
+    learn_as(store, "b/index", version)
+}
+
+fn learn_as(store: &Store, index_path: &str, version: &Model) -> LearnReport {
     let mut feed = |put: &mut Put<'_>| {
         // In no order that the store could rely on.
         let mut paths: Vec<_> = version.iter().collect();
@@ -335,6 +339,21 @@ fn a_new_version_writes_only_what_differs() {
     assert_eq!(promised(&store, 7), None);
     assert_eq!(store.promise("h", "7").expect("an index"), None, "only below its base");
     assert_eq!(store.promise("other", "b/0").expect("an index"), None);
+}
+
+#[test]
+fn indexes_that_contradict_each_other_promise_nothing() {
+    let dir = TestDir::new();
+    let store = open(&dir);
+    learn_as(&store, "b/amd64", &Model::from([(1, 5), (2, 6)]));
+    learn_as(&store, "b/arm64", &Model::from([(1, 5), (3, 7)]));
+    assert_eq!(promised(&store, 1), Some(promise(&5_u32.to_be_bytes())), "they agree");
+    // The archive put something else there, and nobody asks for the index of arm64 any more.
+    learn_as(&store, "b/amd64", &Model::from([(1, 9), (2, 6)]));
+    assert_eq!(promised(&store, 1), None);
+    assert_eq!(promised(&store, 3), Some(promise(&7_u32.to_be_bytes())));
+    learn_as(&store, "b/arm64", &Model::from([(1, 9)]));
+    assert_eq!(promised(&store, 1), Some(promise(&9_u32.to_be_bytes())));
 }
 
 #[test]
