@@ -72,6 +72,8 @@ pub enum StoreError {
         /// Its digest.
         digest: Digest,
     },
+    /// As many finished files wait to be recorded as may.
+    Behind,
     /// The clock is before the newest file of the cache: it cannot be told what is old.
     ClockBehind {
         /// The clock.
@@ -108,6 +110,7 @@ impl fmt::Display for StoreError {
             StoreError::Malformed => f.write_str("the cache's index has a damaged record"),
             StoreError::OtherVersion => f.write_str("the cache's index is of another version of apt-p2p"),
             StoreError::Busy { digest } => write!(f, "{digest} is being written by another process"),
+            StoreError::Behind => f.write_str("finished files cannot be recorded; the log says why"),
             StoreError::ClockBehind { now, newest } => write!(
                 f,
                 "the clock ({} s) is before the newest file of the cache ({} s): set it before cleaning up",
