@@ -144,6 +144,8 @@ pub const INDEX_MAP_LEN: usize = if usize::BITS == 32 { 512 << 20 } else { 4 << 
 pub const INDEX_READERS: u32 = 126;
 /// Finished files that wait to be recorded; one more: they are recorded at once.
 pub const BATCH_FILES: usize = 32;
+/// Finished files that wait when recording fails, with a descriptor each; full: what comes passes through unkept.
+pub const WAITING_FILES: usize = 2 * BATCH_FILES;
 /// Seconds after which they are recorded however few they are.
 pub const BATCH_TIME_S: u64 = 4;
 /// Missing files remembered until the next batch; more are remembered when they are next asked for.

@@ -2,6 +2,7 @@
 
 mod support;
 
+use support::archive::{Archive, Package, SUITE};
 use support::client::{Client, get, get_with};
 use support::daemon::{BINARY, Daemon};
 use support::mirror::{DATE, Fault, Mirror};
@@ -35,6 +36,48 @@ fn proxy_form_and_path_form_are_the_same_file() {
     assert!(warm.is_good() && warm.body == content);
     assert_eq!(warm.header("last-modified"), Some(DATE));
     assert_eq!(mirror.seen(&path).len(), 1);
+}
+
+#[test]
+fn of_two_mirrors_one_may_be_away() {
+    let scratch = Scratch::new();
+    let mirror = Mirror::start();
+    let (away, here) = ("m.example.org=http://127.0.0.9:9", format!("m.example.org={}", mirror.url("")));
+    let flags = ["--upstream", away, "--upstream", &here, "--allow-upstream", "127.0.0.0/8"];
+    let daemon = Daemon::start_with(&scratch.path().join("cache"), &flags);
+    let files: Vec<_> = (0..40).map(|n| noise(2000, 500 + n)).collect();
+    let mut clients: Vec<_> = (0..4).map(|_| Client::connect(daemon.address)).collect();
+    let paths: Vec<_> = files.iter().map(|content| by_hash(&mirror, content)).collect();
+    // More than there are threads for one host: most of them wait while the first find out who is away.
+    for (n, path) in paths.iter().enumerate() {
+        clients[n % 4].ask("GET", &format!("http://m.example.org{path}"), &[]);
+    }
+    for (n, content) in files.iter().enumerate() {
+        let got = clients[n % 4].read("GET");
+        assert!(got.is_good() && got.body == *content, "{n}: {} {}", got.status, got.text());
+    }
+}
+
+#[test]
+fn an_index_that_is_asked_for_right_behind_its_release_is_of_that_release() {
+    let (_scratch, mirror, daemon) = house();
+    let mut archive = Archive::new(vec![Package::new("a", "1", 100)]);
+    archive.publish(&mirror, None);
+    let release = mirror.url(&format!("{SUITE}/InRelease"));
+    let index = mirror.url(&format!("{SUITE}/main/binary-amd64/Packages"));
+    let mut client = Client::connect(daemon.address);
+    assert!(client.get(&release, &["Cache-Control: no-cache"]).is_good());
+    assert!(client.get(&index, &[]).text().contains("Version: 1\n"));
+    for version in ["2", "3"] {
+        archive.packages = vec![Package::new("a", version, 100)];
+        archive.date += 86_400;
+        archive.publish(&mirror, None);
+        client.ask("GET", &release, &["Cache-Control: no-cache"]);
+        client.ask("GET", &index, &[]);
+        assert!(client.read("GET").text() == archive.release());
+        let packages = client.read("GET").text();
+        assert!(packages.contains(&format!("Version: {version}\n")), "{packages}");
+    }
 }
 
 #[test]

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use super::contact::Family;
 use super::id::NodeId;
 use super::message::Hint;
+#[cfg(doc)]
+use super::output::Event;
 
 /// What is asked of the DHT, chosen by the asker; events name it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use super::contact::{Contact, Family};
 use super::input::AskId;
+#[cfg(doc)]
+use super::input::Input;
 use super::message::Hint;
 use crate::time::Time;
 

@@ -4,7 +4,8 @@
 //! [`Output::Wait`]; what it asks to send is reported back as [`Input::Sent`].
 //!
 //! Owns pipelining, framing, keep-alive and the limits on time. Requests go to workers ahead of their turn, so that
-//! their downloads start; their answers wait here.
+//! their downloads start; their answers wait here. They go there in order, one at a time: what a worker learns of one
+//! counts for the next.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -105,8 +106,8 @@ struct Exchange {
 
 enum State {
     Asked,
-    /// The worker named a stream, of which there is no news yet.
-    Following(Follower, Box<dyn FnOnce(&Outcome) -> Answer + Send>),
+    /// The worker named a stream, of which there is no news yet; with whether what stands behind must wait for it.
+    Following(Follower, Box<dyn FnOnce(&Outcome) -> Answer + Send>, bool),
     Sending(Box<Sending>),
 }
 
@@ -174,7 +175,13 @@ impl Conn {
     /// Whether a request waits for a worker.
     pub(super) fn has_request(&mut self, ahead_max: usize) -> bool {
         self.pass_answered();
-        self.dispatched < self.exchanges.len().min(ahead_max)
+        self.dispatched < self.exchanges.len().min(ahead_max) && !self.is_held()
+    }
+
+    /// Whether the request before the next one is with a worker, or leads those behind it and has no answer yet.
+    fn is_held(&self) -> bool {
+        let former = self.dispatched.checked_sub(1).and_then(|at| self.exchanges.get(at));
+        former.is_some_and(|former| matches!(former.state, State::Asked | State::Following(_, _, true)))
     }
 
     /// Requests that the edge itself refuses never go to a worker.
@@ -320,9 +327,9 @@ impl Conn {
         let Some(exchange) = self.exchanges.get_mut(at) else { return };
         exchange.state = match reply {
             Some(Reply::Now(answer)) => State::Sending(Box::new(Sending::new(&exchange.request, answer, None))),
-            Some(Reply::Later { stream, answer }) => {
+            Some(Reply::Later { stream, answer, leads }) => {
                 let wake: Wake = Box::new(move || wake());
-                State::Following(stream.follow(wake), answer)
+                State::Following(stream.follow(wake), answer, leads)
             }
             None => {
                 let answer = worker_failed();
@@ -336,10 +343,10 @@ impl Conn {
     /// hold their wake; but for the front there is nothing to do yet.
     fn begin_front(&mut self, now: Time) {
         let Some(front) = self.exchanges.front_mut() else { return };
-        if let State::Following(follower, _) = &front.state
+        if let State::Following(follower, ..) = &front.state
             && let Some(outcome) = follower.outcome()
         {
-            let State::Following(follower, answer) = std::mem::replace(&mut front.state, State::Asked) else {
+            let State::Following(follower, answer, _) = std::mem::replace(&mut front.state, State::Asked) else {
                 unreachable!("matched above")
             };
             let answer = answer(&outcome);

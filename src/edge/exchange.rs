@@ -40,6 +40,8 @@ pub enum Reply {
         stream: Arc<Stream>,
         /// Makes the answer.
         answer: Box<dyn FnOnce(&Outcome) -> Answer + Send>,
+        /// The requests behind it on its connection depend on it: they go to workers once its answer has begun.
+        leads: bool,
     },
 }
 

@@ -26,6 +26,10 @@ pub struct Flight {
     pub snapshot: OnceLock<IndexId>,
     /// Whether the bytes came from the mirror just now, for the log.
     pub from_mirror: AtomicBool,
+    /// Whether a mirror of its host could not be reached …
+    pub(super) found_away: AtomicBool,
+    /// … and whether another could.
+    pub(super) answered: AtomicBool,
     pub(super) started: Time,
     /// Bytes in place, for the status page; written by the thread that flies it.
     pub(super) progress: Mutex<u64>,
@@ -91,6 +95,8 @@ impl Board {
             stream: Arc::default(),
             snapshot: OnceLock::new(),
             from_mirror: AtomicBool::new(false),
+            found_away: AtomicBool::new(false),
+            answered: AtomicBool::new(false),
             started: now,
             progress: Mutex::new(0),
         });

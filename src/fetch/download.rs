@@ -1,6 +1,7 @@
 //! Flights that bring a file: promised ones, which must match their digest, and what merely passes through.
 
 use std::io::Read;
+use std::sync::atomic::Ordering;
 
 use super::board::Flight;
 use super::mirror::{Answer, Ask, MirrorError};
@@ -102,7 +103,7 @@ impl Inner {
         let from = sink.len();
         let known = sink.resumed_head();
         let ask = Ask { from, same_as: known.as_ref(), credentials: self.credentials(flight), ..Ask::default() };
-        let mut answer = self.ask(url, ask).map_err(|error| self.elsewhere(flight, &error))?;
+        let mut answer = self.ask(flight, url, ask).map_err(|error| self.elsewhere(flight, &error))?;
         let skip = match answer.status {
             200 if from > 0 => sink.restart().err().map_or(0, |_| from),
             200 => 0,
@@ -112,10 +113,12 @@ impl Inner {
             416 if from > 0 && sink.restart().is_ok() => return Err(Try::Again("the mirror has less".into())),
             _ => return Err(Try::Elsewhere(refusal(url, &answer))),
         };
+        // Where the promise has no length, what clients were told must hold for whoever sends the rest.
+        let len = len.or(sink.told_len());
         if let (Some(promised), Some(sent)) = (len, answer.head.len)
             && promised != sent
         {
-            let why = format!("{url} is {sent} bytes long, and its index promises {promised}: not the same file");
+            let why = format!("{url} is {sent} bytes long, and {promised} were promised: not the same file");
             return Err(Try::Elsewhere(bad_gateway(why)));
         }
         let head = answer.head.clone();
@@ -174,7 +177,7 @@ impl Inner {
             return self.give_up(flight, &bad_gateway("no mirror is known for it"));
         };
         let ask = Ask { credentials: self.credentials(flight), ..Ask::default() };
-        let mut answer = match self.ask(&url, ask) {
+        let mut answer = match self.ask(flight, &url, ask) {
             Ok(answer) => answer,
             Err(error) => return self.give_up(flight, &self.failure_of(flight, &error)),
         };
@@ -201,7 +204,7 @@ impl Inner {
         };
         let ask = Ask { credentials: self.credentials(flight), head_only: true, ..Ask::default() };
         let stored = self.store().and_then(|store| store.open_file(&digest, self.today()).ok().flatten());
-        match (self.ask(&url, ask), stored) {
+        match (self.ask(flight, &url, ask), stored) {
             (Err(error), _) => self.give_up(flight, &self.failure_of(flight, &error)),
             (Ok(answer), Some(stored)) if answer.status == 200 => {
                 flight.stream.stored(stored.file, Head { len: Some(stored.len), ..stored.head });
@@ -268,9 +271,10 @@ impl Inner {
         urls
     }
 
-    pub(super) fn ask(&self, url: &str, ask: Ask<'_>) -> Result<Answer, MirrorError> {
+    pub(super) fn ask(&self, flight: &Flight, url: &str, ask: Ask<'_>) -> Result<Answer, MirrorError> {
         let answer = self.mirrors.ask(url, ask);
         if answer.is_ok() {
+            flight.answered.store(true, Ordering::Relaxed);
             self.count(|received| received.answers += 1);
         }
         answer
@@ -300,7 +304,7 @@ impl Inner {
     pub(super) fn failure_of(&self, flight: &Flight, error: &MirrorError) -> Failure {
         match error {
             MirrorError::Away(why) => {
-                self.note_away(&flight.job.object.host);
+                flight.found_away.store(true, Ordering::Relaxed);
                 gateway_timeout(why.clone())
             }
             MirrorError::Private(why) => failure(403, why.clone()),

@@ -20,6 +20,7 @@ mod unplaced;
 mod url;
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use crossbeam_channel::Sender;
@@ -246,6 +247,10 @@ impl Inner {
             Goal::Unplaced { never_html } => self.fetch_unplaced(flight, *never_html),
             Goal::Accepted { digest } => self.ask_acceptance(flight, *digest),
             Goal::Pass => self.pass_through(flight),
+        }
+        // A host of several mirrors is away when none of them answers.
+        if flight.found_away.load(Ordering::Relaxed) && !flight.answered.load(Ordering::Relaxed) {
+            self.note_away(host);
         }
     }
 

@@ -30,7 +30,7 @@ impl Inner {
         let mut last = bad_gateway("no mirror is known for it");
         for url in self.urls(flight) {
             let ask = Ask { unless, credentials: self.credentials(flight), ..Ask::default() };
-            match self.ask(&url, ask) {
+            match self.ask(flight, &url, ask) {
                 Err(error) => last = self.failure_of(flight, &error),
                 Ok(answer) if answer.status == 304 && known.is_some() => {
                     return self.confirm(flight, dir, file);

@@ -38,8 +38,10 @@ pub(super) struct Sink<'a> {
     /// What the index promised; without a promise nothing is held back.
     promise: Option<Digest>,
     len_promised: Option<u64>,
-    /// What the mirror said of the file, once it answered.
+    /// What the mirror said of the file, once it answered; its length is the promised one where there is a promise of it.
     head: Option<Head>,
+    /// Bytes that the followers may have seen.
+    shown: u64,
     /// Whether the followers know.
     announced: bool,
 }
@@ -64,7 +66,7 @@ impl<'a> Sink<'a> {
         len_promised: Option<u64>,
     ) -> Sink<'a> {
         let place = draft.map_or_else(|| Place::Memory(Memory::default()), |draft| Place::Draft(Box::new(draft)));
-        Sink { stream, place, promise, len_promised, head: None, announced: false }
+        Sink { stream, place, promise, len_promised, head: None, shown: 0, announced: false }
     }
 
     /// Bytes in place.
@@ -83,6 +85,11 @@ impl<'a> Sink<'a> {
         }
     }
 
+    /// The length that the followers were told, which cannot be unsaid.
+    pub(super) fn told_len(&self) -> Option<u64> {
+        self.head.as_ref().filter(|_| self.announced)?.len
+    }
+
     /// The mirror's answer begins. The followers hear of it when there is something to show: till then a failure is an
     /// answer of its own, and not a body that is cut short.
     pub(super) fn begin(&mut self, head: &Head) {
@@ -93,8 +100,7 @@ impl<'a> Sink<'a> {
             self.leave_disk(&error);
         }
         if self.head.is_none() {
-            self.len_promised = self.len_promised.or(head.len);
-            self.head = Some(Head { len: self.len_promised, ..head.clone() });
+            self.head = Some(Head { len: self.len_promised.or(head.len), ..head.clone() });
             self.show();
         }
     }
@@ -115,8 +121,12 @@ impl<'a> Sink<'a> {
 
     /// Forgets all bytes, to begin anew from the start; possible while no client can have seen any.
     pub(super) fn restart(&mut self) -> Result<(), SinkError> {
-        if self.announced && self.visible() > 0 {
+        if self.shown > 0 {
             return Err(SinkError::Shown);
+        }
+        // Another length may be announced with what comes now.
+        if !self.announced {
+            self.head = None;
         }
         match &mut self.place {
             Place::Memory(memory) => *memory = Memory::default(),
@@ -168,7 +178,7 @@ impl<'a> Sink<'a> {
 
     fn visible(&self) -> u64 {
         let len = self.len();
-        match (self.promise, self.len_promised) {
+        match (self.promise, self.head.as_ref().and_then(|head| head.len).or(self.len_promised)) {
             (None, _) => len,
             (Some(_), Some(total)) => len.min(total.saturating_sub(HELD_BACK_LEN)),
             (Some(_), None) => len.saturating_sub(HELD_BACK_LEN),
@@ -182,6 +192,7 @@ impl<'a> Sink<'a> {
         }
         if self.announced && matches!(self.place, Place::Draft(_)) {
             self.stream.advance(visible);
+            self.shown = self.shown.max(visible);
         }
     }
 
@@ -210,6 +221,7 @@ impl<'a> Sink<'a> {
         };
         if self.announced {
             self.stream.advance(draft.len());
+            self.shown = draft.len();
         }
         if let Place::Memory(memory) = &mut self.place {
             memory.hasher = draft.into_hasher();
@@ -227,6 +239,54 @@ impl<'a> Sink<'a> {
         }
         let shown: Vec<u8> = memory.held.drain(..excess).collect();
         self.announce();
+        self.shown += shown.len() as u64;
         self.stream.push(&shown, STALL_TIMEOUT.max(Duration::from_secs(1))).map_err(|_| SinkError::Unwanted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::{Follower, Outcome, Step};
+    use std::sync::Arc;
+
+    fn told(follower: &Follower) -> Option<Head> {
+        match follower.outcome() {
+            Some(Outcome::Growing(head)) => Some(head),
+            _ => None,
+        }
+    }
+
+    fn head(len: u64) -> Head {
+        Head { len: Some(len), ..Head::default() }
+    }
+
+    #[test]
+    fn what_a_mirror_said_before_it_had_to_begin_anew_is_forgotten() {
+        let stream = Arc::new(Stream::default());
+        let follower = stream.follow(Box::new(|| ()));
+        let content = [7; 300];
+        let mut sink = Sink::new(&stream, None, Some(Digest::of(&content)), None);
+        sink.begin(&head(100));
+        sink.append(&content[..30]).expect("memory takes it");
+        sink.restart().expect("nothing was shown");
+        sink.begin(&head(300));
+        sink.append(&content).expect("memory takes it");
+        assert!(matches!(sink.finish(FileMeta::default(), Stamp(0)), Ok(Landed::Passed)));
+        assert_eq!(told(&follower), Some(head(300)));
+    }
+
+    #[test]
+    fn what_was_shown_is_not_begun_anew() {
+        let stream = Arc::new(Stream::default());
+        let follower = stream.follow(Box::new(|| ()));
+        let content = vec![7; 200_000];
+        let mut sink = Sink::new(&stream, None, Some(Digest::of(&content)), None);
+        sink.begin(&head(200_000));
+        assert_eq!(sink.told_len(), None, "nothing is told before there is something to show");
+        sink.append(&content[..100_000]).expect("memory takes it");
+        assert_eq!(sink.told_len(), Some(200_000));
+        assert!(matches!(follower.next(), Step::Memory { chunk, .. } if chunk.len() == 100_000 - 65_536));
+        assert_eq!(sink.restart(), Err(SinkError::Shown));
     }
 }

@@ -21,7 +21,7 @@ impl Inner {
         let mut last = bad_gateway("no mirror is known for it");
         for url in self.urls(flight) {
             let ask = Ask { unless, credentials: self.credentials(flight), ..Ask::default() };
-            match self.ask(&url, ask) {
+            match self.ask(flight, &url, ask) {
                 Err(error) => last = self.failure_of(flight, &error),
                 Ok(answer) if answer.status == 304 => match known {
                     Some((record, stored)) => return self.confirm_unplaced(flight, record, stored),
@@ -97,7 +97,7 @@ impl Inner {
                 credentials: self.credentials(flight),
                 ..Ask::default()
             };
-            match self.ask(url, ask) {
+            match self.ask(flight, url, ask) {
                 Ok(rest) if rest.status == 206 && rest.head.len.is_none_or(|len| Some(len) == head.len) => {
                     *answer = rest
                 }

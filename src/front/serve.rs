@@ -120,12 +120,14 @@ impl Front {
             }
         };
         let (front, client, stream) = (Arc::clone(self), ask.client, Arc::clone(&flight.stream));
+        // Index files that are asked for by name right behind a Release follow that one, and no older one.
+        let leads = matches!(flight.job.goal, crate::fetch::Goal::Release { .. });
         let answer = move |outcome: &Outcome| {
             front.note_given(client, &flight);
             let source = if flight.from_mirror.load(Ordering::Relaxed) { "mirror" } else { "cache" };
             wanted.outcome(outcome, source)
         };
-        Reply::Later { stream, answer: Box::new(answer) }
+        Reply::Later { stream, answer: Box::new(answer), leads }
     }
 
     fn note_given(&self, client: IpAddr, flight: &Flight) {

@@ -20,7 +20,7 @@ use super::journal::Journal;
 use super::record::{FileRecord, Record, key};
 use super::{Store, StoreError, at, lock};
 use crate::digest::{Digest, Midstate, PIECE_LEN, PieceHasher};
-use crate::limits::{BATCH_FILES, VERIFY_LEN};
+use crate::limits::{BATCH_FILES, VERIFY_LEN, WAITING_FILES};
 use crate::stream::Head;
 use crate::time::Stamp;
 
@@ -119,8 +119,12 @@ impl Store {
     /// Begins a draft, or resumes it.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] when another process, or another thread of this one, writes the same file.
+    /// [`StoreError::Busy`] when another process, or another thread of this one, writes the same file;
+    /// [`StoreError::Behind`] while what is finished cannot be recorded.
     pub fn draft(&self, want: Want) -> Result<Draft, StoreError> {
+        if self.0.waiting().len() >= WAITING_FILES {
+            return Err(StoreError::Behind);
+        }
         match want {
             Want::Unknown => self.draft_aside(want),
             Want::Digest { digest, .. } => self.named_draft(want, digest),

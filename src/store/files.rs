@@ -215,8 +215,11 @@ impl Inner {
         for digest in batch {
             // Not under the lock: requests look there, and a sync takes long.
             let Some(file) = self.waiting().get(digest).map(|waiting| Arc::clone(&waiting.file)) else { continue };
-            file.sync_data().map_err(at(&self.file_path(digest)))?;
-            synced.push(*digest);
+            match file.sync_data() {
+                Ok(()) => synced.push(*digest),
+                // The system tells of a lost write once: a second sync would vouch for bytes that are not there.
+                Err(error) => self.forget_waiting(digest, error),
+            }
         }
         let mut write = self.index.write()?;
         for digest in lost.iter().filter(|digest| !self.file_path(digest).exists()) {
@@ -244,6 +247,15 @@ impl Inner {
             }
         }
         Ok(())
+    }
+
+    /// A finished draft whose bytes the disk did not take: it is fetched again when it is next asked for.
+    fn forget_waiting(&self, digest: &Digest, error: std::io::Error) {
+        let Some(Waiting { path, beside, .. }) = self.waiting().remove(digest) else { return };
+        log::warn!("{}; what was downloaded there is dropped", at(&path)(error));
+        for path in beside.iter().chain([&path]) {
+            fs::remove_file(path).ok();
+        }
     }
 
     /// Renames a finished draft into `files/` and puts its record; the folder it went to.

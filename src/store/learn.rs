@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use super::index::{Read, Write};
 use super::record::{Entry, IndexRecord, Record, key};
-use super::{IndexId, Store, StoreError, at, lock};
+use super::{IndexId, Store, StoreError, at};
 use crate::catalog::Promise;
 use crate::digest::{Digest, NameHash};
 use crate::limits::{INDEX_ENTRIES, MERGE_CHANGES, RUN_ENTRIES, RUN_READ_ENTRIES};
@@ -191,26 +191,24 @@ impl Store {
     }
 
     /// What the learnt indexes promise at `host/path`. A path that no current index names any more is still served while
-    /// its file is here.
+    /// its file is here. Nothing where indexes contradict each other: one of them is out of date, since its clients ask no
+    /// more for it, and only the mirror can say which.
     ///
     /// # Errors
     /// Those of the index.
     pub fn promise(&self, host: &str, path: &str) -> Result<Option<Promise>, StoreError> {
         let name = NameHash::of(host, path);
         let read = self.0.index.read()?;
-        let last = *lock(&self.0.last_hit);
-        let mut retired = None;
-        for id in last.into_iter().chain(index_ids(&read, host, path)?) {
-            match read.get::<Entry>(&key::entry(id, name))? {
-                Some(Entry { promise, retired: false }) => {
-                    *lock(&self.0.last_hit) = Some(id);
-                    return Ok(Some(promise));
-                }
-                Some(Entry { promise, retired: true }) => retired = Some(promise),
-                None => {}
+        let (mut current, mut retired) = (None, None);
+        for id in index_ids(&read, host, path)? {
+            let Some(entry) = read.get::<Entry>(&key::entry(id, name))? else { continue };
+            let found = if entry.retired { &mut retired } else { &mut current };
+            let former = found.replace(entry.promise);
+            if !entry.retired && former.is_some_and(|former| former != entry.promise) {
+                return Ok(None);
             }
         }
-        Ok(retired)
+        Ok(current.or(retired))
     }
 }
 

@@ -72,6 +72,8 @@ pub enum StoreError {
         /// Its digest.
         digest: Digest,
     },
+    /// As many finished files wait to be recorded as may.
+    Behind,
     /// The clock is before the newest file of the cache: it cannot be told what is old.
     ClockBehind {
         /// The clock.
@@ -108,6 +110,7 @@ impl fmt::Display for StoreError {
             StoreError::Malformed => f.write_str("the cache's index has a damaged record"),
             StoreError::OtherVersion => f.write_str("the cache's index is of another version of apt-p2p"),
             StoreError::Busy { digest } => write!(f, "{digest} is being written by another process"),
+            StoreError::Behind => f.write_str("finished files cannot be recorded; the log says why"),
             StoreError::ClockBehind { now, newest } => write!(
                 f,
                 "the clock ({} s) is before the newest file of the cache ({} s): set it before cleaning up",
@@ -159,8 +162,6 @@ struct Inner {
     batch_turn: Mutex<()>,
     /// Records whose file was found missing; dropped with the next batch.
     lost: Mutex<Vec<Digest>>,
-    /// The index in which a promise was found last: the next one is most likely there too.
-    last_hit: Mutex<Option<IndexId>>,
     /// Makes the names of drafts unique that have no digest yet.
     next_draft: Mutex<u32>,
 }
@@ -192,7 +193,6 @@ impl Store {
             waiting_since: Mutex::default(),
             batch_turn: Mutex::default(),
             lost: Mutex::default(),
-            last_hit: Mutex::default(),
             next_draft: Mutex::default(),
         }));
         store.recover()?;

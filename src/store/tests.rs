@@ -12,7 +12,7 @@ use super::test_dir::TestDir;
 use super::*;
 use crate::catalog::{Promise, ReleaseFile};
 use crate::digest::{Digest, NameHash, PIECE_LEN};
-use crate::limits::{MERGE_CHANGES, RUN_ENTRIES, SNAPSHOTS};
+use crate::limits::{MERGE_CHANGES, RUN_ENTRIES, SNAPSHOTS, WAITING_FILES};
 use crate::stream::Head;
 
 const NOW: Stamp = Stamp(1_700_000_000);
@@ -169,6 +169,45 @@ fn finished_drafts_outlive_the_process() {
 }
 
 #[test]
+fn what_the_disk_did_not_take_is_dropped_and_the_others_are_recorded() {
+    let dir = TestDir::new();
+    let store = open(&dir);
+    for content in [b"lost", b"good"] {
+        let mut draft = store.draft(wanted(content)).expect("a draft");
+        draft.append(content).expect("room");
+        draft.finish(FileMeta::default(), NOW).expect("right");
+    }
+    let lost = Digest::of(b"lost");
+    // It cannot be synced, as on a disk that fails.
+    store.0.waiting().get_mut(&lost).expect("finished").file = Arc::new(fs::File::open("/dev/null").expect("there"));
+    store.commit(NOW).expect("recorded");
+    assert!(!store.has_file(&lost).expect("an index"), "a second sync would not fail");
+    assert!(!store.0.draft_path(&lost.to_string(), "part").exists());
+    assert_eq!(store.usage().expect("an index"), Usage { files: 1, bytes: 4 });
+}
+
+#[test]
+fn while_nothing_can_be_recorded_no_more_than_a_bounded_number_waits() {
+    let dir = TestDir::new();
+    let store = open(&dir);
+    fs::remove_dir(dir.path().join("files")).expect("empty");
+    fs::write(dir.path().join("files"), "in the way").expect("ours");
+    for n in 0..WAITING_FILES {
+        let content = n.to_be_bytes();
+        let mut draft = store.draft(wanted(&content)).expect("a draft");
+        draft.append(&content).expect("room");
+        draft.finish(FileMeta::default(), NOW).expect("right");
+    }
+    assert!(matches!(store.draft(wanted(b"more")), Err(StoreError::Behind)));
+    assert!(store.open_file(&Digest::of(&0_usize.to_be_bytes()), NOW).expect("an index").is_some(), "they serve");
+    fs::remove_file(dir.path().join("files")).expect("ours");
+    fs::create_dir(dir.path().join("files")).expect("ours");
+    store.commit(NOW).expect("recorded");
+    assert_eq!(store.usage().expect("an index").files, WAITING_FILES as u64);
+    store.draft(wanted(b"more")).expect("a draft");
+}
+
+#[test]
 fn a_mark_without_its_bytes_is_no_file() {
     let dir = TestDir::new();
     let content = bytes(700_000, 1);
@@ -292,6 +331,10 @@ fn poison_is_remembered_and_bounded() {
 type Model = BTreeMap<u32, u32>;
 
 fn learn(store: &Store, version: &Model) -> LearnReport {
+    learn_as(store, "b/index", version)
+}
+
+fn learn_as(store: &Store, index_path: &str, version: &Model) -> LearnReport {
     let mut feed = |put: &mut Put<'_>| {
         // In no order that the store could rely on.
         let mut paths: Vec<_> = version.iter().collect();
@@ -304,7 +347,7 @@ fn learn(store: &Store, version: &Model) -> LearnReport {
         }
         Ok(())
     };
-    store.learn("h", "b", "b/index", Digest::of(b"version"), &mut feed).expect("learnt")
+    store.learn("h", "b", index_path, Digest::of(b"version"), &mut feed).expect("learnt")
 }
 
 fn promised(store: &Store, path: u32) -> Option<Promise> {
@@ -335,6 +378,21 @@ fn a_new_version_writes_only_what_differs() {
     assert_eq!(promised(&store, 7), None);
     assert_eq!(store.promise("h", "7").expect("an index"), None, "only below its base");
     assert_eq!(store.promise("other", "b/0").expect("an index"), None);
+}
+
+#[test]
+fn indexes_that_contradict_each_other_promise_nothing() {
+    let dir = TestDir::new();
+    let store = open(&dir);
+    learn_as(&store, "b/amd64", &Model::from([(1, 5), (2, 6)]));
+    learn_as(&store, "b/arm64", &Model::from([(1, 5), (3, 7)]));
+    assert_eq!(promised(&store, 1), Some(promise(&5_u32.to_be_bytes())), "they agree");
+    // The archive put something else there, and nobody asks for the index of arm64 any more.
+    learn_as(&store, "b/amd64", &Model::from([(1, 9), (2, 6)]));
+    assert_eq!(promised(&store, 1), None);
+    assert_eq!(promised(&store, 3), Some(promise(&7_u32.to_be_bytes())));
+    learn_as(&store, "b/arm64", &Model::from([(1, 9)]));
+    assert_eq!(promised(&store, 1), Some(promise(&9_u32.to_be_bytes())));
 }
 
 #[test]

@@ -115,6 +115,10 @@ fn get(path: &str) -> String {
 }
 
 fn follow(pair: &mut Pair, number: u64, len: Option<u64>, start: u64) -> Arc<Stream> {
+    follow_as(pair, number, len, start, false)
+}
+
+fn follow_as(pair: &mut Pair, number: u64, len: Option<u64>, start: u64, leads: bool) -> Arc<Stream> {
     let stream = Arc::new(Stream::default());
     let reply = Reply::Later {
         stream: Arc::clone(&stream),
@@ -122,6 +126,7 @@ fn follow(pair: &mut Pair, number: u64, len: Option<u64>, start: u64) -> Arc<Str
             Outcome::Failed(failure) => answer(failure.status, Body::Empty, Some(0)),
             _ => answer(200, Body::Stream { start, len }, len),
         }),
+        leads,
     };
     pair.handle(Input::Reply(number, Some(reply)));
     stream
@@ -131,11 +136,17 @@ fn follow(pair: &mut Pair, number: u64, len: Option<u64>, start: u64) -> Arc<Str
 fn answers_leave_in_the_order_of_the_requests() {
     let mut pair = Pair::new();
     pair.say(&[get("/a"), get("/b"), get("/c")].concat());
-    assert_eq!(pair.requests(), [(0, "/a".into()), (1, "/b".into()), (2, "/c".into())]);
-    pair.reply(2, "third");
+    assert_eq!(pair.requests(), [(0, "/a".into())]);
+    let first = follow(&mut pair, 0, Some(5), 0);
+    assert_eq!(pair.requests(), [(1, "/b".into())], "its download starts meanwhile");
     pair.reply(1, "second");
+    assert_eq!(pair.requests(), [(2, "/c".into())]);
+    pair.reply(2, "third");
     assert_eq!(pair.text(), "");
-    pair.reply(0, "first");
+    first.begin(Head { len: Some(5), ..Head::default() }, None);
+    first.push(b"first", std::time::Duration::ZERO).expect("followed");
+    first.finish(5);
+    pair.drain();
     assert_eq!(pair.bodies(), ["first", "second", "third"]);
     assert_eq!(pair.logs.iter().map(|log| log.bytes).collect::<Vec<_>>(), [5, 6, 5]);
     pair.say(&get("/d"));
@@ -143,12 +154,30 @@ fn answers_leave_in_the_order_of_the_requests() {
 }
 
 #[test]
+fn what_stands_behind_a_leader_goes_to_a_worker_when_its_answer_has_begun() {
+    let mut pair = Pair::new();
+    pair.say(&[get("/InRelease"), get("/Packages")].concat());
+    assert_eq!(pair.requests(), [(0, "/InRelease".into())]);
+    assert_eq!(pair.requests(), [], "not while the first is with a worker");
+    let release = follow_as(&mut pair, 0, Some(2), 0, true);
+    assert_eq!(pair.requests(), [], "nor before it is known which one it is");
+    release.begin(Head { len: Some(2), ..Head::default() }, None);
+    pair.drain();
+    assert_eq!(pair.requests(), [(1, "/Packages".into())]);
+}
+
+#[test]
 fn no_more_than_the_pipeline_s_depth_is_taken_at_once() {
     let mut pair = Pair::new();
     pair.say(&get("/x").repeat(PIPELINE + 5));
-    assert_eq!(pair.requests().len(), PIPELINE);
-    assert!(!pair.conn.wants_bytes());
-    pair.reply(0, "x");
+    let mut streams = Vec::new();
+    for number in 0..PIPELINE as u64 {
+        assert_eq!(pair.requests(), [(number, "/x".into())]);
+        streams.push(follow(&mut pair, number, Some(0), 0));
+    }
+    assert!(!pair.conn.wants_bytes() && pair.requests().is_empty());
+    streams[0].fail(Failure { status: 502, reason: "x".into(), retry_after: None, challenge: None });
+    pair.drain();
     assert_eq!(pair.requests(), [(PIPELINE as u64, "/x".into())]);
     // With few descriptors, fewer are ahead of their turn.
     let mut pair = Pair::new();
@@ -364,7 +393,12 @@ proptest! {
             rest = after;
         }
         let expected: Vec<_> = paths.iter().enumerate().map(|(n, path)| (n as u64, path.clone())).collect();
-        prop_assert_eq!(pair.requests(), expected);
+        let mut seen = Vec::new();
+        while let [(number, path)] = pair.requests().as_slice() {
+            seen.push((*number, path.clone()));
+            pair.reply(*number, "");
+        }
+        prop_assert_eq!(seen, expected);
     }
 
     #[test]
