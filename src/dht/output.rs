@@ -24,7 +24,7 @@ pub enum Event {
         /// The hint.
         hint: Hint,
     },
-    /// The item; nothing more follows.
+    /// The item; only the end follows.
     Item {
         /// Of this ask.
         ask: AskId,

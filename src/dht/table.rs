@@ -85,6 +85,11 @@ impl Table {
         self.entries.retain(|entry| entry.misses < NODE_MISSES);
     }
 
+    /// Nobody is known at this address.
+    pub(super) fn forget(&mut self, address: SocketAddr) {
+        self.entries.retain(|entry| entry.contact.address != address);
+    }
+
     /// Whether a contact at this address has answered us, and lately did.
     pub(super) fn has(&self, address: SocketAddr) -> bool {
         self.entries.iter().any(|entry| entry.contact.address == address)
