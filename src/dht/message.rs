@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use super::bencode::{Value, Writer};
 use super::contact::{Contact, Family, read_address, read_contacts, write_address, write_contacts};
 use super::id::NodeId;
-use crate::limits::{HINT_LEN, ITEM_LEN, TOKEN_LEN, TX_LEN, VALUES_READ};
+use crate::limits::{DATAGRAM_READ_LEN, HINT_LEN, ITEM_LEN, TOKEN_LEN, TX_LEN, VALUES_READ};
 
 /// `v` of our messages: client and version.
 const VERSION: &[u8; 4] = b"AP\x00\x01";
@@ -177,6 +177,9 @@ impl Message {
     /// Understands a datagram; `None`: it is no message, or one that breaks the rules.
     #[must_use]
     pub fn parse(datagram: &[u8]) -> Option<Message> {
+        if datagram.len() > DATAGRAM_READ_LEN {
+            return None;
+        }
         let top = Value::parse(datagram).ok()?;
         let tx = top.field(b"t")?.bytes()?;
         if tx.len() > TX_LEN {
