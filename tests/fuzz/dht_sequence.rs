@@ -92,7 +92,7 @@ struct Sequence<'a> {
 }
 
 /// Does what `bytes` say.
-pub fn drive(bytes: &[u8]) {
+pub(crate) fn drive(bytes: &[u8]) {
     let mut bytes = Bytes(bytes.iter());
     let flags = bytes.byte();
     let is_private = flags & 1 == 1;
@@ -215,8 +215,8 @@ impl Sequence<'_> {
         }
         reply.token = (how & 64 == 64).then(|| vec![how; [1, 8, 20, 64, 700][usize::from(how) % 5]]);
         reply.hints = self.bytes.hint().into_iter().collect();
-        reply.item = (how % 7 == 0).then(|| self.bytes.item());
-        reply.dialled = (how % 5 == 0).then_some(true);
+        reply.item = how.is_multiple_of(7).then(|| self.bytes.item());
+        reply.dialled = how.is_multiple_of(5).then_some(true);
         let body =
             if how == 255 { Body::Error { code: 203, text: "no".into() } } else { Body::Reply(Box::new(reply)) };
         let seen_as = (how & 16 == 16).then(|| self.bytes.address());
@@ -244,7 +244,6 @@ impl Sequence<'_> {
 
     fn flood(&mut self) {
         let key = self.bytes.id();
-        let Body::Query { .. } = (Body::Query { id: key, query: Query::Ping }) else { return };
         for n in 0..64_u8 {
             let from = SocketAddr::from(([198, 51, n, key.0[0]], 6000));
             let query = Query::GetPeers { key, want: Want { v4: true, v6: true } };
