@@ -187,6 +187,8 @@ pub const DATAGRAM_READ_LEN: usize = 2048;
 pub const BENCODE_DEPTH: usize = 12;
 /// Bytes of a transaction id that is echoed; longer: no message.
 pub const TX_LEN: usize = 64;
+/// Bytes of a token of others that is kept until we announce; longer: there is none. The longest in use have 20.
+pub const TOKEN_LEN: usize = 64;
 /// Bytes of the longest piece table that travels as a hint: four pieces.
 pub const HINT_LEN: usize = 96;
 /// Bytes of an item (BEP 44); longer: error 205.
@@ -195,6 +197,8 @@ pub const ITEM_LEN: usize = 1000;
 pub const VALUES_READ: usize = 128;
 /// Peers that one reply names: with 26 bytes for each of eight nodes they fit a datagram.
 pub const VALUES: usize = 40;
+/// Peers that one lookup passes on: what eight nodes name; more are ignored.
+pub const PEERS_FOUND: usize = 8 * VALUES;
 
 /// How many closest nodes hold a record, and are given out (BEP 5's K).
 pub const CLOSEST: usize = 8;
@@ -281,6 +285,9 @@ pub const AMPLIFICATION: usize = 4;
 pub const UNVERIFIED_RATE: u64 = 30 * 1024;
 /// … and so many at once: in any 10 s at most 320 KB.
 pub const UNVERIFIED_BURST_LEN: u64 = 20 * 1024;
+
+/// What a ping of ours counts there: its length with a name of 32 bytes.
+pub const PING_LEN: usize = 128;
 
 /// Queries that we send a second, when it goes on: home routers' NAT tables hold few.
 pub const OWN_RATE: u64 = 50;

@@ -109,6 +109,28 @@ fn modules_import_only_what_the_table_allows() {
     }
 }
 
+/// What `dht` knows of the world is told to it, and what it does is the same for the same seed.
+#[test]
+fn the_dht_has_no_socket_clock_thread_file_or_random_order() {
+    let pure: Vec<_> = sources().into_iter().filter(|(path, _)| module_of(path) == "dht").collect();
+    assert!(pure.len() > 10, "src/dht has moved");
+    for (path, text) in pure {
+        for word in [
+            "UdpSocket",
+            "TcpStream",
+            "Instant",
+            "SystemTime",
+            "thread::",
+            "std::fs",
+            "std::env",
+            "HashMap",
+            "HashSet",
+        ] {
+            assert!(!text.contains(word), "{} has {word}", path.display());
+        }
+    }
+}
+
 #[test]
 fn the_import_check_sees_paths_and_lists() {
     let text = "use crate::{fetch, store::Store};\nlet x = crate::edge::bind(y); use apt_p2p::config::Config;";

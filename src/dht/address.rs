@@ -66,11 +66,10 @@ impl Address {
         if self.votes.len() > ADDRESS_VOTES {
             self.votes.pop_front();
         }
-        let mut counts: BTreeMap<SocketAddr, usize> = BTreeMap::new();
-        for (_, vote) in &self.votes {
-            *counts.entry(*vote).or_default() += 1;
-        }
-        let Some((best, count)) = counts.into_iter().max_by_key(|(_, count)| *count) else { return false };
+        // A NAT may show another port to each: the machine's address is decided first.
+        let Some((ip, count)) = commonest(self.votes.iter().map(|(_, vote)| vote.ip())) else { return false };
+        let with_ip = self.votes.iter().map(|(_, vote)| *vote).filter(|vote| vote.ip() == ip);
+        let Some((best, _)) = commonest(with_ip) else { return false };
         // The first word counts until there are others, so that a small network works; then the majority does.
         let is_enough = self.own.is_none() || count >= ADDRESS_VOTES_MIN && count * 2 > self.votes.len();
         if !is_enough || self.own == Some(best) {
@@ -126,6 +125,15 @@ impl Address {
     }
 }
 
+/// What is there most often, and how often.
+fn commonest<T: Ord>(all: impl Iterator<Item = T>) -> Option<(T, usize)> {
+    let mut counts: BTreeMap<T, usize> = BTreeMap::new();
+    for one in all {
+        *counts.entry(one).or_default() += 1;
+    }
+    counts.into_iter().max_by_key(|(_, count)| *count)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,6 +167,15 @@ mod tests {
             assert!(address.note_vote(at(1, 1), at(n, 5000)));
             assert_eq!(address.is_elsewhere(), is_elsewhere);
         }
+    }
+
+    #[test]
+    fn a_move_is_noticed_behind_a_nat_that_shows_a_port_of_its_own_to_each() {
+        let mut address = Address::new(None, Time(0));
+        (1..20).for_each(|n| _ = address.note_vote(at(n, 1), at(100, 5000 + u16::from(n))));
+        assert_eq!(address.own().map(|own| own.ip()), Some(at(100, 1).ip()));
+        (20..60).for_each(|n| _ = address.note_vote(at(n, 1), at(101, 5000 + u16::from(n))));
+        assert_eq!(address.own().map(|own| own.ip()), Some(at(101, 1).ip()));
     }
 
     #[test]

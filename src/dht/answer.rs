@@ -8,7 +8,7 @@ use super::contact::{Contact, Family, is_sendable};
 use super::id::NodeId;
 use super::message::{Body, Hint, Message, Query, Reply, Want, item_target};
 use super::node::{Node, Purpose};
-use crate::limits::{CLOSEST, ITEM_LEN, VALUES};
+use crate::limits::{CLOSEST, ITEM_LEN, PING_LEN, VALUES};
 use crate::time::Time;
 
 /// A refusal (BEP 5 and BEP 44, "Errors").
@@ -32,7 +32,7 @@ impl Node {
     pub(super) fn answer(&mut self, asked: Asked<'_>, query: Query, now: Time, common: &mut Common) {
         let (from, len) = (asked.from, asked.len);
         self.note_stranger(from, now, common);
-        if self.seat.read_only {
+        if self.is_read_only() {
             return;
         }
         let sender = Contact { id: asked.id, address: from };
@@ -120,6 +120,9 @@ impl Node {
     ) -> Result<(), Refusal> {
         self.check_token(from, token, now, common)?;
         let peer = SocketAddr::new(from.ip(), port.unwrap_or(from.port()));
+        if !common.is_sendable(SocketAddr::new(from.ip(), 1024)) {
+            return Err((203, "not an address that others reach"));
+        }
         let is_public = is_sendable(SocketAddr::new(from.ip(), 1024), false);
         if is_public && peer.port() < 1024 {
             return Err((203, "port below 1024"));
@@ -145,7 +148,7 @@ impl Node {
             return Err((205, "item too big"));
         }
         self.check_token(from, token, now, common)?;
-        self.items.put(item_target(item), item, now);
+        self.items.put(item_target(item), item, from.ip(), now);
         Ok(())
     }
 
@@ -209,10 +212,14 @@ impl Node {
 
     /// A node that asks may be a contact: it is asked back, for its address may be forged.
     fn meet(&mut self, sender: Contact, now: Time, common: &mut Common) {
-        let is_welcome = self.table.wants(&sender)
+        let is_welcome = self.may_be_known(&sender)
+            && self.table.wants(&sender)
             && !self.quarantine.holds(sender.address, now)
             && !self.is_asking(|to| to == sender.address);
-        if is_welcome && common.has_spare(now) && common.may_ask(false, now) {
+        // What goes to an address that may be forged is counted, whatever it is.
+        let may_ping =
+            is_welcome && common.has_spare(now) && common.guard.may_reply(sender.address, PING_LEN, 0, now);
+        if may_ping && common.may_ask(false, now) {
             self.ask(sender.address, Some(sender.id), Query::Ping, Purpose::Ping, now, common);
         }
     }

@@ -113,7 +113,13 @@ impl Common {
         while let Some(Outgoing { to, mut message, answers }) = self.out.pop_front() {
             buffer.clear();
             message.write(buffer);
-            let Some(query_len) = answers else { return Some(to) };
+            let Some(query_len) = answers else {
+                if buffer.len() <= crate::limits::DATAGRAM_LEN {
+                    return Some(to);
+                }
+                // By a network's name that is very long: nobody could be asked so.
+                continue;
+            };
             self.replies -= 1;
             loop {
                 let fits = buffer.len() <= crate::limits::DATAGRAM_LEN;

@@ -104,9 +104,9 @@ pub fn is_sendable(address: SocketAddr, private_too: bool) -> bool {
             (is_reserved, ip.is_loopback() || ip.is_private() || ip.is_link_local() || a == 100 && b & 0xc0 == 64)
         }
         IpAddr::V6(ip) => {
-            let is_wrapped = ip.to_ipv4_mapped().is_some();
             let is_private = ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local();
-            (ip.is_unspecified() || ip.is_multicast() || is_wrapped, is_private)
+            // Global unicast is 2000::/3 (RFC 4291); what is elsewhere wraps IPv4 addresses, or nobody has it.
+            (!is_private && ip.segments()[0] & 0xe000 != 0x2000, is_private)
         }
     };
     if private_too {
@@ -152,6 +152,9 @@ mod tests {
             ("[fd00::1]:6881", false, true),
             ("[ff02::1]:6881", false, false),
             ("[::ffff:10.0.0.1]:6881", false, false),
+            ("[::10.0.0.1]:6881", false, false),
+            ("[64:ff9b::a00:1]:6881", false, false),
+            ("[fec0::1]:6881", false, false),
         ] {
             let address = text.parse().expect("an address");
             assert_eq!((is_sendable(address, false), is_sendable(address, true)), (public, private), "{text}");

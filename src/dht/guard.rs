@@ -71,13 +71,14 @@ impl Guard {
         if self.is_private && !super::contact::is_sendable(SocketAddr::new(from.ip(), 1024), false) {
             return true;
         }
-        if self.queries.len() >= GUARDED_ADDRESSES && !self.queries.contains_key(&from.ip()) {
+        let line = line_of(from.ip());
+        if self.queries.len() >= GUARDED_ADDRESSES && !self.queries.contains_key(&line) {
             // More addresses than a home has contacts, all at once: most of them are forged. A neighbour gives way.
-            let next = self.queries.range(from.ip()..).next().or_else(|| self.queries.iter().next());
+            let next = self.queries.range(line..).next().or_else(|| self.queries.iter().next());
             let next = next.map(|(ip, _)| *ip);
             next.and_then(|ip| self.queries.remove(&ip));
         }
-        let bucket = self.queries.entry(from.ip()).or_insert_with(|| Bucket::full(QUERY_BURST, now));
+        let bucket = self.queries.entry(line).or_insert_with(|| Bucket::full(QUERY_BURST, now));
         bucket.fill(QUERY_RATE, QUERY_BURST, now);
         let is_admitted = bucket.take(1);
         self.refused += u64::from(!is_admitted);
@@ -121,6 +122,14 @@ impl Guard {
     }
 }
 
+/// What one customer has: an address, or the /64 in which it can make as many as it likes.
+fn line_of(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => ip,
+        IpAddr::V6(ip) => std::net::Ipv6Addr::from(u128::from(ip) >> 64 << 64).into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,6 +147,13 @@ mod tests {
         assert_eq!(answered(&mut guard, Time(0) + Duration::from_secs(2)), 2 * QUERY_RATE);
         assert!(guard.admits(address(2), Time(0)));
         assert_eq!(guard.refused, 100 - QUERY_BURST + 100 - 2 * QUERY_RATE);
+    }
+
+    #[test]
+    fn all_addresses_of_an_ipv6_line_have_one_share() {
+        let mut guard = Guard::new(false, Time(0));
+        let of = |n: u16| SocketAddr::from((std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, n), 5000));
+        assert_eq!((0..1000).filter(|n| guard.admits(of(*n), Time(0))).count() as u64, QUERY_BURST);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use super::bencode::{Value, Writer};
 use super::contact::{Contact, Family, read_address, read_contacts, write_address, write_contacts};
 use super::id::NodeId;
-use crate::limits::{HINT_LEN, ITEM_LEN, TX_LEN, VALUES_READ};
+use crate::limits::{DATAGRAM_READ_LEN, HINT_LEN, ITEM_LEN, TOKEN_LEN, TX_LEN, VALUES_READ};
 
 /// `v` of our messages: client and version.
 const VERSION: &[u8; 4] = b"AP\x00\x01";
@@ -177,6 +177,9 @@ impl Message {
     /// Understands a datagram; `None`: it is no message, or one that breaks the rules.
     #[must_use]
     pub fn parse(datagram: &[u8]) -> Option<Message> {
+        if datagram.len() > DATAGRAM_READ_LEN {
+            return None;
+        }
         let top = Value::parse(datagram).ok()?;
         let tx = top.field(b"t")?.bytes()?;
         if tx.len() > TX_LEN {
@@ -405,7 +408,7 @@ fn parse_query(top: Value<'_>) -> Option<Body> {
             Query::Put { token: token()?, item: item.to_vec(), is_mutable }
         }
         b"dial" => Query::Dial { port: port()?, token: token()? },
-        _ => Query::Unknown { target: place(b"target") },
+        _ => Query::Unknown { target: place(b"target").or_else(|| place(b"info_hash")) },
     };
     Some(Body::Query { id, query })
 }
@@ -421,7 +424,7 @@ fn parse_reply(fields: Value<'_>) -> Option<Body> {
         id: NodeId(fields.field(b"id")?.array()?),
         nodes: contacts(b"nodes", Family::V4),
         nodes6: contacts(b"nodes6", Family::V6),
-        token: fields.field(b"token").and_then(Value::bytes).map(<[u8]>::to_vec),
+        token: fields.field(b"token").and_then(Value::bytes).filter(|it| it.len() <= TOKEN_LEN).map(<[u8]>::to_vec),
         values: values.filter_map(Value::bytes).filter_map(read_address).take(VALUES_READ).collect(),
         hints: hints.filter_map(Value::bytes).filter_map(Hint::new).take(2).collect(),
         item: fields.field(b"v").map(Value::raw).filter(|raw| raw.len() <= ITEM_LEN).map(<[u8]>::to_vec),
@@ -500,6 +503,29 @@ mod tests {
     fn the_immutable_item_of_bep_44_has_its_target() {
         // BEP 44, "Test vectors", test 3.
         assert_eq!(item_target(b"12:Hello World!").to_string(), "e5f96f6f38320f0f33959cb4d3d656452117aadb");
+    }
+
+    #[test]
+    fn a_later_method_is_understood_by_its_target_or_its_info_hash() {
+        let text = b"d1:ad2:id20:abcdefghij01234567899:info_hash20:mnopqrstuvwxyz123456e1:q5:later1:t2:aa1:y1:qe";
+        let query = Query::Unknown { target: Some(id("mnopqrstuvwxyz123456")) };
+        assert_eq!(parsed(text).body, Body::Query { id: id("abcdefghij0123456789"), query });
+    }
+
+    #[test]
+    fn the_example_of_bep_32_is_understood() {
+        // BEP 32, "Example": IPv6 contacts are 38 bytes, and `want` names families.
+        let text = [
+            &b"d1:ad2:id20:abcdefghij01234567896:target20:mnopqrstuvwxyz1234564:wantl2:n42:n6ee1:q9:find_node1:t2:aa1:y1:qe"[..],
+        ]
+        .concat();
+        let query = Query::FindNode { target: id("mnopqrstuvwxyz123456"), want: Want { v4: true, v6: true } };
+        assert_eq!(parsed(&text).body, Body::Query { id: id("abcdefghij0123456789"), query });
+        let node = [&b"mnopqrstuvwxyz123456"[..], &[0x20, 1, 0xd, 0xb8], &[0; 11], &[1, 0x1a, 0xe1]].concat();
+        let text = [b"d1:rd2:id20:abcdefghij01234567896:nodes638:", &node[..], b"e1:t2:aa1:y1:re"].concat();
+        let Body::Reply(reply) = parsed(&text).body else { panic!("a reply") };
+        let address = "[2001:db8::1]:6881".parse().expect("an address");
+        assert_eq!(reply.nodes6, [Contact { id: id("mnopqrstuvwxyz123456"), address }]);
     }
 
     #[test]

@@ -52,6 +52,7 @@ pub use self::rng::Rng;
 pub use self::status::{NodeStatus, Traffic};
 
 use self::answer::Asked;
+use self::bencode::Value;
 use self::common::{Common, Settled};
 use self::message::{Body, Message, Want};
 use self::node::{Node, Seat};
@@ -59,7 +60,8 @@ use self::own::Own;
 use self::running::{Goal, Owner};
 use crate::digest::Digest;
 use crate::limits::{
-    ANNOUNCE_RETRY_TIME, CLOSEST, DIAL_TIME, DIALS, GUARDED_ADDRESSES, RENDEZVOUS_TIME, SAVED_CONTACTS, UPKEEP_TIME,
+    ANNOUNCE_RETRY_TIME, CLOSEST, DIAL_TIME, DIALS, GUARDED_ADDRESSES, ITEM_LEN, RENDEZVOUS_TIME, SAVED_CONTACTS,
+    UPKEEP_TIME,
 };
 use crate::time::Time;
 
@@ -154,6 +156,11 @@ impl Dht {
                     return Output::Event(Event::Overlay { peer });
                 }
                 Event::Item { ask, .. } => {
+                    // The other family need not go on.
+                    if let Some(open) = self.asks.get(&ask) {
+                        let summary = open.summary;
+                        self.common.events.push_back(Event::Done { ask, summary });
+                    }
                     self.cancel(ask);
                     return Output::Event(event);
                 }
@@ -211,7 +218,12 @@ impl Dht {
         for node in &self.nodes {
             let mut entries: Vec<_> = node.table.entries().iter().filter(|entry| entry.misses == 0).collect();
             entries.sort_by_key(|entry| entry.since);
-            all.extend(entries.into_iter().take(SAVED_CONTACTS / 2).map(|entry| (node.network(), entry.contact)));
+            all.extend(
+                entries
+                    .into_iter()
+                    .take(SAVED_CONTACTS / self.nodes.len())
+                    .map(|entry| (node.network(), entry.contact)),
+            );
         }
         all
     }
@@ -236,7 +248,7 @@ impl Dht {
         match message.body.clone() {
             Body::Reply(reply) => self.nodes[at].receive_reply(from, &message, *reply, now, &mut self.common),
             Body::Error { code, text } => {
-                log::debug!("{from} answers with error {code}: {text}");
+                log::debug!("{from} answers with error {code}: {text:?}");
                 self.nodes[at].receive_error(from, &message.tx, now, &mut self.common);
             }
             Body::Query { id, query } => {
@@ -285,7 +297,9 @@ impl Dht {
             Ask::Dial { port } => return self.ask_dial(ask, port, now),
         };
         let mut open = Open { lookups: 0, summary: Summary::default() };
-        for node in self.nodes.iter_mut().filter(|node| node.network() == network) {
+        // An item that nobody keeps is not put.
+        let is_vain = matches!(&goal, Goal::Put { item } if item.len() > ITEM_LEN || Value::parse(item).is_err());
+        for node in self.nodes.iter_mut().filter(|node| node.network() == network && !is_vain) {
             let owner = Owner::Ask { ask, traced };
             open.lookups += usize::from(node.start(target, goal.clone(), owner, now));
         }

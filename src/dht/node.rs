@@ -324,6 +324,9 @@ impl Node {
             self.table.forget(from);
         } else if self.may_be_known(&contact) {
             self.table.note_answer(contact, now);
+        } else {
+            // Whoever was known at this address is there no more.
+            self.table.forget(from);
         }
         if let Some(seen_as) = message.seen_as
             && common.is_sendable(SocketAddr::new(seen_as.ip(), 1024))
@@ -361,7 +364,7 @@ impl Node {
     }
 
     /// In a network of our own, ids must belong to addresses (BEP 42): so nobody chooses his place.
-    fn may_be_known(&self, contact: &Contact) -> bool {
+    pub(super) fn may_be_known(&self, contact: &Contact) -> bool {
         contact.id != self.id && (self.seat.network.is_none() || contact.id.belongs_to(contact.address.ip()))
     }
 

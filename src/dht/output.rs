@@ -26,7 +26,7 @@ pub enum Event {
         /// The hint.
         hint: Hint,
     },
-    /// The item; nothing more follows.
+    /// The item; only the end follows.
     Item {
         /// Of this ask.
         ask: AskId,
@@ -54,7 +54,7 @@ pub enum Event {
         /// Whether a node reached us by TCP.
         reached: bool,
     },
-    /// Somebody wants to be dialled: connect to `target`, and say by [`Input::Dialled`] how it went.
+    /// Somebody wants to be dialled: connect to `target`, and say by [`Input::Dialled`](super::Input::Dialled) how it went.
     Dial {
         /// Where to connect to.
         target: SocketAddr,

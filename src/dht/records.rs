@@ -4,7 +4,7 @@
 //! random, one of the prefix (/24, /48) that holds most goes. So no owner of many addresses crowds out the others.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::contact::Prefix;
@@ -163,10 +163,18 @@ pub(super) fn tally(votes: impl Iterator<Item = (Prefix, Hint)>) -> Vec<Hint> {
     ranked.into_iter().take(2).map(|(_, hint)| hint).collect()
 }
 
-/// Items by the hash of their content, so nobody can put a wrong one; full: the one that expires first goes.
+struct Item {
+    expires: Time,
+    /// Whose it is: who put it last.
+    by: Prefix,
+    bytes: Box<[u8]>,
+}
+
+/// Items by the hash of their content, so nobody can put a wrong one; full: of the prefix that put most, the one that
+/// expires first goes.
 #[derive(Default)]
 pub(super) struct Items {
-    by_target: BTreeMap<NodeId, (Time, Box<[u8]>)>,
+    by_target: BTreeMap<NodeId, Item>,
 }
 
 impl Items {
@@ -174,20 +182,30 @@ impl Items {
         self.by_target.len()
     }
 
-    pub(super) fn put(&mut self, target: NodeId, item: &[u8], now: Time) {
+    pub(super) fn put(&mut self, target: NodeId, item: &[u8], from: IpAddr, now: Time) {
         if self.by_target.len() >= ITEMS && !self.by_target.contains_key(&target) {
-            let oldest = self.by_target.iter().min_by_key(|(_, (expires, _))| *expires).map(|(target, _)| *target);
-            oldest.and_then(|oldest| self.by_target.remove(&oldest));
+            self.evict();
         }
-        self.by_target.insert(target, (now + ITEM_TIME, item.into()));
+        let item = Item { expires: now + ITEM_TIME, by: Prefix::of(from), bytes: item.into() };
+        self.by_target.insert(target, item);
+    }
+
+    fn evict(&mut self) {
+        let mut held: BTreeMap<Prefix, usize> = BTreeMap::new();
+        for item in self.by_target.values() {
+            *held.entry(item.by).or_default() += 1;
+        }
+        let worst = self.by_target.iter().max_by_key(|(_, item)| (held[&item.by], std::cmp::Reverse(item.expires)));
+        let worst = worst.map(|(target, _)| *target);
+        worst.and_then(|worst| self.by_target.remove(&worst));
     }
 
     pub(super) fn item(&self, target: &NodeId, now: Time) -> Option<&[u8]> {
-        self.by_target.get(target).filter(|(expires, _)| *expires > now).map(|(_, item)| &**item)
+        self.by_target.get(target).filter(|item| item.expires > now).map(|item| &*item.bytes)
     }
 
     pub(super) fn tick(&mut self, now: Time) {
-        self.by_target.retain(|_, (expires, _)| *expires > now);
+        self.by_target.retain(|_, item| item.expires > now);
     }
 }
 
@@ -276,10 +294,23 @@ mod tests {
     }
 
     #[test]
+    fn who_put_most_items_gives_way_to_the_others() {
+        let mut items = Items::default();
+        for n in 0..20 {
+            items.put(key(n), b"1:x", peer(11, u8::try_from(n).expect("small"), 1).ip(), Time(0));
+        }
+        for n in 0..2000 {
+            items.put(key(1000 + n), b"1:x", peer(66, 66, 66).ip(), Time(1));
+        }
+        assert_eq!(items.len(), ITEMS);
+        assert!((0..20).all(|n| items.item(&key(n), Time(2)).is_some()));
+    }
+
+    #[test]
     fn items_are_kept_for_their_time_and_bounded() {
         let mut items = Items::default();
         for n in 0..=u32::try_from(ITEMS).expect("fits") {
-            items.put(key(n), b"1:x", Time(u64::from(n)));
+            items.put(key(n), b"1:x", peer(1, 2, 3).ip(), Time(u64::from(n)));
         }
         assert_eq!(items.len(), ITEMS);
         assert_eq!(items.item(&key(0), Time(1)), None);

@@ -10,7 +10,7 @@ use super::input::AskId;
 use super::lookup::Lookup;
 use super::message::{Hint, Query, Reply, Want, item_target};
 use super::output::{Event, Hop};
-use crate::limits::{ITEM_LEN, VALUES_READ};
+use crate::limits::{ITEM_LEN, PEERS_FOUND, VALUES, VALUES_READ};
 
 /// Why a lookup is made.
 #[derive(Clone, Debug)]
@@ -91,8 +91,9 @@ impl Running {
     }
 
     fn take_peers(&mut self, from: SocketAddr, reply: &Reply, common: &mut Common) {
-        for peer in &reply.values {
-            let is_new = self.peers.len() < VALUES_READ && common.is_sendable(*peer) && self.peers.insert(*peer);
+        // No more of one node than it should name, so that a liar does not crowd out the others.
+        for peer in reply.values.iter().take(VALUES) {
+            let is_new = self.peers.len() < PEERS_FOUND && common.is_sendable(*peer) && self.peers.insert(*peer);
             match self.owner {
                 Owner::Ask { ask, .. } if is_new => common.events.push_back(Event::Peer { ask, peer: *peer }),
                 Owner::Rendezvous if is_new => common.events.push_back(Event::Overlay { peer: *peer }),

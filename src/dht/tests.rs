@@ -348,3 +348,130 @@ fn after_a_rejoin_the_node_joins_and_believes_nothing_that_was_said() {
     assert_eq!(bench.taken(at(9)).len(), 1, "it joins");
     assert!(!bench.taken(at(1)).is_empty(), "and looks around where it is");
 }
+
+/// What a stranger answers to the last query that went to `to`.
+fn answer_last(bench: &mut Bench, to: SocketAddr, reply: Reply) {
+    let at = bench.sent.iter().rposition(|(at, it, _)| *at == to && matches!(it.body, Body::Query { .. }));
+    let (_, query, _) = bench.sent.remove(at.expect("a query"));
+    bench.message(to, Some("apt-p2p"), &query.tx, Body::Reply(Box::new(reply)));
+}
+
+fn belonging(address: SocketAddr, n: u8) -> NodeId {
+    NodeId::random_for(address.ip(), &mut Rng::new([n; 32]))
+}
+
+#[test]
+fn a_contact_that_has_become_another_is_forgotten() {
+    let mut bench = Bench::new(config());
+    let (before, after) = (belonging(at(2), 1), belonging(at(2), 2));
+    bench.input(Input::Entrance(at(2)));
+    answer_last(&mut bench, at(2), Reply::from(before));
+    assert_eq!(bench.dht.status()[0].contacts, 1);
+    let what = Ask::Peers { key: NodeId([1; 20]), network: Network::Overlay, traced: false };
+    bench.sent.clear();
+    bench.input(Input::Ask { ask: AskId(1), what });
+    answer_last(&mut bench, at(2), Reply::from(after));
+    assert!(bench.dht.contacts().iter().all(|(_, contact)| contact.id != before));
+}
+
+#[test]
+fn nobody_makes_us_send_more_than_a_datagram() {
+    let mut bench = Bench::new(config());
+    let id = belonging(at(2), 1);
+    bench.input(Input::Entrance(at(2)));
+    answer_last(&mut bench, at(2), Reply::from(id));
+    let item = [&b"996:"[..], &[b'x'; 996]].concat();
+    for (ask, token, stored) in [(1, vec![1; 700], 0), (2, vec![1; crate::limits::TOKEN_LEN], 1)] {
+        bench.sent.clear();
+        bench.input(Input::Ask { ask: AskId(ask), what: Ask::Put { item: item.clone(), network: Network::Overlay } });
+        answer_last(&mut bench, at(2), Reply { token: Some(token), ..Reply::from(id) });
+        assert!(bench.sent.iter().all(|(.., len)| *len <= crate::limits::DATAGRAM_LEN));
+        let puts = bench.taken(at(2)).into_iter();
+        let puts = puts.filter(|body| matches!(body, Body::Query { query: Query::Put { .. }, .. })).count();
+        assert_eq!(puts, stored);
+    }
+    let item = [&b"997:"[..], &[b'x'; 997]].concat();
+    bench.sent.clear();
+    bench.input(Input::Ask { ask: AskId(3), what: Ask::Put { item, network: Network::Overlay } });
+    assert!(bench.events.contains(&Event::Done { ask: AskId(3), summary: Summary::default() }));
+    assert!(bench.taken(at(2)).is_empty(), "an item that nobody would keep");
+}
+
+#[test]
+fn an_item_is_followed_by_the_end() {
+    let mut bench = Bench::new(config());
+    let id = belonging(at(2), 1);
+    bench.input(Input::Entrance(at(2)));
+    answer_last(&mut bench, at(2), Reply::from(id));
+    let what = Ask::Item { target: item_target(b"1:x"), network: Network::Overlay };
+    bench.sent.clear();
+    bench.input(Input::Ask { ask: AskId(1), what });
+    answer_last(&mut bench, at(2), Reply { item: Some(b"1:x".to_vec()), ..Reply::from(id) });
+    let of_it: Vec<_> = bench.events.iter().filter(|event| !matches!(event, Event::Address { .. })).collect();
+    assert!(matches!(of_it[..], [Event::Item { .. }, Event::Done { summary: Summary { answers: 1, .. }, .. }]));
+}
+
+#[test]
+fn one_liar_does_not_crowd_out_the_peers_that_others_name() {
+    let mut bench = Bench::new(config());
+    for n in [2, 3] {
+        bench.input(Input::Known(Network::Overlay, at(n)));
+        answer_last(&mut bench, at(n), Reply::from(belonging(at(n), n)));
+    }
+    bench.sent.clear();
+    let what = Ask::Peers { key: NodeId([1; 20]), network: Network::Overlay, traced: false };
+    bench.input(Input::Ask { ask: AskId(1), what });
+    let lies = (0..128).map(|n| SocketAddr::from(([66, 6, n, 6], 6666))).collect();
+    answer_last(&mut bench, at(2), Reply { values: lies, ..Reply::from(belonging(at(2), 2)) });
+    answer_last(&mut bench, at(3), Reply { values: vec![at(99)], ..Reply::from(belonging(at(3), 3)) });
+    assert!(bench.events.contains(&Event::Peer { ask: AskId(1), peer: at(99) }));
+}
+
+#[test]
+fn a_node_that_cannot_be_reached_answers_nobody() {
+    let mut bench = Bench::new(Config { reach: Some(Reach::Closed), ..config() });
+    bench.query(at(1), Query::Ping);
+    assert!(bench.sent.is_empty());
+}
+
+#[test]
+fn only_who_may_become_a_contact_is_asked_back() {
+    let mut bench = Bench::new(config());
+    let pings =
+        |bench: &mut Bench| bench.taken(at(1)).iter().filter(|body| matches!(body, Body::Query { .. })).count();
+    bench.message(at(1), Some("apt-p2p"), b"t", Body::Query { id: NodeId([3; 20]), query: Query::Ping });
+    assert_eq!(pings(&mut bench), 0, "its id does not belong to its address");
+    bench.message(at(1), Some("apt-p2p"), b"t", Body::Query { id: belonging(at(1), 1), query: Query::Ping });
+    assert_eq!(pings(&mut bench), 1);
+}
+
+#[test]
+fn a_private_peer_is_not_given_out_in_a_public_network() {
+    for (is_private, kept) in [(false, 0), (true, 1)] {
+        let mut bench = Bench::new(Config { is_private, ..config() });
+        let near = SocketAddr::from(([192, 168, 1, 2], 5000));
+        let token = bench.token(near);
+        let key = NodeId([1; 20]);
+        bench.query(near, Query::AnnouncePeer { key, port: Some(9978), token, hint: None });
+        assert_eq!(bench.dht.status()[0].records, kept);
+    }
+}
+
+#[test]
+fn the_saved_contacts_of_all_nodes_are_bounded() {
+    let mut bench = Bench::new(Config { mainline: Mainline::Serve, ..config() });
+    for network in [Network::Overlay, Network::Mainline] {
+        for n in 0..400_u16 {
+            bench.now = bench.now + Duration::from_millis(100);
+            let [a, b] = n.to_be_bytes();
+            let address = SocketAddr::from(([203, 1 + a, b, 1], 5000));
+            bench.sent.clear();
+            bench.input(Input::Known(network, address));
+            let query = bench.sent.iter().find(|(to, ..)| *to == address).expect("asked").1.clone();
+            let id = NodeId::random_for(address.ip(), &mut Rng::new([b; 32]));
+            let name = (network == Network::Overlay).then_some("apt-p2p");
+            bench.message(address, name, &query.tx, Body::Reply(Box::new(Reply::from(id))));
+        }
+    }
+    assert!((100..=crate::limits::SAVED_CONTACTS).contains(&bench.dht.contacts().len()));
+}
