@@ -49,6 +49,8 @@ pub(super) struct Common {
     /// Queries sent for lookups that somebody waits for, and for upkeep.
     pub(super) sent: [u64; 2],
     pub(super) replied: u64,
+    /// Whether the allowance was too small for something since the last input.
+    pub(super) is_held: bool,
 }
 
 impl Common {
@@ -64,6 +66,7 @@ impl Common {
             is_private,
             sent: [0; 2],
             replied: 0,
+            is_held: false,
         }
     }
 
@@ -75,6 +78,7 @@ impl Common {
     pub(super) fn may_ask(&mut self, is_urgent: bool, now: Time) -> bool {
         let level = self.own.fill(OWN_RATE, OWN_BURST, now);
         let may = (is_urgent || level > OWN_KEPT) && self.own.take(1);
+        self.is_held |= !may;
         self.sent[usize::from(!is_urgent)] += u64::from(may);
         may
     }

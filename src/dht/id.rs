@@ -43,6 +43,29 @@ impl NodeId {
         }
     }
 
+    /// The first and the last place whose first `bits` bits are those of `self`.
+    pub(super) fn sharing(&self, bits: usize) -> (NodeId, NodeId) {
+        let (mut first, mut last) = (*self, *self);
+        let (whole, rest) = (bits / 8, bits % 8);
+        if whole < 20 {
+            let open = 0xff_u8 >> rest;
+            first.0[whole] &= !open;
+            last.0[whole] |= open;
+            first.0[whole + 1..].fill(0);
+            last.0[whole + 1..].fill(0xff);
+        }
+        (first, last)
+    }
+
+    /// The place that differs from `self` in one bit, the one after the first `bits`.
+    pub(super) fn beside(&self, bits: usize) -> NodeId {
+        let mut place = *self;
+        if bits < 160 {
+            place.0[bits / 8] ^= 0x80 >> (bits % 8);
+        }
+        place
+    }
+
     /// A random place whose first `bits` bits are those of `self` and whose next one is not.
     #[must_use]
     pub(super) fn random_beside(&self, bits: usize, rng: &mut Rng) -> NodeId {
@@ -160,6 +183,12 @@ mod tests {
             assert_eq!(id.random_beside(bits, &mut rng).common_bits(&id), bits);
         }
         assert_eq!(id.common_bits(&id), 160);
+        for bits in [0, 1, 7, 8, 63, 159] {
+            let (first, last) = id.sharing(bits);
+            assert!(first <= id && id <= last && first.common_bits(&last) == bits);
+            assert_eq!(id.beside(bits).common_bits(&id), bits);
+        }
+        assert_eq!(id.sharing(160), (id, id));
         assert!(id.distance(&id) < id.distance(&NodeId([0; 20])));
     }
 }

@@ -11,7 +11,7 @@ use super::contact::Prefix;
 use super::id::NodeId;
 use super::message::Hint;
 use super::rng::Rng;
-use crate::limits::{HINTS_LEN, ITEM_TIME, ITEMS, PEERS_PER_KEY, RECORDS};
+use crate::limits::{HINTS_LEN, ITEM_TIME, ITEMS, PEERS_PER_KEY, RECORDS, SWEPT_KEYS};
 use crate::time::Time;
 
 /// An announced peer.
@@ -86,9 +86,9 @@ impl Records {
 
     /// Drops what expired, a part of the keys at a time.
     pub(super) fn tick(&mut self, now: Time) {
-        let mut keys: Vec<NodeId> = self.by_key.range(self.swept..).map(|(key, _)| *key).take(64).collect();
+        let mut keys: Vec<NodeId> = self.by_key.range(self.swept..).map(|(key, _)| *key).take(SWEPT_KEYS).collect();
         self.swept = match keys.last() {
-            Some(last) if keys.len() == 64 => *last,
+            Some(last) if keys.len() == SWEPT_KEYS => *last,
             _ => NodeId([0; 20]),
         };
         keys.retain(|key| self.by_key[key].iter().any(|record| record.expires <= now));
