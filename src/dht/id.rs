@@ -1,13 +1,33 @@
 //! Node ids, distances, and the rule that ties an id to an address (BEP 42).
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::net::IpAddr;
 
 use super::rng::Rng;
 
 /// A place in the 160-bit space: a node's id, or a key under which something is stored (BEP 5).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct NodeId(pub [u8; 20]);
+
+impl Ord for NodeId {
+    /// The order of the bytes, compared as numbers: tables are searched by it for every datagram.
+    fn cmp(&self, other: &NodeId) -> Ordering {
+        words(&self.0).cmp(&words(&other.0))
+    }
+}
+
+impl PartialOrd for NodeId {
+    fn partial_cmp(&self, other: &NodeId) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+fn words(bytes: &[u8; 20]) -> (u128, u32) {
+    let (high, low) = bytes.split_at(16);
+    let high = u128::from_be_bytes(high.try_into().expect("16 of 20 bytes"));
+    (high, u32::from_be_bytes(low.try_into().expect("4 of 20 bytes")))
+}
 
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -24,19 +44,19 @@ impl fmt::Debug for NodeId {
 
 /// How far apart two places are; to be compared with other distances only.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Distance([u8; 20]);
+pub struct Distance(NodeId);
 
 impl NodeId {
     /// The XOR distance to `other`.
     #[must_use]
     pub fn distance(&self, other: &NodeId) -> Distance {
-        Distance(std::array::from_fn(|i| self.0[i] ^ other.0[i]))
+        Distance(NodeId(std::array::from_fn(|i| self.0[i] ^ other.0[i])))
     }
 
     /// Leading bits that both have in common, 0 to 160.
     #[must_use]
     pub fn common_bits(&self, other: &NodeId) -> usize {
-        let Distance(bytes) = self.distance(other);
+        let Distance(NodeId(bytes)) = self.distance(other);
         match bytes.iter().position(|byte| *byte != 0) {
             Some(at) => at * 8 + bytes[at].leading_zeros() as usize,
             None => 160,
