@@ -270,8 +270,8 @@ pub const ANNOUNCED: usize = 20_000;
 pub const RECORDS: usize = 20_000;
 /// Of these, for one key.
 pub const PEERS_PER_KEY: usize = 64;
-/// Keys whose records upkeep looks through at a time for expired ones.
-pub const SWEPT_KEYS: usize = 1024;
+/// Records that upkeep looks through at a time for expired ones.
+pub const SWEPT_RECORDS: usize = 1024;
 /// Bytes of hints in all records; full: a record is kept without its hint.
 pub const HINTS_LEN: usize = 512 * 1024;
 /// Items of others; full: the oldest gives way.

@@ -102,7 +102,13 @@ impl NodeId {
     /// A random id that belongs to `ip` (BEP 42).
     #[must_use]
     pub(super) fn random_for(ip: IpAddr, rng: &mut Rng) -> NodeId {
-        let mut id = NodeId(rng.bytes());
+        NodeId::for_address(ip, rng.bytes())
+    }
+
+    /// The id that belongs to `ip` and is else these bytes (BEP 42).
+    #[must_use]
+    pub fn for_address(ip: IpAddr, bytes: [u8; 32]) -> NodeId {
+        let mut id = NodeId(*bytes.first_chunk().expect("32 bytes are more than 20"));
         if is_exempt(ip) {
             return id;
         }

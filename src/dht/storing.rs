@@ -3,6 +3,7 @@
 //! Own announcements look for more nodes than they need. For all keys so close by that their closest nodes are among
 //! these, no other lookup is made while the tokens are good: a [`Neighbourhood`]. It makes 5,000 files cheap.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use super::common::{Common, Ended};
@@ -26,6 +27,10 @@ pub(super) struct Neighbourhood {
     /// The first and the last place of it.
     pub(super) part: (NodeId, NodeId),
     nodes: Vec<(Contact, Vec<u8>)>,
+    /// Who did not answer the last time: lost datagrams are no reason to leave a node out, two in a row are.
+    silent: BTreeSet<SocketAddr>,
+    /// How many were left out.
+    gone: usize,
     until: Time,
 }
 
@@ -36,12 +41,23 @@ impl Neighbourhood {
         let bits = nodes.last()?.0.id.common_bits(target) + 1;
         let part = target.sharing(bits);
         let inside = nodes.iter().filter(|(contact, _)| contact.id.common_bits(target) >= bits).count();
-        (inside >= CLOSEST).then(|| Neighbourhood { part, nodes, until: now + TOKEN_TIME })
+        let until = now + TOKEN_TIME;
+        (inside >= CLOSEST).then(|| Neighbourhood { part, nodes, silent: BTreeSet::new(), gone: 0, until })
     }
 
-    /// Whether its tokens are good.
+    /// Whether its tokens are good, and its nodes still the closest to all keys of it.
     pub(super) fn is_good(&self, now: Time) -> bool {
-        now < self.until && self.nodes.len() >= CLOSEST
+        now < self.until && self.gone <= CLOSEST / 4
+    }
+
+    fn note_stored(&mut self, to: SocketAddr, is_kept: bool) {
+        if is_kept {
+            self.silent.remove(&to);
+        } else if !self.silent.insert(to) {
+            let before = self.nodes.len();
+            self.nodes.retain(|(contact, _)| contact.address != to);
+            self.gone += before - self.nodes.len();
+        }
     }
 
     fn closest(&self, key: &NodeId) -> Vec<(Contact, Vec<u8>)> {
@@ -125,9 +141,7 @@ impl Node {
 
     /// A node keeps what it was told, or does not.
     pub(super) fn note_stored(&mut self, number: u64, to: SocketAddr, is_kept: bool, common: &mut Common) {
-        if !is_kept {
-            self.neighbourhoods.iter_mut().for_each(|near| near.nodes.retain(|(contact, _)| contact.address != to));
-        }
+        self.neighbourhoods.iter_mut().for_each(|near| near.note_stored(to, is_kept));
         let Some(storing) = self.storing.get_mut(&number) else { return };
         storing.waiting -= 1;
         storing.ended.stored += usize::from(is_kept);
@@ -166,5 +180,20 @@ mod tests {
             }
         }
         assert!(Neighbourhood::new(&NodeId([0; 20]), all[..9].to_vec(), Time(0)).is_none());
+    }
+
+    #[test]
+    fn one_lost_datagram_leaves_no_node_out_and_too_many_silent_ones_end_it() {
+        let node = |n: u8| Contact { id: NodeId([n; 20]), address: SocketAddr::from(([203, 0, n, 1], 5000)) };
+        let nodes = (0..24).map(|n| (node(n), Vec::new())).collect();
+        let mut near = Neighbourhood::new(&NodeId([0; 20]), nodes, Time(0)).expect("enough nodes");
+        for n in 0..4 {
+            near.note_stored(node(n).address, false);
+            near.note_stored(node(n).address, true);
+            near.note_stored(node(n).address, false);
+        }
+        assert!(near.nodes.len() == 24 && near.is_good(Time(0)));
+        (0..4).for_each(|n| near.note_stored(node(n).address, false));
+        assert!(near.nodes.len() == 20 && !near.is_good(Time(0)));
     }
 }

@@ -107,30 +107,14 @@ fn five_thousand_files_cost_a_node_fifteen_datagrams_a_second() {
         net.input(50, Input::Announce { key: *key, hint: None });
     }
     // All of them for the first time, and then over again.
-    net.run_for(Duration::from_secs(3 * 3600));
+    net.run_for(Duration::from_secs(2 * 3600));
     let (before, hours) = (net.machines[50].datagrams_sent, 3);
     net.run_for(Duration::from_secs(hours * 3600));
     let rate = (net.machines[50].datagrams_sent - before) as f64 / (hours * 3600) as f64;
     let announced = net.machines[50].dht.as_ref().expect("it is up").traffic(net.now).announced;
+    println!("{rate:.1} datagrams/s for 5,000 files");
     assert!(rate <= 15.0, "{rate:.1} datagrams/s");
     assert_eq!(announced, 5000);
-    for key in keys.iter().step_by(50) {
-        let a = net.ask_and_wait(99, Ask::Peers { key: *key, network: Network::Overlay, traced: true });
-        if a.peers.is_empty() {
-            let truth = check::closest(&net, key, 8, 99);
-            eprintln!(
-                "MISS {key:?} {:?}\n truth {truth:?}\n answered {:?} q {} ms {:?}",
-                a.stored,
-                a.answered.iter().map(|c| c.id).collect::<Vec<_>>(),
-                a.queries,
-                a.done_ms()
-            );
-            for m in [5, 50, 77, 150] {
-                let b = net.ask_and_wait(m, peers(*key));
-                eprintln!("{m}: {:?}", b.peers);
-            }
-        }
-    }
     let found = keys.iter().step_by(50).filter(|key| !net.ask_and_wait(99, peers(**key)).peers.is_empty());
     assert_eq!(found.count(), 100);
 }
