@@ -284,7 +284,7 @@ pub const QUERY_BURST: u64 = 10;
 /// … and a second after that; more are not answered.
 pub const QUERY_RATE: u64 = 2;
 /// Addresses whose queries are counted; full: those that have recovered are forgotten.
-pub const GUARDED_ADDRESSES: usize = 4096;
+pub const GUARDED_ADDRESSES: usize = 2048;
 /// Addresses known to be no forgeries; full: the old ones are forgotten.
 pub const VERIFIED: usize = 2048;
 /// How long an address counts as such.

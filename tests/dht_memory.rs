@@ -93,7 +93,7 @@ impl Told {
                 self.now.0 += 1000;
                 self.dht.handle(self.now, Input::Tick);
                 self.drain();
-                if self.now.0 > 4 * 3600 * 1000 {
+                if self.now.0 > 48 * 3600 * 1000 {
                     return;
                 }
                 continue;
