@@ -209,7 +209,12 @@ pub const FIRST_BUCKETS: [usize; 4] = [128, 64, 32, 16];
 /// Answers missed in a row after which a contact leaves the table.
 pub const NODE_MISSES: u8 = 3;
 /// A contact that was not heard of for this long is asked whether it is there; half of the original's peers stayed 5 h.
+/// One that has stayed for longer than this is asked after as long as it stayed …
 pub const NODE_FRESH_TIME: Duration = Duration::from_secs(30 * 60);
+/// … and at the latest after this: then one in eight may have left.
+pub const NODE_FRESH_TIME_MAX: Duration = Duration::from_secs(2 * 3600);
+/// A contact that missed an answer is asked again after this.
+pub const NODE_RETRY_TIME: Duration = Duration::from_secs(60);
 /// Silent addresses that lookups leave out; full: the one that would be forgotten first is.
 pub const QUARANTINED: usize = 512;
 /// How long the first time; each time it doubles, up to 64 times as long.
@@ -252,6 +257,16 @@ pub const RECORD_TIME: Duration = Duration::from_secs(3 * 3600);
 pub const MAINLINE_RECORD_TIME: Duration = Duration::from_secs(30 * 60);
 /// Our own files are announced again after this, give or take a tenth.
 pub const ANNOUNCE_TIME: Duration = Duration::from_secs(135 * 60);
+/// One of them is announced so much earlier when the nodes near its key were just met.
+pub const ANNOUNCE_EARLY_TIME: Duration = Duration::from_secs(27 * 60);
+/// How many of these nodes an announcement looks for: of the space about their middle, all closest nodes are known then.
+pub const ANNOUNCE_WIDTH: usize = 3 * CLOSEST;
+/// Parts of the space whose nodes are known so; full: others are looked up when these are done.
+pub const NEIGHBOURHOODS: usize = 4;
+/// Between two announcements, unless there are so many that they must go faster: a node answers one address twice a second.
+pub const ANNOUNCE_PAUSE: Duration = Duration::from_secs(1);
+/// Of the files that are due, how many are looked at for one far from those that are being announced.
+pub const ANNOUNCE_CHOICE: usize = 512;
 /// The rendezvous is announced again after this on mainline.
 pub const RENDEZVOUS_TIME: Duration = Duration::from_secs(20 * 60);
 /// An announcement that reached nobody is made again after this.
@@ -262,6 +277,8 @@ pub const ANNOUNCED: usize = 20_000;
 pub const RECORDS: usize = 20_000;
 /// Of these, for one key.
 pub const PEERS_PER_KEY: usize = 64;
+/// Records that upkeep looks through at a time for expired ones.
+pub const SWEPT_RECORDS: usize = 1024;
 /// Bytes of hints in all records; full: a record is kept without its hint.
 pub const HINTS_LEN: usize = 512 * 1024;
 /// Items of others; full: the oldest gives way.
@@ -274,7 +291,7 @@ pub const QUERY_BURST: u64 = 10;
 /// … and a second after that; more are not answered.
 pub const QUERY_RATE: u64 = 2;
 /// Addresses whose queries are counted; full: those that have recovered are forgotten.
-pub const GUARDED_ADDRESSES: usize = 4096;
+pub const GUARDED_ADDRESSES: usize = 2048;
 /// Addresses known to be no forgeries; full: the old ones are forgotten.
 pub const VERIFIED: usize = 2048;
 /// How long an address counts as such.
@@ -311,8 +328,12 @@ pub const DIALS: usize = 8;
 /// One address may ask for a dial this often.
 pub const DIAL_TIME: Duration = Duration::from_secs(60);
 
-/// How often upkeep looks what is to be done.
-pub const UPKEEP_TIME: Duration = Duration::from_secs(1);
+/// How often upkeep looks what is to be done; what has a time of its own is done at that.
+pub const UPKEEP_TIME: Duration = Duration::from_secs(60);
+/// Contacts that upkeep asks at a time whether they are there.
+pub const UPKEEP_PINGS: usize = 16;
+/// How soon upkeep looks again when it could not do all, or began something.
+pub const UPKEEP_PAUSE: Duration = Duration::from_secs(1);
 /// A node without contacts tries to join again after this; each time it doubles, up to 64 times as long.
 pub const JOIN_TIME: Duration = Duration::from_secs(5);
 /// Each level of the routing table is looked into this often, give or take a quarter.

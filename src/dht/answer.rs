@@ -17,11 +17,14 @@ type Refusal = (i64, &'static str);
 const BAD_TOKEN: Refusal = (203, "bad token");
 
 /// A query that arrived.
-pub(super) struct Asked<'a> {
+pub(super) struct Asked {
     pub(super) from: SocketAddr,
     /// The length of its datagram.
     pub(super) len: usize,
-    pub(super) message: &'a Message,
+    /// Its transaction.
+    pub(super) tx: Vec<u8>,
+    /// Whether its sender answers nobody.
+    pub(super) read_only: bool,
     pub(super) id: NodeId,
     /// The closest nodes that the sibling in the other family knows, where they are wanted.
     pub(super) siblings: Vec<Contact>,
@@ -29,14 +32,14 @@ pub(super) struct Asked<'a> {
 
 impl Node {
     /// Answers a query, and meets its sender.
-    pub(super) fn answer(&mut self, asked: Asked<'_>, query: Query, now: Time, common: &mut Common) {
+    pub(super) fn answer(&mut self, asked: Asked, query: Query, now: Time, common: &mut Common) {
         let (from, len) = (asked.from, asked.len);
         self.note_stranger(from, now, common);
         if self.is_read_only() {
             return;
         }
         let sender = Contact { id: asked.id, address: from };
-        if !asked.message.read_only {
+        if !asked.read_only {
             self.meet(sender, now, common);
         }
         let body = match self.reply_to(&asked, query, now, common) {
@@ -44,20 +47,15 @@ impl Node {
             Some(Err((code, text))) => Body::Error { code, text: text.into() },
             None => return,
         };
-        let message = Message {
-            tx: asked.message.tx.clone(),
-            network: self.seat.network.clone(),
-            seen_as: Some(from),
-            read_only: false,
-            body,
-        };
+        let message =
+            Message { tx: asked.tx, network: self.seat.network.clone(), seen_as: Some(from), read_only: false, body };
         common.reply(from, message, len);
     }
 
     /// The reply; none now if it comes later.
     fn reply_to(
         &mut self,
-        asked: &Asked<'_>,
+        asked: &Asked,
         query: Query,
         now: Time,
         common: &mut Common,
@@ -90,7 +88,7 @@ impl Node {
         })
     }
 
-    fn with_nodes(&self, reply: Reply, target: &NodeId, want: Want, asked: &Asked<'_>) -> Reply {
+    fn with_nodes(&self, reply: Reply, target: &NodeId, want: Want, asked: &Asked) -> Reply {
         let mut nodes = Vec::new();
         if want == Want::default() || want.includes(self.seat.family) {
             // Nobody needs to be told of himself.
@@ -156,7 +154,7 @@ impl Node {
     /// shown that he receives there.
     fn take_dial(
         &mut self,
-        asked: &Asked<'_>,
+        asked: &Asked,
         port: u16,
         token: &[u8],
         now: Time,
@@ -171,7 +169,7 @@ impl Node {
         if !common.is_sendable(target) {
             return Err((203, "not an address to dial"));
         }
-        common.events.push_back(Event::Dial { target, from, tx: asked.message.tx.clone(), len: asked.len });
+        common.events.push_back(Event::Dial { target, from, tx: asked.tx.clone(), len: asked.len });
         Ok(())
     }
 

@@ -36,9 +36,10 @@ pub(super) enum Late<P> {
 }
 
 pub(super) struct Calls<P> {
-    calls: BTreeMap<Vec<u8>, Call<P>>,
+    /// By transaction id, as a number.
+    calls: BTreeMap<u32, Call<P>>,
     /// When each call stalls or is lost.
-    timers: BTreeSet<(Time, Vec<u8>)>,
+    timers: BTreeSet<(Time, u32)>,
     rtt: Rtt,
     tx_len: usize,
 }
@@ -66,31 +67,35 @@ impl<P: Clone> Calls<P> {
             return None;
         }
         let tx = loop {
-            let tx = rng.bytes::<4>()[..self.tx_len].to_vec();
+            let tx = u32::from_be_bytes(rng.bytes()) >> (32 - 8 * self.tx_len);
             if !self.calls.contains_key(&tx) {
                 break tx;
             }
         };
-        let timer = now + self.rtt.stall_time();
-        self.timers.insert((timer, tx.clone()));
-        self.calls.insert(tx.clone(), Call { to, id, sent: now, stalled: false, purpose, timer });
-        Some(tx)
+        let timer = now + self.rtt.stall_time;
+        self.timers.insert((timer, tx));
+        self.calls.insert(tx, Call { to, id, sent: now, stalled: false, purpose, timer });
+        Some(tx.to_be_bytes()[4 - self.tx_len..].to_vec())
     }
 
     /// The call that an answer from `from` belongs to. An answer from elsewhere is a forgery, and is none.
     pub(super) fn answered(&mut self, tx: &[u8], from: SocketAddr, now: Time) -> Option<Call<P>> {
-        if self.calls.get(tx)?.to != from {
+        if tx.len() != self.tx_len {
             return None;
         }
-        let call = self.calls.remove(tx)?;
-        self.timers.remove(&(call.timer, tx.to_vec()));
+        let tx = tx.iter().fold(0, |number, byte| number << 8 | u32::from(*byte));
+        if self.calls.get(&tx)?.to != from {
+            return None;
+        }
+        let call = self.calls.remove(&tx)?;
+        self.timers.remove(&(call.timer, tx));
         self.rtt.note(now.since(call.sent));
         Some(call)
     }
 
     /// The next call whose time has come.
     pub(super) fn late(&mut self, now: Time) -> Option<Late<P>> {
-        while let Some((at, tx)) = self.timers.first().cloned()
+        while let Some((at, tx)) = self.timers.first().copied()
             && at <= now
         {
             self.timers.pop_first();
@@ -119,7 +124,7 @@ impl<P: Clone> Calls<P> {
 
     /// How long an answer is waited for before others are asked instead.
     pub(super) fn stall_time(&self) -> Duration {
-        self.rtt.stall_time()
+        self.rtt.stall_time
     }
 }
 
@@ -127,16 +132,19 @@ impl<P: Clone> Calls<P> {
 struct Rtt {
     weights: [f32; RTT_BUCKETS],
     total: f32,
+    /// After what time a call stalls.
+    stall_time: Duration,
 }
 
 impl Default for Rtt {
     /// Before anything is known: up to half a second (Jiménez 2011: 90% of mainline's answers come within that).
     fn default() -> Rtt {
-        let mut rtt = Rtt { weights: [0.0; RTT_BUCKETS], total: 0.0 };
+        let mut rtt = Rtt { weights: [0.0; RTT_BUCKETS], total: 0.0, stall_time: Duration::ZERO };
         for step in 0..50 {
             rtt.weights[step] = 0.1;
             rtt.total += 0.1;
         }
+        rtt.learn();
         rtt
     }
 }
@@ -151,6 +159,7 @@ impl Rtt {
         }
         self.total = self.total.mul_add(0.99, 1.0);
         self.weights[step] += 1.0;
+        self.learn();
     }
 
     /// The upper end of the step in which this share of the answers had come.
@@ -164,8 +173,8 @@ impl Rtt {
         Duration::from_millis(steps * RTT_STEP_MS)
     }
 
-    fn stall_time(&self) -> Duration {
-        self.quantile(0.9).max(self.quantile(0.1) + STALL_MARGIN)
+    fn learn(&mut self) {
+        self.stall_time = self.quantile(0.9).max(self.quantile(0.1) + STALL_MARGIN);
     }
 }
 
@@ -212,13 +221,13 @@ mod tests {
     #[test]
     fn the_stall_time_follows_the_answers() {
         let mut rtt = Rtt::default();
-        assert_eq!(rtt.stall_time(), Duration::from_millis(450));
+        assert_eq!(rtt.stall_time, Duration::from_millis(450));
         (0..300).for_each(|_| rtt.note(Duration::from_millis(3)));
-        assert_eq!(rtt.stall_time(), Duration::from_millis(110));
+        assert_eq!(rtt.stall_time, Duration::from_millis(110));
         (0..300).for_each(|n| rtt.note(Duration::from_millis(20 + n % 10 * 20)));
-        assert!((180..=220).contains(&rtt.stall_time().as_millis()), "{:?}", rtt.stall_time());
+        assert!((180..=220).contains(&rtt.stall_time.as_millis()), "{:?}", rtt.stall_time);
         (0..300).for_each(|_| rtt.note(Duration::from_secs(60)));
-        assert!(rtt.stall_time() <= Duration::from_secs(1) + STALL_MARGIN);
+        assert!(rtt.stall_time <= Duration::from_secs(1) + STALL_MARGIN);
     }
 
     #[test]

@@ -51,6 +51,8 @@ pub(super) struct Common {
     pub(super) replied: u64,
     /// Our address on the overlay is another: what others recorded of us leads nowhere.
     pub(super) has_moved: bool,
+    /// Whether the allowance was too small for something since the last input.
+    pub(super) is_held: bool,
 }
 
 impl Common {
@@ -67,6 +69,7 @@ impl Common {
             sent: [0; 2],
             replied: 0,
             has_moved: false,
+            is_held: false,
         }
     }
 
@@ -78,6 +81,7 @@ impl Common {
     pub(super) fn may_ask(&mut self, is_urgent: bool, now: Time) -> bool {
         let level = self.own.fill(OWN_RATE, OWN_BURST, now);
         let may = (is_urgent || level > OWN_KEPT) && self.own.take(1);
+        self.is_held |= !may;
         self.sent[usize::from(!is_urgent)] += u64::from(may);
         may
     }

@@ -1,13 +1,33 @@
 //! Node ids, distances, and the rule that ties an id to an address (BEP 42).
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::net::IpAddr;
 
 use super::rng::Rng;
 
 /// A place in the 160-bit space: a node's id, or a key under which something is stored (BEP 5).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct NodeId(pub [u8; 20]);
+
+impl Ord for NodeId {
+    /// The order of the bytes, compared as numbers: tables are searched by it for every datagram.
+    fn cmp(&self, other: &NodeId) -> Ordering {
+        words(&self.0).cmp(&words(&other.0))
+    }
+}
+
+impl PartialOrd for NodeId {
+    fn partial_cmp(&self, other: &NodeId) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+fn words(bytes: &[u8; 20]) -> (u128, u32) {
+    let (high, low) = bytes.split_at(16);
+    let high = u128::from_be_bytes(high.try_into().expect("16 of 20 bytes"));
+    (high, u32::from_be_bytes(low.try_into().expect("4 of 20 bytes")))
+}
 
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -24,23 +44,46 @@ impl fmt::Debug for NodeId {
 
 /// How far apart two places are; to be compared with other distances only.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Distance([u8; 20]);
+pub struct Distance(NodeId);
 
 impl NodeId {
     /// The XOR distance to `other`.
     #[must_use]
     pub fn distance(&self, other: &NodeId) -> Distance {
-        Distance(std::array::from_fn(|i| self.0[i] ^ other.0[i]))
+        Distance(NodeId(std::array::from_fn(|i| self.0[i] ^ other.0[i])))
     }
 
     /// Leading bits that both have in common, 0 to 160.
     #[must_use]
     pub fn common_bits(&self, other: &NodeId) -> usize {
-        let Distance(bytes) = self.distance(other);
+        let Distance(NodeId(bytes)) = self.distance(other);
         match bytes.iter().position(|byte| *byte != 0) {
             Some(at) => at * 8 + bytes[at].leading_zeros() as usize,
             None => 160,
         }
+    }
+
+    /// The first and the last place whose first `bits` bits are those of `self`.
+    pub(super) fn sharing(&self, bits: usize) -> (NodeId, NodeId) {
+        let (mut first, mut last) = (*self, *self);
+        let (whole, rest) = (bits / 8, bits % 8);
+        if whole < 20 {
+            let open = 0xff_u8 >> rest;
+            first.0[whole] &= !open;
+            last.0[whole] |= open;
+            first.0[whole + 1..].fill(0);
+            last.0[whole + 1..].fill(0xff);
+        }
+        (first, last)
+    }
+
+    /// The place that differs from `self` in one bit, the one after the first `bits`.
+    pub(super) fn beside(&self, bits: usize) -> NodeId {
+        let mut place = *self;
+        if bits < 160 {
+            place.0[bits / 8] ^= 0x80 >> (bits % 8);
+        }
+        place
     }
 
     /// A random place whose first `bits` bits are those of `self` and whose next one is not.
@@ -59,7 +102,13 @@ impl NodeId {
     /// A random id that belongs to `ip` (BEP 42).
     #[must_use]
     pub(super) fn random_for(ip: IpAddr, rng: &mut Rng) -> NodeId {
-        let mut id = NodeId(rng.bytes());
+        NodeId::for_address(ip, rng.bytes())
+    }
+
+    /// The id that belongs to `ip` and is else these bytes (BEP 42).
+    #[must_use]
+    pub fn for_address(ip: IpAddr, bytes: [u8; 32]) -> NodeId {
+        let mut id = NodeId(*bytes.first_chunk().expect("32 bytes are more than 20"));
         if is_exempt(ip) {
             return id;
         }
@@ -160,6 +209,12 @@ mod tests {
             assert_eq!(id.random_beside(bits, &mut rng).common_bits(&id), bits);
         }
         assert_eq!(id.common_bits(&id), 160);
+        for bits in [0, 1, 7, 8, 63, 159] {
+            let (first, last) = id.sharing(bits);
+            assert!(first <= id && id <= last && first.common_bits(&last) == bits);
+            assert_eq!(id.beside(bits).common_bits(&id), bits);
+        }
+        assert_eq!(id.sharing(160), (id, id));
         assert!(id.distance(&id) < id.distance(&NodeId([0; 20])));
     }
 }

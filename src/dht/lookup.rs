@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 
 use super::contact::{Contact, Prefix, is_sendable};
 use super::id::{Distance, NodeId};
-use crate::limits::{CLOSEST, LOOKUP_AHEAD, LOOKUP_CANDIDATES, LOOKUP_PER_PREFIX, LOOKUP_QUERIES, LOOKUP_WIDTH};
+use crate::limits::{LOOKUP_AHEAD, LOOKUP_CANDIDATES, LOOKUP_PER_PREFIX, LOOKUP_QUERIES, LOOKUP_WIDTH};
 use crate::time::Time;
 
 /// Where a candidate stands.
@@ -44,6 +44,8 @@ pub(super) struct Lookup {
     pub(super) is_brief: bool,
     /// Until then the late ones are waited for, so that the closest are the closest.
     patient_until: Time,
+    /// How many of the closest are to answer.
+    wanted: usize,
     candidates: Vec<Candidate>,
     in_flight: usize,
     queries: usize,
@@ -51,9 +53,23 @@ pub(super) struct Lookup {
 }
 
 impl Lookup {
-    pub(super) fn new(target: NodeId, is_urgent: bool, patient_until: Time) -> Lookup {
-        let candidates = Vec::new();
-        Lookup { target, is_urgent, is_brief: false, patient_until, candidates, in_flight: 0, queries: 0, answers: 0 }
+    pub(super) fn new(target: NodeId, is_urgent: bool, patient_until: Time, wanted: usize) -> Lookup {
+        Lookup {
+            target,
+            is_urgent,
+            is_brief: false,
+            patient_until,
+            wanted,
+            candidates: Vec::new(),
+            in_flight: 0,
+            queries: 0,
+            answers: 0,
+        }
+    }
+
+    /// Until when it waits for the late ones.
+    pub(super) fn patient_until(&self) -> Time {
+        self.patient_until
     }
 
     pub(super) fn queries(&self) -> usize {
@@ -115,7 +131,7 @@ impl Lookup {
         }
         let ahead = if self.is_urgent { LOOKUP_AHEAD } else { 0 };
         let hopeful = self.candidates.iter_mut().filter(|candidate| candidate.state.is_hopeful());
-        let next = hopeful.take(CLOSEST + ahead).find(|candidate| candidate.state == State::Fresh)?;
+        let next = hopeful.take(self.wanted + ahead).find(|candidate| candidate.state == State::Fresh)?;
         next.state = State::Asked;
         self.in_flight += 1;
         self.queries += 1;
@@ -180,7 +196,7 @@ impl Lookup {
                 State::Fresh if !is_spent => return false,
                 State::Fresh | State::Failed => {}
             }
-            if answered == CLOSEST {
+            if answered == self.wanted {
                 return true;
             }
         }
@@ -194,7 +210,7 @@ impl Lookup {
             State::Answered { token } => Some((candidate.contact, token.as_ref())),
             _ => None,
         });
-        answered.take(CLOSEST)
+        answered.take(self.wanted)
     }
 }
 
@@ -207,6 +223,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::CLOSEST;
 
     /// The node whose id begins with `n`.
     fn node(n: u8) -> Contact {
@@ -216,7 +233,7 @@ mod tests {
     }
 
     fn lookup(nodes: impl Iterator<Item = u8>) -> Lookup {
-        let mut lookup = Lookup::new(NodeId([0; 20]), false, Time(0));
+        let mut lookup = Lookup::new(NodeId([0; 20]), false, Time(0), CLOSEST);
         nodes.for_each(|n| lookup.offer(node(n), 0));
         lookup
     }
@@ -313,7 +330,7 @@ mod tests {
         lookup.note_loss(node(20).address);
         lookup.note_loss(node(22).address);
         assert!(lookup.is_done(Time(0)));
-        assert!(Lookup::new(NodeId([0; 20]), true, Time(0)).is_done(Time(0)));
+        assert!(Lookup::new(NodeId([0; 20]), true, Time(0), CLOSEST).is_done(Time(0)));
     }
 
     #[test]

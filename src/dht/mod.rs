@@ -30,6 +30,7 @@ mod records;
 mod rng;
 mod running;
 mod status;
+mod storing;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -61,7 +62,7 @@ use self::running::{Goal, Owner};
 use crate::digest::Digest;
 use crate::limits::{
     ANNOUNCE_RETRY_TIME, CLOSEST, DIAL_TIME, DIALS, GUARDED_ADDRESSES, ITEM_LEN, RENDEZVOUS_TIME, SAVED_CONTACTS,
-    UPKEEP_TIME,
+    UPKEEP_PAUSE, UPKEEP_TIME,
 };
 use crate::time::Time;
 
@@ -245,18 +246,19 @@ impl Dht {
             None => Network::Mainline,
         };
         let Some(at) = self.seat_of(network, Family::of(from)) else { return };
-        match message.body.clone() {
-            Body::Reply(reply) => self.nodes[at].receive_reply(from, &message, *reply, now, &mut self.common),
+        let Message { tx, seen_as, read_only, body, .. } = message;
+        match body {
+            Body::Reply(reply) => self.nodes[at].receive_reply(from, &tx, seen_as, *reply, now, &mut self.common),
             Body::Error { code, text } => {
                 log::debug!("{from} answers with error {code}: {text:?}");
-                self.nodes[at].receive_error(from, &message.tx, now, &mut self.common);
+                self.nodes[at].receive_error(from, &tx, now, &mut self.common);
             }
             Body::Query { id, query } => {
                 if !self.common.guard.admits(from, now) {
                     return;
                 }
                 let siblings = self.siblings(at, &query);
-                let asked = Asked { from, len: bytes.len(), message: &message, id, siblings };
+                let asked = Asked { from, len: bytes.len(), tx, read_only, id, siblings };
                 self.nodes[at].answer(asked, query, now, &mut self.common);
             }
         }
@@ -358,6 +360,7 @@ impl Dht {
 
     /// What time and inputs have made possible.
     fn run(&mut self, now: Time) {
+        self.common.is_held = false;
         for node in &mut self.nodes {
             node.note_time(now, &mut self.common);
         }
@@ -396,7 +399,8 @@ impl Dht {
         self.upkeep_at = now + UPKEEP_TIME;
         self.common.guard.tick(now);
         for node in &mut self.nodes {
-            node.upkeep(now, &mut self.common);
+            let next = node.upkeep(now, &mut self.common).max(now + UPKEEP_PAUSE);
+            self.upkeep_at = self.upkeep_at.min(next);
         }
         self.meet_overlay(now);
     }
@@ -424,19 +428,37 @@ impl Dht {
         }
     }
 
+    /// The node that announces our files: others reach it.
+    fn announcer(&self) -> Option<usize> {
+        self.nodes.iter().position(|node| {
+            node.network() == Network::Overlay && node.table.len() > 0 && node.address.reach() == Reach::Open
+        })
+    }
+
     /// Begins what announcements are due, as far as there is room.
     fn announce(&mut self, now: Time) {
-        let can = |node: &&mut Node| {
-            node.network() == Network::Overlay && node.table.len() > 0 && node.address.reach() == Reach::Open
-        };
-        let Some(node) = self.nodes.iter_mut().find(can) else { return };
-        while self.common.has_spare(now)
-            && let Some((key, hint)) = self.own.next(now)
-        {
+        let Some(at) = self.announcer() else { return };
+        let (node, own) = (&mut self.nodes[at], &mut self.own);
+        while !own.is_paused(now) && self.common.has_spare(now) {
+            node.neighbourhoods.retain(|near| near.is_good(now));
+            if let Some(near) = node.neighbourhoods.first() {
+                match own.next_within(near.part, now) {
+                    Some((key, hint)) => {
+                        node.announce_near(0, key, self.config.port, hint, now, &mut self.common);
+                        // In turn, so that no node has all the work.
+                        node.neighbourhoods.rotate_left(1);
+                    }
+                    None => _ = node.neighbourhoods.remove(0),
+                }
+                continue;
+            }
+            // What is close to one that is being looked up waits for what that finds.
+            let (busy, close) = (Vec::from_iter(node.announcing()), node.table.levels().saturating_sub(6));
+            let is_apart = |key: &NodeId| busy.iter().all(|other| other.common_bits(key) < close.max(1));
+            let Some((key, hint)) = own.next(now, is_apart) else { return };
             let goal = Goal::Announce { port: self.config.port, hint };
             if !node.start(key, goal, Owner::Announcer(key), now) {
-                self.own.postpone(key, now);
-                return;
+                return own.postpone(key, now);
             }
         }
     }
@@ -444,13 +466,17 @@ impl Dht {
     fn next_time(&self, now: Time) -> Time {
         let mut next = self.upkeep_at;
         for node in &self.nodes {
-            next = node.next_time().map_or(next, |at| next.min(at));
+            next = node.next_time(now).map_or(next, |at| next.min(at));
         }
-        if let Some(at) = self.own.next_time() {
-            // A due announcement may have to wait for the allowance.
-            next = next.min(at.max(now + Duration::from_millis(200)));
+        if let Some(at) = self.announcer() {
+            // A due announcement may have to wait for the allowance, or for another one.
+            let soonest = now + Duration::from_millis(200);
+            next = self.own.next_time().map_or(next, |at| next.min(at.max(soonest)));
+            if !self.nodes[at].neighbourhoods.is_empty() {
+                next = next.min(self.own.next_early_time().max(soonest));
+            }
         }
-        if self.nodes.iter().any(|node| node.lookups_len() > 0) {
+        if self.common.is_held {
             // Lookups that the allowance stopped go on when it is refilled.
             next = next.min(now + Duration::from_millis(100));
         }

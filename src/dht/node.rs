@@ -15,11 +15,12 @@ use super::message::{Body, Message, Query, Reply, Want};
 use super::quarantine::Quarantine;
 use super::records::{Items, Records};
 use super::running::{Goal, Owner, Running, settle};
+use super::storing::{Neighbourhood, Storing};
 use super::table::Table;
 use super::token::Tokens;
 use super::{AskId, Event, Hop};
 use crate::limits::{
-    CALLS, CLOSEST, ENTRANCES, LOOKUPS, MAINLINE_RECORD_TIME, PATIENCE, RECORD_TIME, UPKEEP_LOOKUPS,
+    ANNOUNCE_WIDTH, CALLS, CLOSEST, ENTRANCES, LOOKUPS, MAINLINE_RECORD_TIME, PATIENCE, RECORD_TIME, UPKEEP_LOOKUPS,
 };
 use crate::time::Time;
 
@@ -36,13 +37,6 @@ pub(super) enum Purpose {
     Token(AskId, u16),
     /// To be dialled.
     Dial(AskId),
-}
-
-/// Announcements or puts on their way.
-struct Storing {
-    owner: Owner,
-    ended: Ended,
-    waiting: usize,
 }
 
 /// What makes a node.
@@ -68,7 +62,9 @@ pub(super) struct Node {
     pub(super) quarantine: Quarantine,
     calls: Calls<Purpose>,
     lookups: BTreeMap<u64, Running>,
-    storing: BTreeMap<u64, Storing>,
+    pub(super) storing: BTreeMap<u64, Storing>,
+    /// Where our own announcements were made lately.
+    pub(super) neighbourhoods: Vec<Neighbourhood>,
     next_number: u64,
     /// Where to join: addresses whose ids are not known.
     pub(super) entrances: BTreeSet<SocketAddr>,
@@ -95,6 +91,7 @@ impl Node {
             calls: Calls::new(seat.tx_len),
             lookups: BTreeMap::new(),
             storing: BTreeMap::new(),
+            neighbourhoods: Vec::new(),
             next_number: 0,
             entrances: BTreeSet::new(),
             join_at: now,
@@ -163,7 +160,8 @@ impl Node {
         }
         let is_patient = !matches!(goal, Goal::Peers | Goal::Item);
         let patient_until = if is_patient { now + PATIENCE } else { now };
-        let mut lookup = Lookup::new(target, is_urgent, patient_until);
+        let wanted = if matches!(owner, Owner::Announcer(_)) { ANNOUNCE_WIDTH } else { CLOSEST };
+        let mut lookup = Lookup::new(target, is_urgent, patient_until, wanted);
         lookup.is_brief = is_urgent && !is_patient;
         for contact in self.table.closest(&target, 2 * CLOSEST) {
             if !self.quarantine.holds(contact.address, now) {
@@ -212,51 +210,7 @@ impl Node {
         }
     }
 
-    fn finish(&mut self, running: Running, now: Time, common: &mut Common) {
-        let Running { lookup, goal, owner, .. } = running;
-        let ended = Ended { queries: lookup.queries(), answers: lookup.answers(), stored: 0 };
-        let query = |token: &Vec<u8>| match &goal {
-            Goal::Announce { port, hint } => {
-                // What nobody of ours would read is not sent to mainline.
-                let hint = hint.clone().filter(|_| self.seat.network.is_some());
-                Some(Query::AnnouncePeer { key: lookup.target, port: *port, token: token.clone(), hint })
-            }
-            Goal::Put { item } => Some(Query::Put { token: token.clone(), item: item.clone(), is_mutable: false }),
-            Goal::Nodes | Goal::Peers | Goal::Item => None,
-        };
-        let stores: Vec<_> =
-            lookup.closest().filter_map(|(contact, token)| Some((contact, query(token?)?))).collect();
-        if stores.is_empty() {
-            return settle(owner, ended, common);
-        }
-        let number = self.number();
-        let is_urgent = matches!(owner, Owner::Ask { .. });
-        let mut storing = Storing { owner, ended, waiting: 0 };
-        for (contact, query) in stores {
-            if common.may_store(is_urgent, now)
-                && self.ask(contact.address, Some(contact.id), query, Purpose::Store(number), now, common)
-            {
-                storing.waiting += 1;
-            }
-        }
-        if storing.waiting == 0 {
-            return settle(owner, ended, common);
-        }
-        self.storing.insert(number, storing);
-    }
-
-    fn note_stored(&mut self, number: u64, is_kept: bool, common: &mut Common) {
-        let Some(storing) = self.storing.get_mut(&number) else { return };
-        storing.waiting -= 1;
-        storing.ended.stored += usize::from(is_kept);
-        if storing.waiting == 0
-            && let Some(storing) = self.storing.remove(&number)
-        {
-            settle(storing.owner, storing.ended, common);
-        }
-    }
-
-    fn number(&mut self) -> u64 {
+    pub(super) fn number(&mut self) -> u64 {
         self.next_number += 1;
         self.next_number
     }
@@ -310,12 +264,13 @@ impl Node {
     pub(super) fn receive_reply(
         &mut self,
         from: SocketAddr,
-        message: &Message,
+        tx: &[u8],
+        seen_as: Option<SocketAddr>,
         reply: Reply,
         now: Time,
         common: &mut Common,
     ) {
-        let Some(call) = self.calls.answered(&message.tx, from, now) else { return };
+        let Some(call) = self.calls.answered(tx, from, now) else { return };
         let contact = Contact { id: reply.id, address: from };
         common.guard.verify(from, now);
         self.quarantine.release(from);
@@ -328,7 +283,7 @@ impl Node {
             // Whoever was known at this address is there no more.
             self.table.forget(from);
         }
-        if let Some(seen_as) = message.seen_as
+        if let Some(seen_as) = seen_as
             && common.is_sendable(SocketAddr::new(seen_as.ip(), 1024))
             && self.address.note_vote(from, seen_as)
         {
@@ -336,7 +291,7 @@ impl Node {
         }
         match call.purpose {
             Purpose::Lookup(number) => self.note_lookup_answer(number, &call, reply, now, common),
-            Purpose::Store(number) => self.note_stored(number, true, common),
+            Purpose::Store(number) => self.note_stored(number, from, true, common),
             Purpose::Ping => {}
             Purpose::Join => self.note_joined(reply, now, common),
             Purpose::Token(ask, port) => {
@@ -443,8 +398,7 @@ impl Node {
                 }
                 Late::Lost(call) => {
                     self.table.note_miss(call.to);
-                    let is_trusted =
-                        self.table.entries().iter().any(|entry| entry.contact.address == call.to && entry.misses < 2);
+                    let is_trusted = self.table.at(call.to).is_some_and(|entry| entry.misses < 2);
                     if !is_trusted {
                         self.quarantine.note_silence(call.to, now);
                     }
@@ -462,7 +416,7 @@ impl Node {
                     running.trace(common, Hop::Lost { address: call.to });
                 }
             }
-            Purpose::Store(number) => self.note_stored(number, false, common),
+            Purpose::Store(number) => self.note_stored(number, call.to, false, common),
             Purpose::Dial(ask) | Purpose::Token(ask, _) => {
                 common.events.push_back(Event::Dialled { ask, reached: false });
             }
@@ -471,8 +425,17 @@ impl Node {
     }
 
     /// The next time that something is due, apart from upkeep.
-    pub(super) fn next_time(&self) -> Option<Time> {
-        self.calls.next_time()
+    pub(super) fn next_time(&self, now: Time) -> Option<Time> {
+        let patience = self.lookups.values().map(|running| running.lookup.patient_until()).filter(|at| *at > now);
+        self.calls.next_time().into_iter().chain(patience).min()
+    }
+
+    /// Where our own announcements are being looked up.
+    pub(super) fn announcing(&self) -> impl Iterator<Item = NodeId> {
+        self.lookups.values().filter_map(|running| match running.owner {
+            Owner::Announcer(key) => Some(key),
+            _ => None,
+        })
     }
 
     /// Our address is known, or another: the id must belong to it.

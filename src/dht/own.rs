@@ -1,7 +1,7 @@
 //! What this node announces: its own files, each again before the record expires, spread over the time.
 //!
-//! Keys that lie close to each other are announced one after the other: the nodes that the last lookup met are in the
-//! routing table and the closest of the next one, so a lookup starts where the last one ended.
+//! Keys that lie close to each other are announced one after the other, also before they are due, because what one
+//! lookup found serves them all. Two announcements are some time apart: no node is to refuse them for their number.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,7 +9,9 @@ use std::time::Duration;
 use super::id::NodeId;
 use super::message::Hint;
 use super::rng::Rng;
-use crate::limits::{ANNOUNCE_RETRY_TIME, ANNOUNCE_TIME, ANNOUNCED};
+use crate::limits::{
+    ANNOUNCE_CHOICE, ANNOUNCE_EARLY_TIME, ANNOUNCE_PAUSE, ANNOUNCE_RETRY_TIME, ANNOUNCE_TIME, ANNOUNCED,
+};
 use crate::time::Time;
 
 struct File {
@@ -26,6 +28,8 @@ pub(super) struct Own {
     due: BTreeSet<(Time, NodeId)>,
     /// On their way.
     under_way: BTreeSet<NodeId>,
+    /// Not before this the next one is begun.
+    paused_until: Time,
 }
 
 impl Own {
@@ -57,20 +61,43 @@ impl Own {
         self.files.values().filter(is_live).count()
     }
 
-    /// The next one whose time has come.
-    pub(super) fn next(&mut self, now: Time) -> Option<(NodeId, Option<Hint>)> {
-        let (at, key) = *self.due.first()?;
-        if at > now {
-            return None;
-        }
-        self.due.pop_first();
+    /// The next one whose time has come, if its key may be taken now.
+    pub(super) fn next(&mut self, now: Time, may_be: impl Fn(&NodeId) -> bool) -> Option<(NodeId, Option<Hint>)> {
+        let due = self.due.iter().take_while(|(at, _)| *at <= now).take(ANNOUNCE_CHOICE);
+        let key = due.map(|(_, key)| *key).find(may_be)?;
+        self.begin(key, now)
+    }
+
+    /// The next one with a key in this part that is due soon.
+    pub(super) fn next_within(&mut self, part: (NodeId, NodeId), now: Time) -> Option<(NodeId, Option<Hint>)> {
+        let soon = now + ANNOUNCE_EARLY_TIME;
+        let is_next = |(key, file): &(&NodeId, &File)| file.due <= soon && self.due.contains(&(file.due, **key));
+        let key = *self.files.range(part.0..=part.1).find(is_next)?.0;
+        self.begin(key, now)
+    }
+
+    fn begin(&mut self, key: NodeId, now: Time) -> Option<(NodeId, Option<Hint>)> {
         let file = self.files.get(&key)?;
+        let hint = file.hint.clone();
+        self.due.remove(&(file.due, key));
         self.under_way.insert(key);
-        Some((key, file.hint.clone()))
+        // So fast that all have their turn twice before they are due again.
+        let files = u32::try_from(self.files.len()).unwrap_or(u32::MAX);
+        self.paused_until = now + ANNOUNCE_PAUSE.min(ANNOUNCE_TIME / 2 / files.max(1));
+        Some((key, hint))
+    }
+
+    pub(super) fn is_paused(&self, now: Time) -> bool {
+        now < self.paused_until
     }
 
     pub(super) fn next_time(&self) -> Option<Time> {
-        self.due.first().map(|(at, _)| *at)
+        self.due.first().map(|(at, _)| self.paused_until.max(*at))
+    }
+
+    /// When one could be begun that is not yet due.
+    pub(super) fn next_early_time(&self) -> Time {
+        self.paused_until
     }
 
     /// It could not begin: again in a moment.
@@ -121,14 +148,14 @@ mod tests {
     #[test]
     fn a_file_is_announced_again_in_time_and_not_after_it_is_gone() {
         let (mut own, mut rng) = (Own::default(), Rng::new([1; 32]));
-        let key = NodeId([1; 20]);
+        let (key, any) = (NodeId([1; 20]), |_: &NodeId| true);
         assert!(own.add(key, None, Time(5)));
-        assert_eq!(own.next(Time(4)), None);
-        assert_eq!(own.next(Time(5)), Some((key, None)));
-        assert_eq!(own.next(Time(5)), None);
+        assert_eq!(own.next(Time(4), any), None);
+        assert_eq!(own.next(Time(5), any), Some((key, None)));
+        assert_eq!(own.next(Time(5), any), None);
         own.note_announced(key, 0, Time(10), &mut rng);
         assert_eq!(own.next_time(), Some(Time(10) + ANNOUNCE_RETRY_TIME));
-        own.next(Time(u64::MAX)).expect("due");
+        own.next(Time(10) + ANNOUNCE_RETRY_TIME, any).expect("due");
         own.note_announced(key, 8, Time(20), &mut rng);
         let again = own.next_time().expect("scheduled");
         assert!(again < Time(20) + crate::limits::RECORD_TIME && own.announced(Time(21)) == 1);
@@ -137,5 +164,24 @@ mod tests {
         own.remove(&key);
         own.note_announced(key, 8, Time(30), &mut rng);
         assert_eq!((own.next_time(), own.len()), (None, 0));
+    }
+
+    #[test]
+    fn neighbours_are_taken_early_and_nobody_twice() {
+        let (mut own, mut rng) = (Own::default(), Rng::new([2; 32]));
+        for n in 0..10 {
+            own.add(NodeId([n; 20]), None, Time(0));
+            own.next(Time(0), |_| true).expect("due");
+            own.note_announced(NodeId([n; 20]), 8, Time(0), &mut rng);
+        }
+        let part = (NodeId([3; 20]), NodeId([5; 20]));
+        let early = Time(0) + ANNOUNCE_TIME * 9 / 10 - ANNOUNCE_EARLY_TIME;
+        assert_eq!(own.next_within(part, early - Duration::from_secs(1)), None);
+        let soon = Time(0) + ANNOUNCE_TIME * 9 / 10;
+        let taken: Vec<u8> = std::iter::from_fn(|| own.next_within(part, soon)).map(|(key, _)| key.0[0]).collect();
+        assert_eq!(taken, [3, 4, 5]);
+        assert!(own.is_paused(soon) && !own.is_paused(soon + ANNOUNCE_PAUSE));
+        let late = Time(0) + ANNOUNCE_TIME * 2;
+        assert_eq!(own.next(late, |key| key.0[0] > 8), Some((NodeId([9; 20]), None)));
     }
 }

@@ -4,20 +4,22 @@
 //! random, one of the prefix (/24, /48) that holds most goes. So no owner of many addresses crowds out the others.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use super::contact::Prefix;
 use super::id::NodeId;
 use super::message::Hint;
 use super::rng::Rng;
-use crate::limits::{HINTS_LEN, ITEM_TIME, ITEMS, PEERS_PER_KEY, RECORDS};
+use crate::limits::{HINTS_LEN, ITEM_TIME, ITEMS, PEERS_PER_KEY, RECORDS, SWEPT_RECORDS};
 use crate::time::Time;
 
-/// An announced peer.
-#[derive(Clone, Debug)]
+/// A peer's address in 18 bytes: there may be many thousands of them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Peer([u8; 18]);
+
+/// An announced peer, apart from its key and address.
 struct Record {
-    peer: SocketAddr,
     expires: Time,
     hint: Option<Hint>,
 }
@@ -25,13 +27,40 @@ struct Record {
 /// Peers by key.
 pub(super) struct Records {
     life: Duration,
-    /// Never empty lists.
-    by_key: BTreeMap<NodeId, Vec<Record>>,
-    count: usize,
+    /// One flat map: most keys have one peer, and a list for each would take twice the memory.
+    records: BTreeMap<(NodeId, Peer), Record>,
+    keys: usize,
     hints_len: usize,
     held: BTreeMap<Prefix, u32>,
     /// Where the last search for expired ones ended.
-    swept: NodeId,
+    swept: (NodeId, Peer),
+}
+
+const FIRST_PEER: Peer = Peer([0; 18]);
+const LAST_PEER: Peer = Peer([0xff; 18]);
+
+impl Peer {
+    fn of(address: SocketAddr) -> Peer {
+        let ip = match address.ip() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        let mut bytes = [0; 18];
+        bytes[..16].copy_from_slice(&ip.octets());
+        bytes[16..].copy_from_slice(&address.port().to_be_bytes());
+        Peer(bytes)
+    }
+
+    fn address(self) -> SocketAddr {
+        let (ip, port) = self.0.split_at(16);
+        let ip = Ipv6Addr::from(<[u8; 16]>::try_from(ip).expect("16 of 18 bytes"));
+        let port = u16::from_be_bytes(port.try_into().expect("2 of 18 bytes"));
+        SocketAddr::new(IpAddr::V6(ip).to_canonical(), port)
+    }
+
+    fn prefix(self) -> Prefix {
+        Prefix::of(self.address().ip())
+    }
 }
 
 impl Records {
@@ -39,114 +68,106 @@ impl Records {
     pub(super) fn new(life: Duration) -> Records {
         Records {
             life,
-            by_key: BTreeMap::new(),
-            count: 0,
+            records: BTreeMap::new(),
+            keys: 0,
             hints_len: 0,
             held: BTreeMap::new(),
-            swept: NodeId([0; 20]),
+            swept: (NodeId([0; 20]), FIRST_PEER),
         }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.count
+        self.records.len()
     }
 
     pub(super) fn keys(&self) -> usize {
-        self.by_key.len()
+        self.keys
     }
 
     /// `peer` has the file with this key.
     pub(super) fn put(&mut self, key: NodeId, peer: SocketAddr, hint: Option<Hint>, now: Time, rng: &mut Rng) {
-        self.remove(&key, |record| record.peer == peer || record.expires <= now);
-        while self.by_key.get(&key).is_some_and(|records| records.len() >= PEERS_PER_KEY) {
+        let peer = Peer::of(peer);
+        let gone: Vec<Peer> =
+            self.of(&key).filter(|(it, record)| *it == peer || record.expires <= now).map(|(it, _)| it).collect();
+        gone.into_iter().for_each(|it| self.remove(key, it));
+        while self.of(&key).count() >= PEERS_PER_KEY {
             self.evict_from(&key);
         }
-        while self.count >= RECORDS {
+        while self.records.len() >= RECORDS {
             self.evict(rng);
         }
         let hint = hint.filter(|hint| self.hints_len + hint.bytes().len() <= HINTS_LEN);
         self.hints_len += hint.as_ref().map_or(0, |hint| hint.bytes().len());
-        self.count += 1;
-        *self.held.entry(Prefix::of(peer.ip())).or_default() += 1;
-        let records = self.by_key.entry(key).or_default();
-        records.reserve_exact(1);
-        records.push(Record { peer, expires: now + self.life, hint });
+        let is_first = self.of(&key).next().is_none();
+        self.keys += usize::from(is_first);
+        *self.held.entry(peer.prefix()).or_default() += 1;
+        self.records.insert((key, peer), Record { expires: now + self.life, hint });
     }
 
     /// Who has it: at most `count` of them, picked at random; and up to two hints, those that most prefixes gave.
     pub(super) fn peers(&self, key: &NodeId, count: usize, now: Time, rng: &mut Rng) -> (Vec<SocketAddr>, Vec<Hint>) {
-        let Some(records) = self.by_key.get(key) else { return (Vec::new(), Vec::new()) };
-        let live: Vec<&Record> = records.iter().filter(|record| record.expires > now).collect();
-        let start = if live.is_empty() { 0 } else { rng.below(live.len() as u64) };
-        let start = usize::try_from(start).expect("below a length");
-        let peers = live.iter().cycle().skip(start).take(live.len().min(count)).map(|record| record.peer).collect();
-        let votes = live.iter().filter_map(|record| Some((Prefix::of(record.peer.ip()), record.hint.clone()?)));
+        let live: Vec<(Peer, &Record)> = self.of(key).filter(|(_, record)| record.expires > now).collect();
+        if live.is_empty() {
+            return (Vec::new(), Vec::new());
+        }
+        let start = usize::try_from(rng.below(live.len() as u64)).expect("below a length");
+        let peers = live.iter().cycle().skip(start).take(live.len().min(count)).map(|(it, _)| it.address()).collect();
+        let votes = live.iter().filter_map(|(it, record)| Some((it.prefix(), record.hint.clone()?)));
         (peers, tally(votes))
     }
 
-    /// Drops what expired, a part of the keys at a time.
+    /// Drops what expired, a part of the records at a time.
     pub(super) fn tick(&mut self, now: Time) {
-        let mut keys: Vec<NodeId> = self.by_key.range(self.swept..).map(|(key, _)| *key).take(64).collect();
-        self.swept = match keys.last() {
-            Some(last) if keys.len() == 64 => *last,
-            _ => NodeId([0; 20]),
+        let part: Vec<_> = self.records.range(self.swept..).take(SWEPT_RECORDS).collect();
+        let next = match part.last() {
+            Some((last, _)) if part.len() == SWEPT_RECORDS => **last,
+            _ => (NodeId([0; 20]), FIRST_PEER),
         };
-        keys.retain(|key| self.by_key[key].iter().any(|record| record.expires <= now));
-        for key in keys {
-            self.remove(&key, |record| record.expires <= now);
-        }
+        let gone: Vec<_> = part.iter().filter(|(_, record)| record.expires <= now).map(|(at, _)| **at).collect();
+        gone.into_iter().for_each(|(key, peer)| self.remove(key, peer));
+        self.swept = next;
     }
 
-    fn remove(&mut self, key: &NodeId, mut is_gone: impl FnMut(&Record) -> bool) {
-        let Some(records) = self.by_key.get_mut(key) else { return };
-        let mut gone = Vec::new();
-        records.retain(|record| {
-            let is_gone = is_gone(record);
-            if is_gone {
-                gone.push((record.peer, record.hint.as_ref().map_or(0, |hint| hint.bytes().len())));
-            }
-            !is_gone
-        });
-        if records.is_empty() {
-            self.by_key.remove(key);
-        }
-        for (peer, hint_len) in gone {
-            self.count -= 1;
-            self.hints_len -= hint_len;
-            let prefix = Prefix::of(peer.ip());
-            let held = self.held.get_mut(&prefix).expect("each record is counted");
-            *held -= 1;
-            if *held == 0 {
-                self.held.remove(&prefix);
-            }
+    fn of(&self, key: &NodeId) -> impl Iterator<Item = (Peer, &Record)> {
+        self.records.range((*key, FIRST_PEER)..=(*key, LAST_PEER)).map(|((_, peer), record)| (*peer, record))
+    }
+
+    fn remove(&mut self, key: NodeId, peer: Peer) {
+        let Some(record) = self.records.remove(&(key, peer)) else { return };
+        self.hints_len -= record.hint.as_ref().map_or(0, |hint| hint.bytes().len());
+        let was_last = self.of(&key).next().is_none();
+        self.keys -= usize::from(was_last);
+        let held = self.held.get_mut(&peer.prefix()).expect("each record is counted");
+        *held -= 1;
+        if *held == 0 {
+            self.held.remove(&peer.prefix());
         }
     }
 
     /// Of this key's records one of the prefix that has most of them, the oldest.
     fn evict_from(&mut self, key: &NodeId) {
-        let Some(records) = self.by_key.get(key) else { return };
-        let of = |record: &Record| Prefix::of(record.peer.ip());
-        let same = |prefix: Prefix| records.iter().filter(|record| of(record) == prefix).count();
-        let worst = records.iter().max_by_key(|record| (same(of(record)), std::cmp::Reverse(record.expires)));
-        let Some(peer) = worst.map(|record| record.peer) else { return };
-        self.remove(key, |record| record.peer == peer);
+        let mut counts: BTreeMap<Prefix, u32> = BTreeMap::new();
+        self.of(key).for_each(|(peer, _)| *counts.entry(peer.prefix()).or_default() += 1);
+        let worst =
+            self.of(key).max_by_key(|(peer, record)| (counts[&peer.prefix()], std::cmp::Reverse(record.expires)));
+        if let Some(peer) = worst.map(|(peer, _)| peer) {
+            self.remove(*key, peer);
+        }
     }
 
     fn evict(&mut self, rng: &mut Rng) {
-        let mut worst: Option<(u32, NodeId, SocketAddr)> = None;
+        let mut worst: Option<(u32, NodeId, Peer)> = None;
         for _ in 0..8 {
-            let place = NodeId(rng.bytes());
-            let after = self.by_key.range(place..).next().or_else(|| self.by_key.iter().next());
-            let Some((key, records)) = after else { return };
-            for record in records {
-                let held = self.held[&Prefix::of(record.peer.ip())];
-                if worst.is_none_or(|(most, ..)| held > most) {
-                    worst = Some((held, *key, record.peer));
-                }
+            let place = (NodeId(rng.bytes()), FIRST_PEER);
+            let after = self.records.range(place..).next().or_else(|| self.records.iter().next());
+            let Some(((key, peer), _)) = after else { return };
+            let held = self.held[&peer.prefix()];
+            if worst.is_none_or(|(most, ..)| held > most) {
+                worst = Some((held, *key, *peer));
             }
         }
         if let Some((_, key, peer)) = worst {
-            self.remove(&key, |record| record.peer == peer);
+            self.remove(key, peer);
         }
     }
 }

@@ -3,12 +3,16 @@
 //! Only who answered us is in it, so nobody gets in by being named. A contact that misses an answer is not given out to
 //! others until it answers again, and gives way when its place is wanted. The first levels are wide (128, 64, 32, 16),
 //! as in libtorrent: a lookup's first hop then lands close to its target.
+//!
+//! Contacts lie sorted by id, so whatever shares some first bits (a level, what is close to a place) lies together.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::Range;
 
 use super::contact::{Contact, is_sendable};
 use super::id::NodeId;
-use crate::limits::{BUCKET_LEN, FIRST_BUCKETS, NODE_FRESH_TIME, NODE_MISSES};
+use crate::limits::{BUCKET_LEN, FIRST_BUCKETS, NODE_FRESH_TIME, NODE_FRESH_TIME_MAX, NODE_MISSES, NODE_RETRY_TIME};
 use crate::time::Time;
 
 /// A contact that has answered.
@@ -27,12 +31,15 @@ pub(super) struct Entry {
 
 pub(super) struct Table {
     own: NodeId,
+    /// Sorted by id.
     entries: Vec<Entry>,
+    /// The ids at each address.
+    ids: BTreeMap<SocketAddr, NodeId>,
 }
 
 impl Table {
     pub(super) fn new(own: NodeId) -> Table {
-        Table { own, entries: Vec::new() }
+        Table { own, entries: Vec::new(), ids: BTreeMap::new() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -46,10 +53,11 @@ impl Table {
     /// The node has a new id: what does not fit into the table that belongs to it is dropped.
     pub(super) fn set_own(&mut self, own: NodeId) {
         let entries = std::mem::take(&mut self.entries);
+        self.ids.clear();
         self.own = own;
         for entry in entries {
             if self.has_room(&entry.contact.id) && entry.contact.id != own {
-                self.entries.push(entry);
+                self.insert(entry);
             }
         }
     }
@@ -59,14 +67,13 @@ impl Table {
         if contact.id == self.own {
             return;
         }
-        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.contact.address == contact.address) {
+        if let Some(entry) = self.entry_mut(contact.address) {
             if entry.contact.id == contact.id {
                 (entry.answered, entry.misses) = (now, 0);
                 return;
             }
             // It changed its id: it is another node now.
-            let address = contact.address;
-            self.entries.retain(|entry| entry.contact.address != address);
+            self.remove(contact.address);
         }
         if self.is_taken(&contact) {
             return;
@@ -74,20 +81,22 @@ impl Table {
         if !self.has_room(&contact.id) && !self.make_room(&contact.id, now) {
             return;
         }
-        self.entries.push(Entry { contact, answered: now, asked: now, misses: 0, since: now });
+        self.insert(Entry { contact, answered: now, asked: now, misses: 0, since: now });
     }
 
     /// Whoever was at this address is there no longer.
     pub(super) fn forget(&mut self, address: SocketAddr) {
-        self.entries.retain(|entry| entry.contact.address != address);
+        self.remove(address);
     }
 
     /// A query was not answered.
     pub(super) fn note_miss(&mut self, address: SocketAddr) {
-        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.contact.address == address) {
+        if let Some(entry) = self.entry_mut(address) {
             entry.misses = entry.misses.saturating_add(1);
+            if entry.misses >= NODE_MISSES {
+                self.remove(address);
+            }
         }
-        self.entries.retain(|entry| entry.misses < NODE_MISSES);
     }
 
     /// Answers missed so far do not count: it was our own network that was away.
@@ -95,14 +104,20 @@ impl Table {
         self.entries.iter_mut().for_each(|entry| entry.misses = 0);
     }
 
-    /// Whether a contact at this address has answered us, and lately did.
+    /// Whether a contact at this address has answered us.
     pub(super) fn has(&self, address: SocketAddr) -> bool {
-        self.entries.iter().any(|entry| entry.contact.address == address)
+        self.ids.contains_key(&address)
+    }
+
+    /// What is known of the contact at this address.
+    pub(super) fn at(&self, address: SocketAddr) -> Option<&Entry> {
+        let at = self.position(self.ids.get(&address)?).ok()?;
+        self.entries.get(at)
     }
 
     /// The id of the contact at this address.
     pub(super) fn id_at(&self, address: SocketAddr) -> Option<NodeId> {
-        self.entries.iter().find(|entry| entry.contact.address == address).map(|entry| entry.contact.id)
+        self.ids.get(&address).copied()
     }
 
     /// Whether this contact would get a place if it answered.
@@ -112,22 +127,26 @@ impl Table {
 
     /// The contacts closest to a place, closest first, to be given out: without those that miss answers.
     pub(super) fn closest(&self, target: &NodeId, count: usize) -> Vec<Contact> {
-        let good = self.entries.iter().filter(|entry| entry.misses == 0).map(|entry| entry.contact);
-        let mut near: Vec<_> = good.map(|contact| (contact.id.distance(target), contact)).collect();
-        if near.len() > count {
-            near.select_nth_unstable(count);
-            near.truncate(count);
+        let mut bits = self.common_bits_max(target);
+        loop {
+            // Whoever shares more bits with the target is closer to it.
+            let range = self.sharing(target, bits);
+            let enough = range.len() >= count || bits == 0;
+            let good = || self.entries[range.clone()].iter().filter(|entry| entry.misses == 0);
+            if enough && (bits == 0 || good().count() >= count) {
+                let mut near: Vec<Contact> = good().map(|entry| entry.contact).collect();
+                near.sort_unstable_by_key(|contact| contact.id.distance(target));
+                near.truncate(count);
+                return near;
+            }
+            bits -= 1;
         }
-        near.sort_unstable();
-        near.into_iter().map(|(_, contact)| contact).collect()
     }
 
-    /// The contact that upkeep should ask next: the one that was not heard of for longest, if that is long enough.
+    /// The contact that upkeep should ask next: the one that is overdue for longest.
     pub(super) fn stalest(&mut self, now: Time) -> Option<Contact> {
-        let entry = self.entries.iter_mut().min_by_key(|entry| entry.answered.max(entry.asked))?;
-        let heard = entry.answered.max(entry.asked);
-        let is_due = now.since(heard) >= if entry.misses > 0 { NODE_FRESH_TIME / 30 } else { NODE_FRESH_TIME };
-        is_due.then(|| {
+        let entry = self.entries.iter_mut().min_by_key(|entry| entry.due())?;
+        (entry.due() <= now).then(|| {
             entry.asked = now;
             entry.contact
         })
@@ -135,39 +154,95 @@ impl Table {
 
     /// Levels from the widest to the one that our nearest contacts are in: those that lookups can fill.
     pub(super) fn levels(&self) -> usize {
-        self.entries.iter().map(|entry| self.own.common_bits(&entry.contact.id)).max().map_or(0, |level| level + 1)
+        if self.entries.is_empty() { 0 } else { self.common_bits_max(&self.own) + 1 }
     }
 
-    fn level_len(&self, level: usize) -> usize {
-        self.entries.iter().filter(|entry| self.own.common_bits(&entry.contact.id) == level).count()
+    /// Whether a level has no room for others.
+    pub(super) fn is_full(&self, level: usize) -> bool {
+        self.level(level).len() >= level_room(level)
+    }
+
+    /// Where the contacts of a level lie: those that share so many first bits with us, and not one more.
+    fn level(&self, level: usize) -> Range<usize> {
+        self.sharing(&self.own.beside(level), level + 1)
     }
 
     fn has_room(&self, id: &NodeId) -> bool {
-        let level = self.own.common_bits(id);
-        self.level_len(level) < level_room(level)
+        !self.is_full(self.own.common_bits(id))
     }
 
     /// Drops a contact of the same level that misses answers, or was not heard of for long.
     fn make_room(&mut self, id: &NodeId, now: Time) -> bool {
-        let level = self.own.common_bits(id);
-        let same = |entry: &&Entry| self.own.common_bits(&entry.contact.id) == level;
-        let worst = self.entries.iter().filter(same).max_by_key(|entry| (entry.misses, now.since(entry.answered)));
+        let level = &self.entries[self.level(self.own.common_bits(id))];
+        let worst = level.iter().max_by_key(|entry| (entry.misses, now.since(entry.answered)));
         let Some(worst) = worst.copied() else { return false };
-        if worst.misses == 0 && now.since(worst.answered) < NODE_FRESH_TIME * 2 {
+        if worst.misses == 0 && now < worst.due() + NODE_FRESH_TIME {
             return false;
         }
-        self.entries.retain(|entry| entry.contact.address != worst.contact.address);
+        self.remove(worst.contact.address);
         true
     }
 
     /// Whether its id, or its machine, is in the table with another address: one machine gets one place, or it could
     /// fill a table alone. Machines of a private network may share an address.
     fn is_taken(&self, contact: &Contact) -> bool {
-        let is_public = is_sendable(SocketAddr::new(contact.address.ip(), 1024), false);
-        self.entries.iter().any(|entry| {
-            let other = &entry.contact;
-            other.id == contact.id || is_public && other.address.ip() == contact.address.ip()
-        })
+        let ip = contact.address.ip();
+        let is_public = is_sendable(SocketAddr::new(ip, 1024), false);
+        let ports = SocketAddr::new(ip, 0)..=SocketAddr::new(ip, u16::MAX);
+        self.position(&contact.id).is_ok() || is_public && self.ids.range(ports).next().is_some()
+    }
+
+    // ── the sorted list ──────────────────────────────────────────────────────────────────────────────────────────
+
+    fn position(&self, id: &NodeId) -> Result<usize, usize> {
+        self.entries.binary_search_by(|entry| entry.contact.id.cmp(id))
+    }
+
+    fn entry_mut(&mut self, address: SocketAddr) -> Option<&mut Entry> {
+        let at = self.position(self.ids.get(&address)?).ok()?;
+        self.entries.get_mut(at)
+    }
+
+    fn insert(&mut self, entry: Entry) {
+        if let Err(at) = self.position(&entry.contact.id) {
+            self.ids.insert(entry.contact.address, entry.contact.id);
+            self.entries.insert(at, entry);
+        }
+    }
+
+    fn remove(&mut self, address: SocketAddr) {
+        if let Some(id) = self.ids.remove(&address)
+            && let Ok(at) = self.position(&id)
+        {
+            self.entries.remove(at);
+        }
+    }
+
+    /// Where those lie that share the first `bits` bits with a place.
+    fn sharing(&self, place: &NodeId, bits: usize) -> Range<usize> {
+        let (first, last) = place.sharing(bits);
+        let start = self.entries.partition_point(|entry| entry.contact.id < first);
+        let len = self.entries[start..].partition_point(|entry| entry.contact.id <= last);
+        start..start + len
+    }
+
+    /// The most first bits that any contact shares with a place: one of its neighbours in the list does.
+    fn common_bits_max(&self, place: &NodeId) -> usize {
+        let (Ok(at) | Err(at)) = self.position(place);
+        let near = self.entries[at.saturating_sub(1)..].iter().take(2);
+        near.map(|entry| place.common_bits(&entry.contact.id)).max().unwrap_or(0)
+    }
+}
+
+impl Entry {
+    /// When it should be asked whether it is there: who has stayed for long will stay for longer.
+    fn due(&self) -> Time {
+        let wait = if self.misses > 0 {
+            NODE_RETRY_TIME
+        } else {
+            self.answered.since(self.since).clamp(NODE_FRESH_TIME, NODE_FRESH_TIME_MAX)
+        };
+        self.answered.max(self.asked) + wait
     }
 }
 
@@ -193,7 +268,7 @@ mod tests {
         let all: Vec<Contact> = (0..5000).map(|n| contact(&mut rng, n)).collect();
         all.iter().for_each(|contact| table.note_answer(*contact, Time(0)));
         for level in 0..6 {
-            assert_eq!(table.level_len(level), level_room(level), "level {level}");
+            assert_eq!(table.level(level).len(), level_room(level), "level {level}");
         }
         // What is closest to us is all there.
         let mut nearest = all.clone();
@@ -259,6 +334,6 @@ mod tests {
         let before = table.len();
         table.set_own(NodeId(rng.bytes()));
         assert!(table.len() > before / 3 && table.len() <= before);
-        assert!((0..20).all(|level| table.level_len(level) <= level_room(level)));
+        assert!((0..20).all(|level| table.level(level).len() <= level_room(level)));
     }
 }

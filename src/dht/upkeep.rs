@@ -6,28 +6,42 @@ use super::common::Common;
 use super::message::{Query, Want};
 use super::node::{Node, Purpose};
 use super::running::{Goal, Owner};
-use crate::limits::{CLOSEST, JOIN_TIME, REFRESH_TIME};
+use crate::limits::{CLOSEST, JOIN_TIME, REFRESH_TIME, UPKEEP_PINGS, UPKEEP_TIME};
 use crate::time::Time;
 
 impl Node {
-    /// What is to be done from time to time.
-    pub(super) fn upkeep(&mut self, now: Time, common: &mut Common) {
+    /// What is to be done from time to time; when there will be more.
+    pub(super) fn upkeep(&mut self, now: Time, common: &mut Common) -> Time {
         self.tokens.tick(&mut common.rng, now);
         self.records.tick(now);
         self.items.tick(now);
         self.quarantine.tick(now);
         self.address.tick(now, self.table.len() > 0);
         self.join(now, common);
-        for _ in 0..4 {
+        for _ in 0..UPKEEP_PINGS {
             if !common.has_spare(now) {
-                return;
+                return now;
             }
-            let Some(contact) = self.table.stalest(now) else { break };
+            let Some(contact) = self.table.stalest(now) else {
+                self.refresh(now, common);
+                return self.next_upkeep(now);
+            };
             if common.may_ask(false, now) {
                 self.ask(contact.address, Some(contact.id), Query::Ping, Purpose::Ping, now, common);
             }
         }
-        self.refresh(now, common);
+        now
+    }
+
+    fn next_upkeep(&self, now: Time) -> Time {
+        let is_lonely = self.table.len() < CLOSEST;
+        if self.lookups_len() > 0 {
+            // When it ends there are levels to look into.
+            return now;
+        }
+        let refresh_at = self.refresh_at.iter().min().copied();
+        let join_at = is_lonely.then_some(self.join_at);
+        refresh_at.into_iter().chain(join_at).min().unwrap_or(now + UPKEEP_TIME)
     }
 
     fn join(&mut self, now: Time, common: &mut Common) {
@@ -61,8 +75,9 @@ impl Node {
             if now < self.refresh_at[level] {
                 continue;
             }
+            // Of a full level each contact is asked whether it is there: there is nobody to look for.
             let target = self.id.random_beside(level, &mut common.rng);
-            if !self.start(target, Goal::Nodes, Owner::Table, now) {
+            if !self.table.is_full(level) && !self.start(target, Goal::Nodes, Owner::Table, now) {
                 return;
             }
             let quarter = u64::try_from(REFRESH_TIME.as_millis() / 4).expect("an hour");

@@ -1,22 +1,35 @@
 //! A network that is not there: many DHTs in virtual time, with links that delay and lose, NATs, partitions, and nodes
-//! that are silent or lie. The same seed makes the same run.
+//! that are silent, slow, or lie. The same seed makes the same run.
 
 #![allow(dead_code, unreachable_pub, reason = "tests, the benchmark and the example use different parts of it")]
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+#[path = "check.rs"]
+pub mod check;
+#[path = "liar.rs"]
+mod liar;
+#[path = "queue.rs"]
+mod queue;
+
+use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use apt_p2p::dht::message::{Body, Message, Query, Reply};
 use apt_p2p::dht::{
-    Ask, AskId, Config, Contact, Dht, Event, Family, Input, Mainline, Network, NodeId, Output, Reach, Rng,
+    Ask, AskId, Config, Contact, Dht, Event, Family, Hop, Input, Mainline, Network, NodeId, Output, Reach,
 };
-use apt_p2p::limits::{OWN_BURST, OWN_RATE};
 use apt_p2p::time::Time;
 
+use check::Meter;
+use queue::Queue;
+
+/// A NAT forgets what nothing was sent to for this long, and whom it lets in for what (RFC 4787 asks for 2 minutes, many
+/// home routers have 30 s to 60 s).
+const NAT_TIME: Duration = Duration::from_secs(60);
+/// The machines that all others know: they are there from the beginning, and always.
+pub const ENTRANCES: usize = 4;
+
 /// What a network is like.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Plan {
     pub seed: u64,
     pub nodes: usize,
@@ -28,10 +41,14 @@ pub struct Plan {
     pub behind_nat: u64,
     /// Nodes that never answer, of 100.
     pub silent: u64,
+    /// Nodes that answer after 0.3 s to 2 s, of 100.
+    pub slow: u64,
     /// Nodes that lie, of 100.
     pub lying: u64,
     /// Half of the sessions are over this; zero: nobody leaves.
     pub half_session: Duration,
+    /// All join within this.
+    pub join_time: Duration,
 }
 
 impl Default for Plan {
@@ -43,8 +60,10 @@ impl Default for Plan {
             loss: 20,
             behind_nat: 0,
             silent: 0,
+            slow: 0,
             lying: 0,
             half_session: Duration::ZERO,
+            join_time: Duration::from_secs(30),
         }
     }
 }
@@ -53,21 +72,38 @@ impl Default for Plan {
 pub enum Kind {
     Honest,
     Silent,
+    Slow,
     Liar,
+}
+
+/// What lets strangers' datagrams in, or not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Nat {
+    None,
+    /// Lets in whoever is at an address that was sent to.
+    Address,
+    /// The same, from that port alone.
+    Port,
 }
 
 pub struct Machine {
     pub address: SocketAddr,
     pub kind: Kind,
-    pub behind_nat: bool,
-    pub dht: Option<Dht>,
-    /// Where it sent to, and when: what its NAT lets in.
-    sent_to: HashMap<SocketAddr, Time>,
+    pub nat: Nat,
+    pub dht: Option<Box<Dht>>,
+    /// What its NAT lets in until it forgets, and when it last saw anything go out.
+    opened: HashMap<SocketAddr, Time>,
+    sent_at: Time,
     pub asks: BTreeMap<AskId, Asked>,
+    /// When it wants to be woken, and for when that is queued.
     wakes_at: Time,
+    queued_at: Time,
     pub datagrams_sent: u64,
     pub bytes_sent: u64,
-    began: Time,
+    pub came_up: Time,
+    /// Counts its sessions.
+    session: u32,
+    pub meter: Meter,
 }
 
 /// What an ask brought.
@@ -79,79 +115,104 @@ pub struct Asked {
     pub peers: Vec<SocketAddr>,
     pub item: Option<Vec<u8>>,
     pub answered: Vec<Contact>,
+    pub hops: u8,
     pub stored: usize,
     pub queries: usize,
 }
 
+impl Asked {
+    /// Milliseconds to the first peer.
+    pub fn first_ms(&self) -> Option<u64> {
+        self.first.map(|at| at.0 - self.began.0)
+    }
+
+    pub fn done_ms(&self) -> Option<u64> {
+        self.done.map(|at| at.0 - self.began.0)
+    }
+}
+
 enum Happening {
-    Arrive { to: usize, from: SocketAddr, bytes: Box<[u8]> },
-    Wake { machine: usize },
-    Leave { machine: usize },
-    Return { machine: usize },
+    Arrive { to: u32, packet: u32 },
+    Wake { machine: u32 },
+    Leave { machine: u32, session: u32 },
+    Return { machine: u32 },
+}
+
+struct Packet {
+    from: SocketAddr,
+    bytes: Vec<u8>,
+}
+
+/// SplitMix64: the network's own luck is not the DHT's.
+pub struct Luck(pub u64);
+
+impl Luck {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
+        std::array::from_fn(|_| self.next().to_be_bytes()[0])
+    }
+
+    pub fn id(&mut self) -> NodeId {
+        NodeId(self.bytes())
+    }
+
+    pub fn pick(&mut self, from: &[usize]) -> usize {
+        from[usize::try_from(self.below(from.len() as u64)).expect("an index")]
+    }
 }
 
 pub struct Net {
     pub plan: Plan,
     pub now: Time,
-    pub rng: Rng,
+    pub luck: Luck,
     pub machines: Vec<Machine>,
-    by_address: HashMap<SocketAddr, usize>,
-    queue: BinaryHeap<Reverse<(Time, u64)>>,
-    happenings: HashMap<u64, Happening>,
-    next: u64,
+    queue: Queue<Happening>,
+    packets: Vec<Packet>,
+    free: Vec<u32>,
     next_ask: u64,
     /// While set, machines below this number and those from it on do not reach each other.
     pub split_at: Option<usize>,
     buffer: Vec<u8>,
     pub datagrams: u64,
+    /// What this machine sent to whom, if it is watched.
+    pub watched: Option<usize>,
+    pub seen: Vec<(SocketAddr, Vec<u8>)>,
 }
 
 impl Net {
-    /// All machines, each told of one that came before it; they join over half a minute.
+    /// All machines, each told of the entrances; they join over `join_time`.
     pub fn new(plan: Plan) -> Net {
-        let mut rng = Rng::new(seed_bytes(plan.seed));
-        let mut machines = Vec::new();
-        for n in 0..plan.nodes {
-            let ip = Ipv4Addr::from(0x0b00_0000 + u32::try_from(n).expect("fewer") * 257);
-            // The first ones are where everybody joins: they are like routers of a public network.
-            let luck = if n < 4 { 99 } else { rng.below(100) };
-            let kind = match luck {
-                luck if luck < plan.silent => Kind::Silent,
-                luck if luck < plan.silent + plan.lying => Kind::Liar,
-                _ => Kind::Honest,
-            };
-            let behind_nat = n >= 4 && kind == Kind::Honest && rng.below(100) < plan.behind_nat;
-            machines.push(Machine {
-                address: SocketAddr::from((ip, 9978)),
-                kind,
-                behind_nat,
-                dht: None,
-                sent_to: HashMap::new(),
-                asks: BTreeMap::new(),
-                wakes_at: Time(u64::MAX),
-                datagrams_sent: 0,
-                bytes_sent: 0,
-                began: Time(0),
-            });
-        }
-        let by_address = machines.iter().enumerate().map(|(n, machine)| (machine.address, n)).collect();
+        let mut luck = Luck(plan.seed);
+        let machines = (0..plan.nodes).map(|n| Machine::new(n, &plan, &mut luck)).collect();
         let mut net = Net {
             plan,
             now: Time(0),
-            rng,
+            luck,
             machines,
-            by_address,
-            queue: BinaryHeap::new(),
-            happenings: HashMap::new(),
-            next: 0,
+            queue: Queue::new(),
+            packets: Vec::new(),
+            free: Vec::new(),
             next_ask: 0,
             split_at: None,
             buffer: Vec::new(),
             datagrams: 0,
+            watched: None,
+            seen: Vec::new(),
         };
+        let join_ms = u64::try_from(net.plan.join_time.as_millis()).expect("a while").max(1);
         for machine in 0..net.machines.len() {
-            let wait = if machine < 4 { machine as u64 * 100 } else { 1000 + net.rng.below(30_000) };
-            net.at(Time(wait), Happening::Return { machine });
+            let wait = if machine < ENTRANCES { machine as u64 * 100 } else { 1000 + net.luck.below(join_ms) };
+            net.queue.push(Time(wait), Happening::Return { machine: number(machine) });
         }
         net
     }
@@ -160,11 +221,9 @@ impl Net {
         self.machines[machine].dht.is_some()
     }
 
-    /// Honest machines that are up, and can be reached.
+    /// Machines that are up, answer truly, and can be reached.
     pub fn open(&self) -> Vec<usize> {
-        let is_open =
-            |n: &usize| self.is_up(*n) && !self.machines[*n].behind_nat && self.machines[*n].kind == Kind::Honest;
-        (0..self.machines.len()).filter(is_open).collect()
+        self.honest().into_iter().filter(|n| self.machines[*n].nat == Nat::None).collect()
     }
 
     /// Honest machines that are up.
@@ -190,13 +249,12 @@ impl Net {
 
     pub fn run_for(&mut self, time: Duration) {
         let end = self.now + time;
-        while let Some(Reverse((at, _))) = self.queue.peek()
-            && *at <= end
-        {
-            let Reverse((at, number)) = self.queue.pop().expect("peeked");
+        let mut happenings = Vec::new();
+        while let Some(at) = self.queue.next(end, &mut happenings) {
             self.now = at;
-            let happening = self.happenings.remove(&number).expect("queued with its number");
-            self.happen(happening);
+            for happening in happenings.drain(..) {
+                self.happen(happening);
+            }
         }
         self.now = end;
     }
@@ -204,126 +262,89 @@ impl Net {
     /// Asks, runs until it is done, and takes what it brought.
     pub fn ask_and_wait(&mut self, machine: usize, what: Ask) -> Asked {
         let ask = self.ask(machine, what);
-        for _ in 0..600 {
-            self.run_for(Duration::from_millis(50));
+        for _ in 0..3000 {
             if self.machines[machine].asks[&ask].done.is_some() {
                 break;
             }
+            self.run_for(Duration::from_millis(10));
         }
         self.machines[machine].asks.remove(&ask).expect("asked above")
     }
 
-    /// Any address but ours, of a kind that liars name.
-    fn martian(&mut self) -> SocketAddr {
-        let [a, b, c, d] = self.rng.bytes();
-        let ip = match a % 6 {
-            0 => [127, b, c, d],
-            1 => [10, b, c, d],
-            2 => [224, b, c, d],
-            3 => [192, 168, c, d],
-            4 => [0, b, c, d],
-            _ => [198, 51, 100, d],
-        };
-        SocketAddr::from((ip, u16::from(b) << 8 | u16::from(c)))
-    }
-
-    fn at(&mut self, time: Time, happening: Happening) {
-        self.next += 1;
-        self.queue.push(Reverse((time, self.next)));
-        self.happenings.insert(self.next, happening);
+    /// A machine leaves now, without a word.
+    pub fn leave(&mut self, machine: usize) {
+        if let Some(dht) = self.machines[machine].dht.take() {
+            check::bounds(&dht, self.now, self.plan.seed);
+        }
+        self.machines[machine].session += 1;
     }
 
     fn happen(&mut self, happening: Happening) {
         match happening {
-            Happening::Arrive { to, from, bytes } => self.arrive(to, from, &bytes),
+            Happening::Arrive { to, packet } => {
+                let Packet { from, bytes } = &mut self.packets[packet as usize];
+                let (from, bytes) = (*from, std::mem::take(bytes));
+                self.arrive(to as usize, from, &bytes);
+                self.packets[packet as usize].bytes = bytes;
+                self.free.push(packet);
+            }
             Happening::Wake { machine } => {
-                if self.machines[machine].wakes_at <= self.now {
-                    self.machines[machine].wakes_at = Time(u64::MAX);
-                    self.input(machine, Input::Tick);
+                let it = &mut self.machines[machine as usize];
+                it.queued_at = Time(u64::MAX);
+                if it.wakes_at <= self.now {
+                    self.input(machine as usize, Input::Tick);
+                } else {
+                    self.wake(machine as usize);
                 }
             }
-            Happening::Leave { machine } => {
-                self.machines[machine].dht = None;
-                let away = self.session() / 4 + Duration::from_secs(1);
-                self.at(self.now + away, Happening::Return { machine });
+            Happening::Leave { machine, session } => {
+                if self.machines[machine as usize].session == session {
+                    self.leave(machine as usize);
+                    let away = self.session() / 4 + Duration::from_secs(1);
+                    self.queue.push(self.now + away, Happening::Return { machine });
+                }
             }
-            Happening::Return { machine } => self.come_up(machine),
+            Happening::Return { machine } => self.come_up(machine as usize),
         }
     }
 
     /// How long a session lasts: half of them end by `half_session`, as the original's peers did (exponential).
     fn session(&mut self) -> Duration {
-        let share = (self.rng.below(1_000_000) + 1) as f64 / 1_000_001.0;
+        let share = (self.luck.below(1_000_000) + 1) as f64 / 1_000_001.0;
         self.plan.half_session.mul_f64(-share.log2())
     }
 
     fn come_up(&mut self, machine: usize) {
-        let seed = self.rng.bytes();
         let config = Config {
             mainline: Mainline::Off,
             families: vec![Family::V4],
-            reach: (machine < 4).then_some(Reach::Open),
-            ..Config::new(seed)
+            reach: (machine < ENTRANCES).then_some(Reach::Open),
+            ..Config::new(self.luck.bytes())
         };
-        self.machines[machine].dht = Some(Dht::new(config, self.now));
-        self.machines[machine].sent_to.clear();
-        self.machines[machine].wakes_at = Time(u64::MAX);
-        (self.machines[machine].datagrams_sent, self.machines[machine].began) = (0, self.now);
-        for entrance in 0..4 {
-            if entrance != machine {
-                let address = self.machines[entrance].address;
-                self.input(machine, Input::Entrance(address));
-            }
+        let it = &mut self.machines[machine];
+        it.dht = Some(Box::new(Dht::new(config, self.now)));
+        it.opened.clear();
+        (it.wakes_at, it.queued_at) = (Time(u64::MAX), Time(u64::MAX));
+        (it.datagrams_sent, it.bytes_sent, it.came_up, it.meter) = (0, 0, self.now, Meter::default());
+        let session = it.session;
+        for entrance in (0..ENTRANCES).filter(|entrance| *entrance != machine) {
+            let address = self.machines[entrance].address;
+            self.input(machine, Input::Entrance(address));
         }
-        if machine >= 4 && !self.plan.half_session.is_zero() {
+        if machine >= ENTRANCES && !self.plan.half_session.is_zero() {
             let stay = self.session();
-            self.at(self.now + stay, Happening::Leave { machine });
+            self.queue.push(self.now + stay, Happening::Leave { machine: number(machine), session });
         }
     }
 
     fn arrive(&mut self, to: usize, from: SocketAddr, bytes: &[u8]) {
-        if !self.is_up(to) {
-            return;
-        }
-        match self.machines[to].kind {
-            Kind::Silent if matches!(Message::parse(bytes).map(|it| it.body), Some(Body::Query { .. })) => {}
-            Kind::Liar if matches!(Message::parse(bytes).map(|it| it.body), Some(Body::Query { .. })) => {
-                self.lie(to, from, bytes);
-            }
+        let kind = self.machines[to].kind;
+        match kind {
+            _ if !self.is_up(to) => {}
+            Kind::Silent if check::is_query(bytes) => {}
+            Kind::Liar if check::is_query(bytes) => self.lie(to, from, bytes),
             _ => self.input(to, Input::Datagram { from, bytes }),
         }
-    }
-
-    /// A liar's answer: nodes and peers that are not there, ever closer; another id than it has; too much of everything.
-    fn lie(&mut self, liar: usize, to: SocketAddr, bytes: &[u8]) {
-        let Some(Message { tx, network, body: Body::Query { query, .. }, .. }) = Message::parse(bytes) else {
-            return;
-        };
-        let id = self.machines[liar].dht.as_ref().map_or(NodeId([0; 20]), |dht| dht.status()[0].id);
-        let target = match query {
-            Query::FindNode { target, .. } | Query::Get { target, .. } => target,
-            Query::GetPeers { key, .. } => key,
-            _ => id,
-        };
-        let mut reply = Reply { token: Some(b"lie".to_vec()), ..Reply::from(id) };
-        for n in 0..30_u8 {
-            let mut near = target;
-            near.0[19] ^= n;
-            let address = self.martian();
-            reply.nodes.push(Contact { id: near, address });
-            reply.values.push(self.martian());
-        }
-        match self.rng.below(4) {
-            0 => reply.id = NodeId(self.rng.bytes()),
-            1 => reply.item = Some(b"3:lie".to_vec()),
-            2 => reply.values.clear(),
-            _ => reply.nodes.truncate(8),
-        }
-        let seen_as = Some(self.martian());
-        let message = Message { tx, network, seen_as, read_only: false, body: Body::Reply(Box::new(reply)) };
-        let mut datagram = Vec::new();
-        message.write(&mut datagram);
-        self.transmit(liar, to, &datagram);
     }
 
     fn drain(&mut self, machine: usize) {
@@ -335,10 +356,8 @@ impl Net {
                 Output::Send { to } => self.transmit(machine, to, &buffer),
                 Output::Event(event) => self.note(machine, event),
                 Output::WakeAt(at) => {
-                    if at < self.machines[machine].wakes_at {
-                        self.machines[machine].wakes_at = at;
-                        self.at(at, Happening::Wake { machine });
-                    }
+                    self.machines[machine].wakes_at = at;
+                    self.wake(machine);
                     break;
                 }
             }
@@ -346,30 +365,36 @@ impl Net {
         self.buffer = buffer;
     }
 
+    fn wake(&mut self, machine: usize) {
+        let it = &mut self.machines[machine];
+        if it.wakes_at < it.queued_at {
+            it.queued_at = it.wakes_at;
+            self.queue.push(it.wakes_at, Happening::Wake { machine: number(machine) });
+        }
+    }
+
     fn note(&mut self, machine: usize, event: Event) {
         let now = self.now;
-        let asks = &mut self.machines[machine].asks;
+        let (Event::Peer { ask, .. }
+        | Event::Item { ask, .. }
+        | Event::Hop { ask, .. }
+        | Event::Done { ask, .. }
+        | Event::Hint { ask, .. }
+        | Event::Dialled { ask, .. }) = event
+        else {
+            return;
+        };
+        let Some(asked) = self.machines[machine].asks.get_mut(&ask) else { return };
         match event {
-            Event::Peer { ask, peer } => {
-                if let Some(asked) = asks.get_mut(&ask) {
-                    asked.first.get_or_insert(now);
-                    asked.peers.push(peer);
-                }
+            Event::Peer { peer, .. } => {
+                asked.first.get_or_insert(now);
+                asked.peers.push(peer);
             }
-            Event::Item { ask, item } => {
-                if let Some(asked) = asks.get_mut(&ask) {
-                    (asked.item, asked.done) = (Some(item), Some(now));
-                }
-            }
-            Event::Hop { ask, hop: apt_p2p::dht::Hop::Answered { contact, .. } } => {
-                if let Some(asked) = asks.get_mut(&ask) {
-                    asked.answered.push(contact);
-                }
-            }
-            Event::Done { ask, summary } => {
-                if let Some(asked) = asks.get_mut(&ask) {
-                    (asked.done, asked.stored, asked.queries) = (Some(now), summary.stored, summary.queries);
-                }
+            Event::Item { item, .. } => (asked.item, asked.done) = (Some(item), Some(now)),
+            Event::Hop { hop: Hop::Answered { contact, .. }, .. } => asked.answered.push(contact),
+            Event::Hop { hop: Hop::Asked { hop, .. }, .. } => asked.hops = asked.hops.max(hop + 1),
+            Event::Done { summary, .. } => {
+                (asked.done, asked.stored, asked.queries) = (Some(now), summary.stored, summary.queries);
             }
             _ => {}
         }
@@ -381,60 +406,123 @@ impl Net {
         sender.datagrams_sent += 1;
         sender.bytes_sent += bytes.len() as u64;
         self.datagrams += 1;
-        if sender.kind == Kind::Honest {
-            self.check_sent(machine, to, bytes);
+        if sender.kind != Kind::Liar {
+            sender.meter.note(now, bytes, self.plan.seed);
+            check::datagram(to, bytes, self.plan.seed);
         }
-        let from = self.machines[machine].address;
-        if self.machines[machine].behind_nat {
-            self.machines[machine].sent_to.insert(to, now);
+        sender.pass_out(to, now, &mut self.luck);
+        let (from, is_slow) = (sender.address, sender.kind == Kind::Slow);
+        if self.watched == Some(machine) {
+            self.seen.push((to, bytes.to_vec()));
         }
-        let Some(receiver) = self.by_address.get(&to).copied() else { return };
+        let Some(receiver) = self.at(to) else { return };
         let is_split = self.split_at.is_some_and(|at| (machine < at) != (receiver < at));
-        if is_split || self.rng.below(1000) < self.plan.loss {
+        if is_split || self.luck.below(1000) < self.plan.loss || !self.machines[receiver].lets_in(from, now) {
             return;
         }
-        if self.machines[receiver].behind_nat {
-            let opened = self.machines[receiver].sent_to.get(&from).copied();
-            if opened.is_none_or(|at| now.since(at) > Duration::from_secs(60)) {
-                return;
-            }
-        }
         let one_way = self.rtt_ms(machine, receiver) / 2;
-        let jitter = self.rng.below(one_way / 5 + 1);
-        self.at(
-            now + Duration::from_millis(one_way * 9 / 10 + jitter),
-            Happening::Arrive { to: receiver, from, bytes: bytes.into() },
-        );
+        let slowness = if is_slow { 300 + self.luck.below(1700) } else { 0 };
+        let ms = one_way * 9 / 10 + self.luck.below(one_way / 5 + 1) + slowness;
+        let packet = self.packet(from, bytes);
+        self.queue.push(now + Duration::from_millis(ms), Happening::Arrive { to: number(receiver), packet });
+    }
+
+    fn packet(&mut self, from: SocketAddr, bytes: &[u8]) -> u32 {
+        let at = self.free.pop().unwrap_or_else(|| {
+            self.packets.push(Packet { from, bytes: Vec::new() });
+            number(self.packets.len() - 1)
+        });
+        let packet = &mut self.packets[at as usize];
+        packet.from = from;
+        packet.bytes.clear();
+        packet.bytes.extend_from_slice(bytes);
+        at
+    }
+
+    /// Which machine is at an address.
+    pub fn at(&self, address: SocketAddr) -> Option<usize> {
+        let SocketAddr::V4(v4) = address else { return None };
+        let machine = u32::from(*v4.ip()).checked_sub(FIRST_IP)? / IP_STEP;
+        let machine = machine as usize;
+        (self.machines.get(machine)?.address == address).then_some(machine)
     }
 
     fn rtt_ms(&self, a: usize, b: usize) -> u64 {
         let (low, high) = (a.min(b) as u64, a.max(b) as u64);
-        let mixed =
-            ((low * 0x9e37_79b9) ^ (high * 0x85eb_ca6b) ^ self.plan.seed).wrapping_mul(0xc2b2_ae3d_27d4_eb4f) >> 33;
+        let mixed = Luck(low << 32 | high ^ self.plan.seed << 16).next();
         let (least, most) = self.plan.rtt_ms;
         least + mixed % (most - least + 1)
     }
+}
 
-    /// The rules of the wire, checked on each datagram of an honest node, by other means than its own.
-    fn check_sent(&self, machine: usize, to: SocketAddr, bytes: &[u8]) {
-        let plan = self.plan.seed;
-        assert!(bytes.len() <= 1232, "seed {plan}: {} bytes were sent", bytes.len());
-        let SocketAddr::V4(to) = to else { panic!("seed {plan}: there is only IPv4 here") };
-        let [a, b, ..] = to.ip().octets();
-        let is_martian = matches!(a, 0 | 10 | 127 | 224..=255) || a == 192 && b == 168 || a == 172 && b & 0xf0 == 16;
-        assert!(!is_martian && to.port() >= 1024, "seed {plan}: sent to {to}");
-        let sender = &self.machines[machine];
-        let Some(dht) = &sender.dht else { return };
-        let traffic = dht.traffic(self.now);
-        let allowed = OWN_BURST + OWN_RATE * (self.now.since(sender.began).as_secs() + 1);
-        assert!(traffic.asked + traffic.upkeep <= allowed, "seed {plan}: {traffic:?} exceeds {allowed}");
+const FIRST_IP: u32 = 0x0b00_0000;
+/// No two machines are in one /24.
+const IP_STEP: u32 = 257;
+
+impl Machine {
+    fn new(n: usize, plan: &Plan, luck: &mut Luck) -> Machine {
+        let is_entrance = n < ENTRANCES;
+        let of_100 = if is_entrance { 99 } else { luck.below(100) };
+        let kind = match of_100 {
+            it if it < plan.silent => Kind::Silent,
+            it if it < plan.silent + plan.lying => Kind::Liar,
+            it if it < plan.silent + plan.lying + plan.slow => Kind::Slow,
+            _ => Kind::Honest,
+        };
+        let nat = match luck.below(100) {
+            it if it >= plan.behind_nat || is_entrance || kind != Kind::Honest => Nat::None,
+            it if it % 2 == 0 => Nat::Address,
+            _ => Nat::Port,
+        };
+        Machine {
+            address: SocketAddr::from((Ipv4Addr::from(FIRST_IP + number(n) * IP_STEP), 9978)),
+            kind,
+            nat,
+            dht: None,
+            opened: HashMap::new(),
+            sent_at: Time(0),
+            asks: BTreeMap::new(),
+            wakes_at: Time(u64::MAX),
+            queued_at: Time(u64::MAX),
+            datagrams_sent: 0,
+            bytes_sent: 0,
+            came_up: Time(0),
+            session: 0,
+            meter: Meter::default(),
+        }
+    }
+
+    /// A datagram leaves by the NAT, if there is one; after a silence it gets another port.
+    fn pass_out(&mut self, to: SocketAddr, now: Time, luck: &mut Luck) {
+        if self.nat == Nat::None {
+            return;
+        }
+        if now.since(self.sent_at) > NAT_TIME {
+            self.opened.clear();
+            let port = u16::try_from(20_000 + luck.below(40_000)).expect("a port");
+            self.address.set_port(port);
+        }
+        self.sent_at = now;
+        if self.opened.len() > 256 {
+            self.opened.retain(|_, at| now.since(*at) <= NAT_TIME);
+        }
+        self.opened.insert(self.opening(to), now);
+    }
+
+    fn lets_in(&self, from: SocketAddr, now: Time) -> bool {
+        self.nat == Nat::None || self.opened.get(&self.opening(from)).is_some_and(|at| now.since(*at) <= NAT_TIME)
+    }
+
+    fn opening(&self, mut other: SocketAddr) -> SocketAddr {
+        if self.nat == Nat::Address {
+            other.set_port(0);
+        }
+        other
     }
 }
 
-pub fn seed_bytes(seed: u64) -> [u8; 32] {
-    let mut bytes = [0; 32];
-    bytes[..8].copy_from_slice(&seed.to_be_bytes());
-    bytes
+fn number(n: usize) -> u32 {
+    u32::try_from(n).expect("fewer than 2³²")
 }
 
 pub fn peers(key: NodeId) -> Ask {
