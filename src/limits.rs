@@ -355,6 +355,19 @@ pub const CRAWL_SWEEP_TIME: Duration = Duration::from_secs(10 * 60);
 pub const CRAWL_SESSIONS: usize = 50_000;
 /// Client versions that are told apart; more count as one.
 pub const CRAWL_VERSIONS: usize = 32;
+/// A command's own node must meet somebody within this; later: there is nobody to ask.
+pub const LONE_JOIN_TIME: Duration = Duration::from_secs(20);
+
+// ── control ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// Bytes of a request on the control socket; longer: it is closed.
+pub const CONTROL_REQUEST_LEN: usize = 256;
+/// Each read and write of the daemon there ends after this: one client at a time is served.
+pub const CONTROL_TIME: Duration = Duration::from_secs(3);
+/// A command waits this long for the next line of an answer: a lookup among silent nodes is quiet for 10 s.
+pub const CONTROL_ANSWER_TIME: Duration = Duration::from_secs(20);
+/// Bytes of a line of an answer; longer: it is none.
+pub const CONTROL_LINE_LEN: u64 = 64 * 1024;
 
 // ── daemon ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
