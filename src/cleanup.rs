@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use crate::config::Config;
+use crate::report::size;
 use crate::store::{Dropped, Options, Store, StoreError, SweepOptions, SweepReport};
 use crate::time::Stamp;
 
@@ -74,15 +75,6 @@ fn write_json(report: &SweepReport, out: &mut impl Write) -> io::Result<()> {
     }
     write!(out, ",\"arrived\":{{\"files\":{},\"bytes\":{}}}", report.arrived, report.arrived_bytes)?;
     writeln!(out, ",\"records\":{}}}", report.records)
-}
-
-fn size(bytes: u64) -> String {
-    match bytes {
-        0..10_000 => format!("{bytes} bytes"),
-        10_000..10_000_000 => format!("{} KB", bytes >> 10),
-        10_000_000..10_000_000_000 => format!("{} MB", bytes >> 20),
-        _ => format!("{} GB", bytes >> 30),
-    }
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 pub use self::cidr::Cidr;
 pub use self::sharing::{Mainline, Secret, Share, Sharing};
+pub use self::size::parse_duration;
 pub use self::upstream::UpstreamRule;
 
 /// Read if it is there, unless another file is named.

@@ -4,15 +4,18 @@
 //! `tests/tidy.rs`.
 
 pub mod digest;
+pub mod json;
 pub mod limits;
 pub mod stream;
 pub mod time;
 
 pub mod catalog;
 pub mod config;
+pub mod control;
 pub mod dht;
 pub mod fetch;
 pub mod learn;
+pub mod report;
 pub mod store;
 
 pub mod daemon;
@@ -20,3 +23,4 @@ pub mod edge;
 pub mod front;
 
 pub mod cleanup;
+pub mod explore;

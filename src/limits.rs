@@ -369,6 +369,34 @@ pub const SUSPENDED_TIME: Duration = Duration::from_secs(2 * 60);
 /// How often it is looked whether this machine has another address, and whether a broken socket can be made anew.
 pub const NETWORK_WATCH_TIME: Duration = Duration::from_secs(30);
 
+/// Queries that a crawl sends a second, to all nodes together.
+pub const CRAWL_RATE: u64 = 20;
+/// Nodes of a crawl, at 150 bytes each; more are counted as left out. The original had some hundreds.
+pub const CRAWL_NODES: usize = 20_000;
+/// Of these, at one public address: who names many ports of one machine must not make us flood it.
+pub const CRAWL_PER_ADDRESS: usize = 4;
+/// Times that a node that does not answer is asked in one sweep.
+pub const CRAWL_TRIES: u8 = 2;
+/// From the beginning of one sweep to that of the next.
+pub const CRAWL_SWEEP_TIME: Duration = Duration::from_secs(10 * 60);
+/// Sessions that ended; more are not counted.
+pub const CRAWL_SESSIONS: usize = 50_000;
+/// Client versions that are told apart; more count as one.
+pub const CRAWL_VERSIONS: usize = 32;
+/// A command's own node must meet somebody within this; later: there is nobody to ask.
+pub const LONE_JOIN_TIME: Duration = Duration::from_secs(20);
+
+// ── control ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// Bytes of a request on the control socket; longer: it is closed.
+pub const CONTROL_REQUEST_LEN: usize = 256;
+/// Each read and write of the daemon there ends after this: one client at a time is served.
+pub const CONTROL_TIME: Duration = Duration::from_secs(3);
+/// A command waits this long for the next line of an answer: a lookup among silent nodes is quiet for 10 s.
+pub const CONTROL_ANSWER_TIME: Duration = Duration::from_secs(20);
+/// Bytes of a line of an answer; longer: it is none.
+pub const CONTROL_LINE_LEN: u64 = 64 * 1024;
+
 // ── daemon ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /// A thread's stack: enough for a TLS handshake and an xz block header, small enough for 25 threads on a router.

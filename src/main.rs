@@ -3,11 +3,16 @@
 mod cli;
 mod logging;
 
+use std::io;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use apt_p2p::config::{Config, ConfigError, Flags};
+use apt_p2p::config::{Config, ConfigError, Flags, parse_duration};
+use apt_p2p::control::Format;
 use apt_p2p::daemon::DaemonError;
-use apt_p2p::{cleanup, daemon};
+use apt_p2p::digest::Digest;
+use apt_p2p::explore::ExploreError;
+use apt_p2p::{cleanup, daemon, explore};
 
 use crate::cli::{Cli, Command};
 
@@ -27,6 +32,12 @@ fn main() -> ExitCode {
             let report = cleanup::Report { dry_run: options.dry_run, json: options.json };
             clean_up(&options.flags(flags), report)
         }
+        Some(Command::Dht(options)) => {
+            let format = format(options.json);
+            explore(&options.flags(flags), |config, out| explore::dht(config, format, out))
+        }
+        Some(Command::Lookup(options)) => look_up(options, flags),
+        Some(Command::Crawl(options)) => crawl(options, flags),
         None => serve(&flags),
     }
 }
@@ -70,6 +81,53 @@ fn clean_up(flags: &Flags, report: cleanup::Report) -> ExitCode {
         },
         Err(error) => refuse(&error),
     }
+}
+
+fn look_up(options: &cli::Lookup, before: Flags) -> ExitCode {
+    let flags = options.flags(before);
+    let Ok(digest) = options.digest.parse::<Digest>() else {
+        return refuse(&ConfigError::Value {
+            setting: "DIGEST",
+            value: options.digest.clone(),
+            expected: "a SHA-256, 64 hexadecimal digits, as sha256sum prints it",
+        });
+    };
+    // Who names a network means that one, whatever the running proxy is part of.
+    let is_alone = flags.network.is_some() || flags.secret.is_some() || !flags.bootstrap.is_empty();
+    let format = format(options.json);
+    explore(&flags, |config, out| explore::lookup(config, &digest, format, is_alone, out))
+}
+
+fn crawl(options: &cli::Crawl, before: Flags) -> ExitCode {
+    let flags = options.flags(before);
+    let duration = match options.duration.as_deref() {
+        None => Duration::ZERO,
+        Some(text) => match parse_duration(text) {
+            Some(duration) => duration,
+            None => {
+                return refuse(&ConfigError::Value {
+                    setting: "--duration",
+                    value: text.to_owned(),
+                    expected: "a time with s, m, h or d: 6h",
+                });
+            }
+        },
+    };
+    let format = format(options.json);
+    explore(&flags, |config, out| explore::crawl(config, format, duration, out))
+}
+
+fn explore(flags: &Flags, run: impl FnOnce(&Config, &mut io::Stdout) -> Result<u8, ExploreError>) -> ExitCode {
+    logging::start("warn");
+    match Config::load(flags).map(|config| run(&config, &mut io::stdout())) {
+        Ok(Ok(status)) => ExitCode::from(status),
+        Ok(Err(error)) => fail(&error),
+        Err(error) => refuse(&error),
+    }
+}
+
+fn format(is_json: bool) -> Format {
+    if is_json { Format::Json } else { Format::Text }
 }
 
 fn refuse(error: &ConfigError) -> ExitCode {

@@ -40,11 +40,18 @@ fn help_and_version() {
         "--workers",
         "--config",
         "cleanup",
+        "dht",
+        "lookup",
+        "crawl",
     ] {
         assert!(told(&help).contains(option), "{option} in {}", told(&help));
     }
-    let help = run(&["cleanup", "--help"]);
-    assert!(help.status.code() == Some(0) && told(&help).contains("--dry-run"));
+    for (command, word) in
+        [("cleanup", "--dry-run"), ("dht", "--json"), ("lookup", "DIGEST"), ("crawl", "--duration")]
+    {
+        let help = run(&[command, "--help"]);
+        assert!(help.status.code() == Some(0) && told(&help).contains(word), "{command}: {}", told(&help));
+    }
 }
 
 #[test]

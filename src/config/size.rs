@@ -19,7 +19,8 @@ pub(super) fn parse(text: &str) -> Option<u64> {
 }
 
 /// `90s`, `15m`, `36h`, `3d`.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let text = text.trim();
     let unit = match text.chars().last()? {
         's' => 1,

@@ -9,7 +9,8 @@ use crate::fetch::{Calendar, Clock};
 use crate::time::{Stamp, Time};
 
 /// A clock that never goes back; it starts at one second, so that zero is before everything.
-pub(super) fn clock() -> Clock {
+#[must_use]
+pub fn clock() -> Clock {
     #[expect(clippy::disallowed_methods, reason = "everything else gets the time from here")]
     let start = Instant::now();
     Arc::new(move || {

@@ -3,7 +3,9 @@
 //! Owns the table of threads (docs/ARCHITECTURE.md) and the clocks; refuses to know what the threads do.
 
 mod clock;
+mod control;
 mod live;
+mod lone;
 mod sharing;
 mod socket_dir;
 mod threads;
@@ -15,14 +17,16 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, OnceLock};
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tiny_http::Server;
 
-pub use self::clock::today;
+pub use self::clock::{clock, today};
+pub use self::lone::{crawl, lone_node};
 pub use self::udp::{Answers, Datagrams, DhtHandle, DhtOptions, DhtReport, run_dht};
 
+use self::control::{Control, Held};
 use self::live::Live;
 use self::socket_dir::SocketDir;
 use self::upkeep::Upkeep;
@@ -140,6 +144,7 @@ struct House {
     shelf: Shelf,
     /// None when nothing is shared with the Internet.
     dht: Option<DhtHandle>,
+    control: Held,
     /// Dropped to end upkeep.
     _end: Sender<()>,
     _socket_dir: SocketDir,
@@ -159,7 +164,7 @@ impl House {
             clock: Arc::clone(&clock),
             calendar: Arc::clone(&calendar),
             news,
-            end,
+            end: end.clone(),
         };
         threads::start("upkeep", move || upkeep.run()).map_err(DaemonError::System)?;
 
@@ -185,12 +190,17 @@ impl House {
         start_workers(workers, Front::new(parts), server)?;
         let edge_thread = threads::start("edge", move || edge.run()).map_err(DaemonError::System)?;
         let dht = sharing::start(&live.config());
-        Ok(House { edge: handle, edge_thread, shelf, dht, _end: end_sender, _socket_dir: socket_dir })
+        let control = start_control(live, (&shelf, dht.as_ref(), &clock), end)?;
+        Ok(House { edge: handle, edge_thread, shelf, dht, control, _end: end_sender, _socket_dir: socket_dir })
     }
 
     /// Ends what must end in order; the other threads hold nothing that a kill could hurt.
     fn end(self) {
         self.edge.stop();
+        // Nobody is to ask who gets no answer any more.
+        if let Some(place) = self.control.get() {
+            place.remove();
+        }
         if self.dht.is_some_and(|dht| !dht.stop()) {
             log::warn!("the DHT did not end in time; its contacts of the last minutes are not saved");
         }
@@ -230,6 +240,24 @@ fn start_fetching(
         threads::start(&format!("fetch-{n}"), move || fetcher.work()).map_err(DaemonError::System)?;
     }
     Ok(fetcher)
+}
+
+fn start_control(
+    live: &Live,
+    (shelf, dht, clock): (&Shelf, Option<&DhtHandle>, &fetch::Clock),
+    end: Receiver<()>,
+) -> Result<Held, DaemonError> {
+    let held = Held::default();
+    let control = Control {
+        cache: live.config().cache.clone(),
+        shelf: Arc::clone(shelf),
+        dht: dht.cloned(),
+        clock: Arc::clone(clock),
+        held: Arc::clone(&held),
+        end,
+    };
+    threads::start("control", move || control.run()).map_err(DaemonError::System)?;
+    Ok(held)
 }
 
 fn start_workers(count: usize, front: Front, server: Server) -> Result<(), DaemonError> {

@@ -48,7 +48,8 @@ pub(super) fn start(config: &Config) -> Option<DhtHandle> {
     }
 }
 
-fn options(config: &Config) -> io::Result<DhtOptions> {
+/// What the configuration says of the DHT.
+pub(super) fn options(config: &Config) -> io::Result<DhtOptions> {
     let sharing = &config.sharing;
     let mut seed = [0; 32];
     getrandom(&mut seed, GetRandomFlags::empty())?;

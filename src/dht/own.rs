@@ -159,8 +159,9 @@ mod tests {
         own.note_announced(key, 8, Time(20), &mut rng);
         let again = own.next_time().expect("scheduled");
         assert!(again < Time(20) + crate::limits::RECORD_TIME && own.announced(Time(21)) == 1);
-        own.renew(Time(25));
-        assert_eq!((own.next_time(), own.announced(Time(25))), (Some(Time(25)), 0));
+        let later = Time(10) + ANNOUNCE_RETRY_TIME + ANNOUNCE_PAUSE;
+        own.renew(later);
+        assert_eq!((own.next_time(), own.announced(later)), (Some(later), 0));
         own.remove(&key);
         own.note_announced(key, 8, Time(30), &mut rng);
         assert_eq!((own.next_time(), own.len()), (None, 0));

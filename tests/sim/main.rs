@@ -1,5 +1,6 @@
 //! The DHT among many of its kind, in virtual time. A failure prints the seed that makes it again.
 
+mod crawl;
 mod flood;
 mod hostile;
 mod net;

@@ -21,10 +21,10 @@ use crate::limits::{CLOSEST, CONTACTS_FILE_LEN, SAVED_CONTACTS};
 const HEAD: &str = "apt-p2p contacts 1";
 
 /// A node, and on which network.
-pub(super) type Known = (Network, SocketAddr);
+pub(in super::super) type Known = (Network, SocketAddr);
 
 /// The contacts in the file at `path`; none if there is no file. One that is damaged is told and ignored.
-pub(super) fn read(path: &Path, network: &str) -> Vec<Known> {
+pub(in super::super) fn read(path: &Path, network: &str) -> Vec<Known> {
     match read_text(path) {
         Ok(text) => parse(&text, network).unwrap_or_else(|| {
             log::warn!("{} is damaged and ignored; it will be written anew", path.display());

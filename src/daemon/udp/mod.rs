@@ -15,6 +15,7 @@ mod entrances;
 mod event_loop;
 mod handle;
 mod sockets;
+mod walk;
 mod watch;
 
 use std::io;
@@ -23,7 +24,9 @@ use std::path::PathBuf;
 
 use crate::dht;
 
+pub(super) use self::contacts::read as saved_contacts;
 pub use self::handle::{Answers, Datagrams, DhtHandle, DhtReport};
+pub(super) use self::walk::walk;
 
 /// What makes a running DHT.
 #[derive(Clone, Debug)]

@@ -1,0 +1,62 @@
+//! What the commands on the DHT say, for people and for programs: a lookup as it happens, a crawl, and plain words.
+//!
+//! Owns wording and layout; refuses to know where events come from and where lines go.
+
+mod survey;
+mod trace;
+
+use std::time::Duration;
+
+pub use self::survey::{survey, sweep_line};
+pub use self::trace::Trace;
+
+/// A time in words.
+#[must_use]
+pub fn time(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60) {
+        (0, 0, 0, seconds) => format!("{seconds} s"),
+        (0, 0, minutes, 0) => format!("{minutes} min"),
+        (0, 0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (0, hours, 0, _) => format!("{hours} h"),
+        (0, hours, minutes, _) => format!("{hours} h {minutes} min"),
+        (days, hours, ..) => format!("{days} d {hours} h"),
+    }
+}
+
+/// A size in words, in powers of 1024.
+#[must_use]
+pub fn size(bytes: u64) -> String {
+    match bytes {
+        0..10_240 => format!("{bytes} bytes"),
+        10_240..10_485_760 => format!("{} KB", bytes >> 10),
+        10_485_760..10_737_418_240 => format!("{} MB", bytes >> 20),
+        _ => format!("{} GB", bytes >> 30),
+    }
+}
+
+/// `count` and the word for it.
+#[must_use]
+pub fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+/// `part` of `all` in percent.
+fn percent(part: usize, all: usize) -> String {
+    format!("{}%", (part * 100 + all / 2).checked_div(all).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_for_numbers() {
+        for (seconds, text) in [(0, "0 s"), (60, "1 min"), (61, "1 min 1 s"), (3600, "1 h"), (90_000, "1 d 1 h")] {
+            assert_eq!(time(Duration::from_secs(seconds)), text);
+        }
+        assert_eq!([size(9), size(10_240), size(20 << 20)], ["9 bytes", "10 KB", "20 MB"]);
+        assert_eq!([percent(1, 3), percent(0, 0), percent(2, 3)], ["33%", "0%", "67%"]);
+        assert_eq!([counted(1, "peer", "peers"), counted(0, "peer", "peers")], ["1 peer", "0 peers"]);
+    }
+}
