@@ -53,7 +53,7 @@ pub enum Input<'a> {
     },
     /// Announce it no longer.
     Withdraw(NodeId),
-    /// A dial that was asked for by [`Event::Dial`] ended.
+    /// A dial that was asked for by [`super::Event::Dial`] ended.
     Dialled {
         /// As the event said.
         from: SocketAddr,
@@ -74,13 +74,13 @@ pub enum Input<'a> {
 /// What is asked for.
 #[derive(Clone, Debug)]
 pub enum Ask {
-    /// Who has the file with this key? Answered by [`Event::Peer`], [`Event::Hint`] and [`Event::Done`].
+    /// Who has the file with this key? Answered by [`super::Event::Peer`], [`super::Event::Hint`] and [`super::Event::Done`].
     Peers {
         /// The key.
         key: NodeId,
         /// On which network.
         network: Network,
-        /// Whether each hop is told by [`Event::Hop`].
+        /// Whether each hop is told by [`super::Event::Hop`].
         traced: bool,
     },
     /// Tell the nodes near this key that we have it, once, now.
@@ -92,7 +92,7 @@ pub enum Ask {
         /// The piece table, or where it is.
         hint: Option<Hint>,
     },
-    /// Which item lies there? Answered by [`Event::Item`] and [`Event::Done`].
+    /// Which item lies there? Answered by [`super::Event::Item`] and [`super::Event::Done`].
     Item {
         /// Its hash.
         target: NodeId,
@@ -115,7 +115,7 @@ pub enum Ask {
         /// Whether each hop is told.
         traced: bool,
     },
-    /// Can I be reached by TCP? Answered by [`Event::Dialled`].
+    /// Can I be reached by TCP? Answered by [`super::Event::Dialled`].
     Dial {
         /// The port.
         port: u16,

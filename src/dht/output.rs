@@ -54,7 +54,7 @@ pub enum Event {
         /// Whether a node reached us by TCP.
         reached: bool,
     },
-    /// Somebody wants to be dialled: connect to `target`, and say by [`Input::Dialled`] how it went.
+    /// Somebody wants to be dialled: connect to `target`, and say by [`super::Input::Dialled`] how it went.
     Dial {
         /// Where to connect to.
         target: SocketAddr,
