@@ -7,7 +7,7 @@ use std::time::Duration;
 use apt_p2p::dht::{Crawl, CrawlInput, CrawlOutput, CrawlPlan, Family, Input, Output};
 use apt_p2p::time::Time;
 
-use super::net::{Net, Plan};
+use super::net::{Nat, Net, Plan};
 
 /// What the machine at `to` answers to the crawler; what it sends to others meanwhile is lost.
 fn answers(net: &mut Net, machine: usize, now: Time, crawler: SocketAddr, bytes: &[u8]) -> Vec<Vec<u8>> {
@@ -44,9 +44,10 @@ fn a_crawl_meets_all_that_can_be_reached() {
     loop {
         match crawl.poll(now, &mut buffer) {
             CrawlOutput::Send { to } => {
-                let machine = by_address[&to];
-                if !net.machines[machine].behind_nat {
-                    for bytes in answers(&mut net, machine, now, crawler, &buffer) {
+                // Where a NAT has moved its machine's port, nobody is any more.
+                let machine = by_address.get(&to).filter(|machine| net.machines[**machine].nat == Nat::None);
+                if let Some(machine) = machine {
+                    for bytes in answers(&mut net, *machine, now, crawler, &buffer) {
                         crawl.handle(now, CrawlInput::Datagram { from: to, bytes: &bytes });
                     }
                 }
