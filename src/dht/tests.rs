@@ -399,14 +399,19 @@ fn nobody_makes_us_send_more_than_a_datagram() {
 
 #[test]
 fn an_item_is_followed_by_the_end() {
-    let mut bench = Bench::new(config());
-    let id = belonging(at(2), 1);
-    bench.input(Input::Entrance(at(2)));
-    answer_last(&mut bench, at(2), Reply::from(id));
+    let mut bench = Bench::new(Config { families: vec![Family::V4, Family::V6], ..config() });
+    // The one over IPv6 does not answer: it is not waited for.
+    let there = SocketAddr::from((std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1), 5000));
+    for address in [at(2), there] {
+        bench.input(Input::Known(Network::Overlay, address));
+        answer_last(&mut bench, address, Reply::from(belonging(address, 1)));
+    }
     let what = Ask::Item { target: item_target(b"1:x"), network: Network::Overlay };
     bench.sent.clear();
     bench.input(Input::Ask { ask: AskId(1), what });
-    answer_last(&mut bench, at(2), Reply { item: Some(b"1:x".to_vec()), ..Reply::from(id) });
+    assert!(bench.sent.iter().any(|(to, ..)| *to == there));
+    answer_last(&mut bench, at(2), Reply { item: Some(b"1:x".to_vec()), ..Reply::from(belonging(at(2), 1)) });
+    bench.pass(crate::limits::CALL_TIME);
     let of_it: Vec<_> = bench.events.iter().filter(|event| !matches!(event, Event::Address { .. })).collect();
     assert!(matches!(of_it[..], [Event::Item { .. }, Event::Done { summary: Summary { answers: 1, .. }, .. }]));
 }
