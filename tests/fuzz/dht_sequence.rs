@@ -138,6 +138,10 @@ impl Sequence<'_> {
                 let input = if op & 16 == 0 { Input::Announce { key, hint } } else { Input::Withdraw(key) };
                 self.input(input, None);
             }
+            9 if op & 64 == 64 && op & 128 == 128 => {
+                let family = if op & 16 == 0 { Family::V4 } else { Family::V6 };
+                self.input(Input::Rejoin(family), None);
+            }
             9 => self.pass(),
             10 => {
                 let address = self.bytes.address();
