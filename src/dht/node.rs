@@ -274,13 +274,10 @@ impl Node {
         let contact = Contact { id: reply.id, address: from };
         common.guard.verify(from, now);
         self.quarantine.release(from);
-        if call.id.is_some_and(|id| id != contact.id) {
-            // It has another id by now, under which others may name it.
-            self.table.forget(from);
-        } else if self.may_be_known(&contact) {
+        if call.id.is_none_or(|id| id == contact.id) && self.may_be_known(&contact) {
             self.table.note_answer(contact, now);
         } else {
-            // Whoever was known at this address is there no more.
+            // It has another id by now, under which others may name it, or one that is not to be known.
             self.table.forget(from);
         }
         if let Some(seen_as) = seen_as
