@@ -14,6 +14,7 @@ pub mod config;
 pub mod control;
 pub mod dht;
 pub mod fetch;
+pub mod lan;
 pub mod learn;
 pub mod report;
 pub mod store;

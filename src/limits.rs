@@ -396,6 +396,10 @@ pub const CONTROL_TIME: Duration = Duration::from_secs(3);
 pub const CONTROL_ANSWER_TIME: Duration = Duration::from_secs(20);
 /// Bytes of a line of an answer; longer: it is none.
 pub const CONTROL_LINE_LEN: u64 = 64 * 1024;
+// ── lan ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// Neighbours that announced themselves; full: new ones are left out. Each is asked for each miss.
+pub const NEIGHBOURS: usize = 32;
 
 // ── daemon ───────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -1,0 +1,201 @@
+//! DNS-SD over multicast DNS (RFC 6762, RFC 6763): neighbours find each other, and clients find the proxy.
+//!
+//! Announces `_apt-p2p._tcp` (for neighbours: id and network in its TXT record) and `_apt_proxy._tcp` (which
+//! auto-apt-proxy, squid-deb-proxy-client and apt-avahi-discover browse); browses the first. Only on interfaces whose
+//! address is a private one: what is announced is no business of a router's outer side.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use mdns_sd::{
+    IfKind, IfPredicate, Receiver, ResolvedService, ServiceDaemon, ServiceEvent, ServiceInfo, TxtProperty,
+};
+
+use super::{LanId, Neighbour, Neighbours};
+
+const NEIGHBOUR_TYPE: &str = "_apt-p2p._tcp.local.";
+const PROXY_TYPE: &str = "_apt_proxy._tcp.local.";
+
+/// How long a goodbye may take.
+const GOODBYE_TIME: Duration = Duration::from_millis(500);
+
+/// What is announced.
+#[derive(Clone, Debug)]
+pub struct Announcement {
+    /// This machine's name, without a domain.
+    pub host: String,
+    /// The network that its files are shared in; neighbours of another one are none.
+    pub network: String,
+    /// The proxy's port; none when it does not serve the LAN.
+    pub proxy_port: Option<u16>,
+    /// The peer edge's port; none when nothing is shared.
+    pub peer_port: Option<u16>,
+}
+
+/// Why there is no discovery.
+#[derive(Debug)]
+pub struct DiscoveryError(mdns_sd::Error);
+
+impl fmt::Display for DiscoveryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "multicast DNS cannot be used ({}); name the neighbours with --neighbour", self.0)
+    }
+}
+
+impl std::error::Error for DiscoveryError {}
+
+impl From<mdns_sd::Error> for DiscoveryError {
+    fn from(error: mdns_sd::Error) -> DiscoveryError {
+        DiscoveryError(error)
+    }
+}
+
+/// Announces us and hears of others until it is dropped.
+pub struct Discovery {
+    service: ServiceDaemon,
+    names: Vec<String>,
+}
+
+impl fmt::Debug for Discovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "announced as {:?}", self.names)
+    }
+}
+
+/// Hears of neighbours; runs on a thread of its own until the [`Discovery`] ends.
+#[derive(Debug)]
+pub struct Listener {
+    events: Receiver<ServiceEvent>,
+    network: String,
+    neighbours: Neighbours,
+}
+
+impl Discovery {
+    /// Begins to announce and to listen.
+    ///
+    /// # Errors
+    /// [`DiscoveryError`] when there is no multicast to be had.
+    pub fn start(
+        announcement: &Announcement,
+        neighbours: Neighbours,
+    ) -> Result<(Discovery, Listener), DiscoveryError> {
+        let service = ServiceDaemon::new()?;
+        service.disable_interface(IfKind::Predicate(IfPredicate::new(|interface| !is_inner(interface.ip()))))?;
+        let events = service.browse(NEIGHBOUR_TYPE)?;
+        let mut discovery = Discovery { service, names: Vec::new() };
+        let own = neighbours.own();
+        // Two daemons may run on one machine: the id tells their names apart.
+        let name = format!("{}-{}", announcement.host, &own.to_string()[..6]);
+        if let Some(port) = announcement.peer_port {
+            let txt = vec![("id", own.to_string()), ("net", announcement.network.clone())];
+            discovery.announce(NEIGHBOUR_TYPE, &name, &announcement.host, port, &txt)?;
+        }
+        if let Some(port) = announcement.proxy_port {
+            discovery.announce(PROXY_TYPE, &name, &announcement.host, port, &[])?;
+        }
+        let network = announcement.network.clone();
+        Ok((discovery, Listener { events, network, neighbours }))
+    }
+
+    fn announce(
+        &mut self,
+        kind: &str,
+        name: &str,
+        host: &str,
+        port: u16,
+        txt: &[(&str, String)],
+    ) -> Result<(), DiscoveryError> {
+        let txt: Vec<TxtProperty> = txt.iter().map(|pair| pair.into()).collect();
+        let info = ServiceInfo::new(kind, name, &format!("{host}.local."), (), port, txt)?.enable_addr_auto();
+        self.names.push(info.get_fullname().to_owned());
+        Ok(self.service.register(info)?)
+    }
+}
+
+impl Drop for Discovery {
+    /// Says goodbye, so that nobody asks a machine that is gone.
+    fn drop(&mut self) {
+        let goodbyes: Vec<_> = self.names.iter().filter_map(|name| self.service.unregister(name).ok()).collect();
+        for goodbye in goodbyes {
+            goodbye.recv_timeout(GOODBYE_TIME).ok();
+        }
+        self.service.shutdown().ok();
+    }
+}
+
+impl Listener {
+    /// Notes who comes and goes, until discovery ends.
+    pub fn run(&self) {
+        while let Ok(event) = self.events.recv() {
+            match event {
+                ServiceEvent::ServiceResolved(service) => self.resolved(&service),
+                ServiceEvent::ServiceRemoved(_, name) => self.neighbours.forget(&name),
+                _ => {}
+            }
+        }
+    }
+
+    fn resolved(&self, service: &ResolvedService) {
+        let is_ours = service.get_property_val_str("net") == Some(self.network.as_str());
+        let id = service.get_property_val_str("id").and_then(LanId::from_hex);
+        let addresses = service.addresses.iter().map(|address| address.to_ip_addr());
+        let (Some(id), Some(ip)) = (id.filter(|_| is_ours), best(addresses)) else {
+            return self.neighbours.forget(&service.fullname);
+        };
+        let neighbour = Neighbour { id, address: SocketAddr::new(ip, service.port) };
+        if id != self.neighbours.own() {
+            log::debug!("a neighbour: {} at {}", service.fullname, neighbour.address);
+        }
+        self.neighbours.note(&service.fullname, neighbour);
+    }
+}
+
+/// The address to use of several: an IPv4 one, which every LAN has; never one of the outer side, and none that needs an
+/// interface beside it.
+fn best(addresses: impl Iterator<Item = IpAddr>) -> Option<IpAddr> {
+    let usable = |ip: &IpAddr| match ip {
+        IpAddr::V4(ip) => is_inner(IpAddr::V4(*ip)) && !ip.is_loopback(),
+        IpAddr::V6(ip) => {
+            !ip.is_loopback() && !ip.is_unspecified() && !ip.is_multicast() && !ip.is_unicast_link_local()
+        }
+    };
+    addresses.filter(usable).min_by_key(|ip| (ip.is_ipv6(), *ip))
+}
+
+/// Whether an interface with this address is one of the inside.
+fn is_inner(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_private() || ip.is_link_local() || ip.is_loopback(),
+        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local() || ip.is_loopback(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_inner_ipv4_address_is_preferred() {
+        for (addresses, expected) in [
+            (&["192.168.1.7", "fd00::7"][..], Some("192.168.1.7")),
+            (&["fe80::1", "fd00::7", "2001:db8::7"], Some("2001:db8::7")),
+            (&["203.0.113.7", "127.0.0.1", "::1", "fe80::1"], None),
+            (&["203.0.113.7", "10.0.0.2"], Some("10.0.0.2")),
+            (&[], None),
+        ] {
+            let parsed = addresses.iter().map(|text| text.parse().expect("an address"));
+            let expected: Option<IpAddr> = expected.map(|text| text.parse().expect("an address"));
+            assert_eq!(best(parsed), expected, "{addresses:?}");
+        }
+    }
+
+    #[test]
+    fn the_outer_side_is_left_alone() {
+        for (text, inner) in
+            [("192.168.1.1", true), ("203.0.113.1", false), ("fe80::1", true), ("2001:db8::1", false)]
+        {
+            assert_eq!(is_inner(text.parse().expect("an address")), inner, "{text}");
+        }
+    }
+}
