@@ -75,6 +75,13 @@ pub(crate) struct Cli {
     /// use of BitTorrent's DHT: ask it for others of this network, serve it too, or off; default: ask
     #[argh(option, arg_name = "HOW")]
     pub(crate) mainline: Option<String>,
+    /// a peer on this network, known without being announced; repeatable
+    #[argh(option, arg_name = "ADDR:PORT")]
+    pub(crate) neighbour: Vec<String>,
+
+    /// what to spare: speed (time) or offload (the mirror, a metered line); default: speed
+    #[argh(option, arg_name = "speed|offload")]
+    pub(crate) prefer: Option<String>,
 
     /// requests worked on at once; default: 4
     #[argh(option, arg_name = "N")]
@@ -260,6 +267,8 @@ impl Cli {
             bootstrap: self.bootstrap.clone(),
             mainline: self.mainline.clone(),
             workers: self.workers,
+            neighbour: self.neighbour.clone(),
+            prefer: self.prefer.clone(),
         }
     }
 }

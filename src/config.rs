@@ -58,6 +58,19 @@ pub struct Flags {
     pub mainline: Option<String>,
     /// Request workers.
     pub workers: Option<usize>,
+    /// Peers on this LAN.
+    pub neighbour: Vec<String>,
+    /// What is to be spared.
+    pub prefer: Option<String>,
+}
+
+/// What is to be spared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prefer {
+    /// Time.
+    Speed,
+    /// The mirror, or a metered line.
+    Offload,
 }
 
 /// A configuration that can be used.
@@ -75,6 +88,10 @@ pub struct Config {
     pub sharing: Sharing,
     /// Request workers.
     pub workers: usize,
+    /// Peers on this LAN that are known without being announced.
+    pub neighbours: Vec<SocketAddr>,
+    /// What is to be spared.
+    pub prefer: Prefer,
     /// What is logged: a filter as `env_logger` takes it.
     pub log: String,
     allow: Vec<Cidr>,
@@ -186,8 +203,20 @@ impl Config {
         if !(1..=WORKERS_MAX).contains(&workers) {
             return Err(value("--workers", workers.to_string(), "a number from 1 to 64"));
         }
+        let neighbours = parse_all(
+            "--neighbour",
+            &settings.neighbour,
+            "an address and a port, such as 192.0.2.7:9978 or [2001:db8::7]:9978",
+        )?;
+        let prefer = match settings.prefer.as_deref() {
+            None | Some("speed") => Prefer::Speed,
+            Some("offload") => Prefer::Offload,
+            Some(other) => return Err(value("--prefer", other.to_owned(), "speed or offload")),
+        };
         Ok(Config {
             sharing,
+            neighbours,
+            prefer,
             listen,
             cache: settings.cache.map_or_else(default_cache, Ok)?,
             max_size: max_size.transpose()?,

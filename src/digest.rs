@@ -97,6 +97,21 @@ impl fmt::Debug for Digest {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Midstate(pub [u8; 32]);
 
+impl Midstate {
+    /// What the first piece starts from: SHA-256's initial value.
+    pub const INITIAL: Midstate = Midstate(words_as_bytes(INITIAL));
+}
+
+const fn words_as_bytes(words: [u32; 8]) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    let mut at = 0;
+    while at < 32 {
+        bytes[at] = words[at / 4].to_be_bytes()[at % 4];
+        at += 1;
+    }
+    bytes
+}
+
 impl fmt::Debug for Midstate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_hex(f, &self.0[..6])?;
@@ -133,6 +148,12 @@ impl PieceHasher {
     #[must_use]
     pub fn len(&self) -> u64 {
         self.len
+    }
+
+    /// The midstate, if the bytes so far are whole pieces.
+    #[must_use]
+    pub fn at_piece_end(&self) -> Option<Midstate> {
+        self.len.is_multiple_of(PIECE_LEN).then(|| self.midstate())
     }
 
     /// Whether no byte was seen yet.
@@ -191,11 +212,96 @@ impl PieceHasher {
     }
 
     fn midstate(&self) -> Midstate {
-        let mut bytes = [0; 32];
-        for (out, word) in bytes.chunks_exact_mut(4).zip(self.state) {
-            out.copy_from_slice(&word.to_be_bytes());
-        }
-        Midstate(bytes)
+        Midstate(words_as_bytes(self.state))
+    }
+}
+
+/// How many pieces a file of `len` bytes has; an empty one has none.
+#[must_use]
+pub fn pieces(len: u64) -> usize {
+    usize::try_from(len.div_ceil(PIECE_LEN)).expect("a file has fewer pieces than memory has bytes")
+}
+
+/// The midstates after each piece but the last of a file whose length is known.
+///
+/// It comes from others, and says nothing by itself: a piece shows that it leads from one entry to the next, and only an
+/// unbroken chain of right pieces up to the digest shows that an entry is true.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PieceTable(Vec<Midstate>);
+
+impl fmt::Debug for PieceTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "table of {} midstates", self.0.len())
+    }
+}
+
+impl PieceTable {
+    /// The table with these midstates, if a file of `len` bytes can have it.
+    #[must_use]
+    pub fn new(midstates: Vec<Midstate>, len: u64) -> Option<PieceTable> {
+        (midstates.len() + 1 == pieces(len)).then_some(PieceTable(midstates))
+    }
+
+    /// The table in its raw form, 32 bytes a midstate, if a file of `len` bytes can have it.
+    #[must_use]
+    pub fn parse(bytes: &[u8], len: u64) -> Option<PieceTable> {
+        let (midstates, []) = bytes.as_chunks::<32>() else { return None };
+        PieceTable::new(midstates.iter().copied().map(Midstate).collect(), len)
+    }
+
+    /// What names it between peers: the SHA-256 of its raw form.
+    #[must_use]
+    pub fn hash(&self) -> Digest {
+        let mut hasher = Sha256::new();
+        self.0.iter().for_each(|midstate| hasher.update(midstate.0));
+        Digest(hasher.finalize().into())
+    }
+
+    /// The midstates, first to last.
+    #[must_use]
+    pub fn midstates(&self) -> &[Midstate] {
+        &self.0
+    }
+
+    /// The midstate that piece `piece` starts from.
+    #[must_use]
+    pub fn before(&self, piece: usize) -> Midstate {
+        piece.checked_sub(1).map_or(Midstate::INITIAL, |at| self.0[at])
+    }
+
+    /// The midstate that piece `piece` leads to; `None` for the last one, which leads to the digest.
+    #[must_use]
+    pub fn after(&self, piece: usize) -> Option<Midstate> {
+        self.0.get(piece).copied()
+    }
+}
+
+/// A piece while its bytes come, each hashed once.
+pub struct PieceCheck(PieceHasher, Option<Midstate>);
+
+impl PieceCheck {
+    /// Begins piece number `piece`, which starts from `before`.
+    #[must_use]
+    pub fn new(before: Midstate, piece: usize) -> PieceCheck {
+        PieceCheck(PieceHasher::resume(before, piece as u64), None)
+    }
+
+    /// Takes the next bytes of the piece: never more than it has.
+    pub fn update(&mut self, bytes: &[u8]) {
+        let end = &mut self.1;
+        self.0.update(bytes, |midstate| *end = Some(midstate));
+    }
+
+    /// Whether the bytes were a whole piece that leads to `after`.
+    #[must_use]
+    pub fn leads_to(&self, after: Midstate) -> bool {
+        self.1 == Some(after)
+    }
+
+    /// Whether the bytes were the last piece of the file with this digest.
+    #[must_use]
+    pub fn completes(self, digest: &Digest) -> bool {
+        self.0.finish() == *digest
     }
 }
 
@@ -256,6 +362,48 @@ mod tests {
             resumed.update(&bytes[(pieces * PIECE_LEN) as usize..], |_| ());
             assert_eq!(resumed.finish(), Digest::of(&bytes));
         }
+    }
+
+    #[test]
+    fn a_piece_is_right_exactly_if_it_leads_from_one_midstate_to_the_next() {
+        for len in [2 * PIECE_LEN as usize, 2 * PIECE_LEN as usize + 5, 3 * PIECE_LEN as usize - 1] {
+            let bytes = pattern(len);
+            let mut midstates = Vec::new();
+            let mut hasher = PieceHasher::default();
+            hasher.update(&bytes, |m| midstates.push(m));
+            let count = pieces(len as u64);
+            midstates.truncate(count - 1);
+            let table = PieceTable::new(midstates, len as u64).expect("it fits");
+            let right = |piece: usize, bytes: &[u8]| {
+                let mut check = PieceCheck::new(table.before(piece), piece);
+                bytes.chunks(70_001).for_each(|part| check.update(part));
+                match table.after(piece) {
+                    Some(after) => check.leads_to(after),
+                    None => check.completes(&Digest::of(&pattern(len))),
+                }
+            };
+            for (piece, content) in bytes.chunks(PIECE_LEN as usize).enumerate() {
+                assert!(right(piece, content), "{len}: piece {piece}");
+                assert!(!right(piece, &content[1..]), "{len}: piece {piece}, cut");
+                let mut flipped = content.to_vec();
+                flipped[content.len() / 2] ^= 1;
+                assert!(!right(piece, &flipped), "{len}: piece {piece}, flipped");
+            }
+        }
+    }
+
+    #[test]
+    fn a_table_must_have_the_length_that_its_file_asks_for() {
+        let len = 3 * PIECE_LEN;
+        let raw: Vec<u8> = (0..64).collect();
+        let table = PieceTable::parse(&raw, len).expect("two midstates for three pieces");
+        assert_eq!(table.hash(), Digest::of(&raw));
+        for (bad, len) in
+            [(&raw[..], len + 1), (&raw[..63], len), (&raw[..32], len), (&raw[..], PIECE_LEN), (&raw[..0], 0)]
+        {
+            assert_eq!(PieceTable::parse(bad, len), None, "{} bytes for {len}", bad.len());
+        }
+        assert_eq!((pieces(0), pieces(1), pieces(PIECE_LEN), pieces(PIECE_LEN + 1)), (0, 1, 1, 2));
     }
 
     #[test]

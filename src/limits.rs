@@ -115,6 +115,83 @@ pub const READ_AHEAD_LEN: u64 = 2 * 1024 * 1024;
 /// sees no byte for 30 s: a mirror at 3 KB/s still passes.
 pub const HELD_BACK_LEN: u64 = 64 * 1024;
 
+// ── peers as sources ─────────────────────────────────────────────────────────────────────────────────────────────
+
+/// Requests to peers at once, over all downloads; more wait. Each holds one piece in memory.
+pub const PEER_FETCH_THREADS: usize = 8;
+/// Pieces of one request at most; more would come too late when the mirror meets them.
+pub const PIECES_PER_RUN: usize = 16;
+/// A run is sized to take about this long at the peer's rate.
+pub const RUN_TIME: Duration = Duration::from_secs(1);
+/// Pieces of the first run of a neighbour; a stranger's is one piece.
+pub const FIRST_RUN_OF_NEIGHBOUR: usize = 4;
+/// Runs that one neighbour has at once, over all downloads: while one ends, the next begins.
+pub const RUNS_PER_NEIGHBOUR: usize = 2;
+/// The same for a peer on the Internet.
+pub const RUNS_PER_STRANGER: usize = 1;
+/// Peers that are asked for the same piece at once, when the first is late.
+pub const ASKERS_PER_PIECE: usize = 2;
+/// Peers that one download may ask; more leads are not taken up.
+pub const SOURCES: usize = 32;
+/// Strangers of one lookup that are dialled; more are left alone: a lie in the DHT must not send us far.
+pub const STRANGERS_PER_LOOKUP: usize = 8;
+/// Peers whose rate is remembered; full: the idle one that was used longest ago is forgotten.
+pub const PEERS_KNOWN: usize = 256;
+/// Tables of one file that are candidates at once; one more: its sender is not asked for this file. Each false one goes
+/// with its senders.
+pub const TABLES: usize = 4;
+/// False tables of one file that are remembered; more are judged anew.
+pub const FALSE_TABLES: usize = 16;
+/// A longer table is not asked for: 32,768 pieces are 16 GB.
+pub const TABLE_LEN_MAX: usize = 1024 * 1024;
+
+/// A peer must accept a connection within this …
+pub const PEER_CONNECT_TIME: Duration = Duration::from_millis(1000);
+/// … and begin its answer within this; else its pieces are given to others.
+pub const PEER_HEAD_TIME: Duration = Duration::from_millis(1500);
+/// A peer that sends nothing for this long loses its pieces.
+pub const PEER_STALL_TIME: Duration = Duration::from_secs(2);
+/// Bytes a second below which a peer loses its pieces: eight such peers hold no more than a slow line's worth.
+pub const PEER_RATE_MIN: u64 = 64 * 1024;
+/// After this much of an answer it is told that a peer is slower.
+pub const PEER_SLOW_TIME: Duration = Duration::from_secs(2);
+/// A peer that was silent, slow or broken rests this long; each time in a row twice as long …
+pub const PEER_REST_TIME: Duration = Duration::from_secs(10);
+/// … up to this.
+pub const PEER_REST_MAX: Duration = Duration::from_secs(3600);
+/// A peer that lied is not asked for anything for this long; its second lie is a day (see [`REFUSED_TIME_S`]).
+pub const CONVICTED_REST_TIME: Duration = Duration::from_secs(3600);
+/// A peer's head may be this long; longer: it is no peer.
+pub const PEER_HEAD_LEN: usize = 4 * 1024;
+/// ureq's buffer for a peer's bytes.
+pub const PEER_READ_LEN: usize = 16 * 1024;
+/// Idle connections kept to peers; more: the oldest is closed.
+pub const PEER_IDLE: usize = 16;
+/// The longest pause that a peer's Retry-After asks for and gets.
+pub const PEER_PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// A mirror that sends nothing for this long is helped inside its own piece, when that is the last one.
+pub const MIRROR_STALL_TIME: Duration = Duration::from_millis(500);
+/// A lookup counts as over after this.
+pub const LOOKUP_TIME: Duration = Duration::from_secs(5);
+/// What the mirror brings within this is not looked up: a lookup among 90 nodes takes as long.
+pub const LOOKUP_WORTH_TIME: Duration = Duration::from_millis(200);
+/// Peers that may serve within this are waited for when the mirror has failed, or is to be spared.
+pub const HOPE_TIME: Duration = Duration::from_secs(5);
+/// But not when nothing of the file came from anybody for this long.
+pub const GAIN_TIME: Duration = Duration::from_secs(20);
+/// With `prefer = "offload"`: bytes are shown at least this often, from the mirror if need be; apt waits 30 s.
+pub const KEEP_APT_ALIVE_TIME: Duration = Duration::from_secs(20);
+/// Neighbours that are asked before the mirror get no more of a head start than this.
+pub const HEAD_START_MAX: Duration = Duration::from_millis(20);
+
+/// Addresses (/64 in IPv6) whose lies are remembered; full: the one whose last lie is oldest is forgotten.
+pub const LIARS: usize = 1024;
+/// Lies after which an address is refused …
+pub const LIES: u32 = 2;
+/// … for so many seconds after the last; until then a first lie counts, too.
+pub const REFUSED_TIME_S: u64 = 86_400;
+
 // ── catalog ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /// Bytes of a decoded path below a host; a longer one is refused, or its entry skipped. The longest in Debian has 190.

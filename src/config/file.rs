@@ -24,10 +24,12 @@ pub(super) struct Settings {
     pub(super) mainline: Option<String>,
     pub(super) workers: Option<usize>,
     pub(super) log: Option<String>,
+    pub(super) neighbour: Vec<String>,
+    pub(super) prefer: Option<String>,
 }
 
 /// Every setting of the file.
-pub(super) const KEYS: [&str; 15] = [
+pub(super) const KEYS: [&str; 17] = [
     "listen",
     "cache",
     "max-size",
@@ -43,6 +45,8 @@ pub(super) const KEYS: [&str; 15] = [
     "mainline",
     "workers",
     "log",
+    "neighbour",
+    "prefer",
 ];
 
 impl Settings {
@@ -62,6 +66,8 @@ impl Settings {
         self.network = flags.network.clone().or(self.network);
         self.secret = flags.secret.clone().or(self.secret);
         self.mainline = flags.mainline.clone().or(self.mainline);
+        list(&mut self.neighbour, &flags.neighbour);
+        self.prefer = flags.prefer.clone().or(self.prefer);
         self.cache = flags.cache.clone().or(self.cache);
         self.max_size = flags.max_size.clone().or(self.max_size);
         self.workers = flags.workers.or(self.workers);
@@ -104,6 +110,8 @@ impl Settings {
             "network" => self.network = Some(text(key, item)?),
             "secret" => self.secret = Some(PathBuf::from(text(key, item)?)),
             "mainline" => self.mainline = Some(text(key, item)?),
+            "neighbour" => self.neighbour = texts(key, item)?,
+            "prefer" => self.prefer = Some(text(key, item)?),
             "cache" => self.cache = Some(PathBuf::from(text(key, item)?)),
             "max-size" => self.max_size = Some(text_or_number(key, item)?),
             "grace" => self.grace = Some(text(key, item)?),

@@ -30,12 +30,12 @@ use self::control::{Control, Held};
 use self::live::Live;
 use self::socket_dir::SocketDir;
 use self::upkeep::Upkeep;
-use crate::config::{Config, ConfigError, Flags};
+use crate::config::{Config, ConfigError, Flags, Prefer, Share};
 use crate::edge::{self, Edge, EdgeConfig, EdgeHandle, Slots};
 use crate::fetch::{self, Fetcher, Shelf};
 use crate::front::{self, Front, Numbers};
 use crate::learn::Learner;
-use crate::limits::{CONNECTIONS, CONNECTIONS_PER_ADDRESS, FETCH_THREADS, NAME_THREADS, NEWS};
+use crate::limits::{CONNECTIONS, CONNECTIONS_PER_ADDRESS, FETCH_THREADS, NAME_THREADS, NEWS, PEER_FETCH_THREADS};
 use crate::store::{Options, Store};
 
 /// Why the daemon could not start.
@@ -230,6 +230,8 @@ fn start_fetching(
         calendar: Arc::clone(calendar),
         keep_len_max: Arc::new(move || size.bytes_max() / 2),
         news,
+        finder: (live.config().sharing.share != Share::Off).then(|| finder(live)),
+        may_share: Arc::new(|_| false),
     });
     for n in 0..NAME_THREADS {
         let names = name_thread.clone();
@@ -238,6 +240,10 @@ fn start_fetching(
     for n in 0..FETCH_THREADS {
         let fetcher = fetcher.clone();
         threads::start(&format!("fetch-{n}"), move || fetcher.work()).map_err(DaemonError::System)?;
+    }
+    for n in 0..PEER_FETCH_THREADS {
+        let fetcher = fetcher.clone();
+        threads::start(&format!("peer-{n}"), move || fetcher.work_peers()).map_err(DaemonError::System)?;
     }
     Ok(fetcher)
 }
@@ -258,6 +264,21 @@ fn start_control(
     };
     threads::start("control", move || control.run()).map_err(DaemonError::System)?;
     Ok(held)
+}
+
+/// How fetching learns of peers: from the configuration.
+fn finder(live: &Live) -> fetch::Finder {
+    let neighbours = live.clone();
+    let prefer = match live.config().prefer {
+        Prefer::Speed => fetch::Prefer::Speed,
+        Prefer::Offload => fetch::Prefer::Offload,
+    };
+    fetch::Finder {
+        neighbours: Arc::new(move || neighbours.config().neighbours.clone()),
+        lookup: Arc::new(|_| None),
+        wire_name: Arc::new(ToString::to_string),
+        prefer,
+    }
 }
 
 fn start_workers(count: usize, front: Front, server: Server) -> Result<(), DaemonError> {

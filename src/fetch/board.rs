@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 
 use super::{Goal, Job, Object};
@@ -30,9 +30,24 @@ pub struct Flight {
     pub(super) found_away: AtomicBool,
     /// … and whether another could.
     pub(super) answered: AtomicBool,
+    /// Whether some of them came from peers.
+    pub from_peers: AtomicBool,
     pub(super) started: Time,
     /// Bytes in place, for the status page; written by the thread that flies it.
     pub(super) progress: Mutex<u64>,
+}
+
+impl Flight {
+    /// Where its bytes came from so far, in the log's words.
+    #[must_use]
+    pub fn source(&self) -> &'static str {
+        match (self.from_mirror.load(Ordering::Relaxed), self.from_peers.load(Ordering::Relaxed)) {
+            (false, false) => "cache",
+            (true, false) => "mirror",
+            (false, true) => "peers",
+            (true, true) => "mirror+peers",
+        }
+    }
 }
 
 /// No more flights can be started now.
@@ -97,6 +112,7 @@ impl Board {
             from_mirror: AtomicBool::new(false),
             found_away: AtomicBool::new(false),
             answered: AtomicBool::new(false),
+            from_peers: AtomicBool::new(false),
             started: now,
             progress: Mutex::new(0),
         });

@@ -3,11 +3,13 @@
 use std::io::Read;
 use std::sync::atomic::Ordering;
 
+use super::beside::{Course, Stop, unwanted};
 use super::board::Flight;
 use super::mirror::{Answer, Ask, MirrorError};
 use super::sink::{Landed, Sink, SinkError};
+use super::swarm::Swarm;
 use super::{Inner, News, bad_gateway, failure, gateway_timeout};
-use crate::digest::Digest;
+use crate::digest::{Digest, PIECE_LEN};
 use crate::limits::{COPY_LEN, FRUITLESS_TRIES, TRIES, UNWATCHED_REST_LEN, UNWATCHED_TIME};
 use crate::store::{Draft, FileMeta, Store, StoreError, Want};
 use crate::stream::{Failure, Head};
@@ -22,6 +24,18 @@ pub(super) enum Cut {
     Unwanted,
     /// It brought more bytes than it may.
     TooLong,
+    /// Peers have the rest.
+    LetGo,
+}
+
+/// Which part of a body is copied.
+struct Part {
+    /// Bytes that are here already.
+    skip: u64,
+    /// Where the file ends.
+    total: Option<u64>,
+    /// Where the copy may end.
+    until: Option<u64>,
 }
 
 impl Inner {
@@ -58,7 +72,7 @@ impl Inner {
         true
     }
 
-    /// Fetches until the sink has the promised length, from one URL after another.
+    /// Fetches until the sink has the promised length.
     fn download(
         &self,
         flight: &Flight,
@@ -72,16 +86,37 @@ impl Inner {
             sink.begin(&head);
             return Ok(head);
         }
+        let mut course = Course::new(flight, digest, len);
+        self.join_swarm(&mut course, sink, len);
+        if course.swarm.is_none() {
+            // Without a length or a right to share it, or it is told only by the mirror's head.
+            match self.ask_mirrors(&mut course, sink, None) {
+                Ok(head) => return Ok(head),
+                Err(Stop::LetGo | Stop::Away(_)) if course.swarm.is_some() => {}
+                Err(stop) => return Err(course.failure(stop)),
+            }
+        }
+        self.with_peers(&mut course, sink)
+    }
+
+    /// Fetches from one URL after another.
+    pub(super) fn ask_mirrors(
+        &self,
+        course: &mut Course<'_>,
+        sink: &mut Sink<'_>,
+        until: Option<u64>,
+    ) -> Result<Head, Stop> {
         let mut worst = None;
-        for url in self.urls(flight) {
+        for url in self.urls(course.flight) {
             let mut fruitless = 0;
             for _ in 0..TRIES {
                 if fruitless == FRUITLESS_TRIES {
                     break;
                 }
                 let before = sink.len();
-                match self.try_once(flight, sink, &url, len) {
+                match self.try_once(course, sink, &url, until) {
                     Ok(head) => return Ok(head),
+                    Err(Try::LetGo) => return Err(Stop::LetGo),
                     Err(Try::Again(why)) => {
                         log::info!("{url}: {why} after {} bytes; trying again", sink.len());
                         fruitless = if sink.len() > before { 0 } else { fruitless + 1 };
@@ -91,23 +126,40 @@ impl Inner {
                         worst = Some(worse(worst, failure));
                         break;
                     }
-                    Err(Try::Stop(failure)) => return Err(failure),
+                    Err(Try::Stop(failure)) => return Err(Stop::Failed(failure)),
                 }
             }
         }
-        Err(worst.unwrap_or_else(|| bad_gateway(format!("no mirror is known for {digest}"))))
+        let unknown = || bad_gateway(format!("no mirror is known for {}", course.digest));
+        Err(Stop::Away(worst.unwrap_or_else(unknown)))
     }
 
-    /// One request and as much of its body as comes.
-    fn try_once(&self, flight: &Flight, sink: &mut Sink<'_>, url: &str, len: Option<u64>) -> Result<Head, Try> {
+    /// One request and as much of its body as comes; with `until`, no more than up to there.
+    fn try_once(
+        &self,
+        course: &mut Course<'_>,
+        sink: &mut Sink<'_>,
+        url: &str,
+        until: Option<u64>,
+    ) -> Result<Head, Try> {
+        let (flight, len) = (course.flight, course.len);
         let from = sink.len();
         let known = sink.resumed_head();
-        let ask = Ask { from, same_as: known.as_ref(), credentials: self.credentials(flight), ..Ask::default() };
-        let mut answer = self.ask(flight, url, ask).map_err(|error| self.elsewhere(flight, &error))?;
+        let ask = Ask {
+            from,
+            until: until.unwrap_or(0),
+            same_as: known.as_ref(),
+            credentials: self.credentials(flight),
+            ..Ask::default()
+        };
+        let mut answer = self.ask(flight, url, ask).map_err(|error| match course.is_let_go() {
+            true => Try::LetGo,
+            false => self.elsewhere(flight, &error),
+        })?;
         let skip = match answer.status {
             200 if from > 0 => sink.restart().err().map_or(0, |_| from),
             200 => 0,
-            206 if from > 0 => 0,
+            206 if from > 0 || until.is_some() => 0,
             // There is nothing behind what is here: it was cut before its end could be told, not before it came.
             416 if from > 0 && answer.head.len == Some(from) => return Ok(known.unwrap_or_default()),
             416 if from > 0 && sink.restart().is_ok() => return Err(Try::Again("the mirror has less".into())),
@@ -123,13 +175,22 @@ impl Inner {
         }
         let head = answer.head.clone();
         sink.begin(&head);
+        flight.from_mirror.store(true, Ordering::Relaxed);
+        course.head = Some(head.clone());
         let total = len.or(head.len);
-        match self.copy(flight, &mut answer, sink, skip, total) {
+        self.join_swarm(course, sink, total);
+        if let Some(swarm) = course.swarm.as_ref().filter(|_| sink.len() < from) {
+            swarm.moved(sink.len());
+        }
+        match self.copy_beside(flight, &mut answer, sink, Part { skip, total, until }, course.swarm.as_ref()) {
+            Ok(()) if until == Some(sink.len()) => Ok(head),
             Ok(()) if total.is_none_or(|total| total == sink.len()) => Ok(head),
             Ok(()) => Err(Try::Again(format!("the mirror sent {} bytes of {total:?}", sink.len()))),
+            Err(Cut::Mirror(_)) if course.is_let_go() => Err(Try::LetGo),
             Err(Cut::Mirror(why)) => Err(Try::Again(why)),
             Err(Cut::TooLong) => Err(Try::Stop(bad_gateway(format!("{url} sends more than it announced")))),
-            Err(Cut::Unwanted) => Err(Try::Stop(failure(503, "no client waited for it any more"))),
+            Err(Cut::Unwanted) => Err(Try::Stop(unwanted())),
+            Err(Cut::LetGo) => Err(Try::LetGo),
         }
     }
 
@@ -157,7 +218,7 @@ impl Inner {
     }
 
     /// Bytes that a client has seen were wrong: apt keeps them and resumes behind them, so it must get the whole file.
-    fn poison(&self, flight: &Flight, digest: Digest) {
+    pub(super) fn poison(&self, flight: &Flight, digest: Digest) {
         if flight.stream.shown() > 0
             && let Some(store) = self.store()
             && let Err(error) = store.mark_poisoned(&digest, self.today())
@@ -222,11 +283,24 @@ impl Inner {
         flight: &Flight,
         answer: &mut Answer,
         sink: &mut Sink<'_>,
-        mut skip: u64,
+        skip: u64,
         total: Option<u64>,
+    ) -> Result<(), Cut> {
+        self.copy_beside(flight, answer, sink, Part { skip, total, until: None }, None)
+    }
+
+    /// The same beside peers: it goes on until they have the rest.
+    fn copy_beside(
+        &self,
+        flight: &Flight,
+        answer: &mut Answer,
+        sink: &mut Sink<'_>,
+        Part { mut skip, total, until }: Part,
+        swarm: Option<&Swarm>,
     ) -> Result<(), Cut> {
         let mut buffer = vec![0; COPY_LEN];
         let mut unwatched: Option<Time> = None;
+        let mut told = self.now();
         loop {
             let read = answer.body.read(&mut buffer).map_err(|error| Cut::Mirror(error.to_string()))?;
             if read == 0 {
@@ -235,21 +309,38 @@ impl Inner {
             self.count(|received| received.bytes += read as u64);
             let skipped = usize::try_from(skip.min(read as u64)).expect("at most what was read");
             skip -= skipped as u64;
-            let bytes = &buffer[skipped..read];
+            let mut bytes = &buffer[skipped..read];
             if total.is_some_and(|total| sink.len() + bytes.len() as u64 > total) {
                 return Err(Cut::TooLong);
             }
-            sink.append(bytes).map_err(|error| match error {
-                SinkError::Unwanted | SinkError::Shown => Cut::Unwanted,
-            })?;
+            while !bytes.is_empty() {
+                // A peer may be writing the next piece: it is not entered before that is known.
+                let to_next_piece = usize::try_from(PIECE_LEN - sink.len() % PIECE_LEN).expect("a piece fits memory");
+                let now = bytes.split_off(..to_next_piece.min(bytes.len())).expect("no longer than it is");
+                sink.append(now).map_err(|error| match error {
+                    SinkError::Unwanted | SinkError::Shown => Cut::Unwanted,
+                })?;
+                if let Some(swarm) = swarm {
+                    self.tell_swarm(swarm, sink, total, until, &mut told)?;
+                }
+            }
             *flight.progress.lock().expect("no holder of the lock panics") = sink.len();
+            if until.is_some_and(|until| sink.len() >= until) {
+                return Ok(());
+            }
             if self.is_unwanted(flight, sink.len(), total, &mut unwatched) {
                 return Err(Cut::Unwanted);
             }
         }
     }
 
-    fn is_unwanted(&self, flight: &Flight, here: u64, total: Option<u64>, since: &mut Option<Time>) -> bool {
+    pub(super) fn is_unwanted(
+        &self,
+        flight: &Flight,
+        here: u64,
+        total: Option<u64>,
+        since: &mut Option<Time>,
+    ) -> bool {
         if flight.stream.followers() > 0 {
             *since = None;
             return false;
@@ -325,6 +416,8 @@ enum Try {
     Elsewhere(Failure),
     /// Nothing will help.
     Stop(Failure),
+    /// Peers have the rest.
+    LetGo,
 }
 
 /// A mirror's refusal, as it is passed on.

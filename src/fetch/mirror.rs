@@ -10,9 +10,9 @@ use std::time::Duration;
 use ureq::config::{Config, ConfigBuilder};
 use ureq::http::{HeaderMap, Response, header};
 use ureq::typestate::AgentScope;
-use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Timeout};
 
+use super::let_go::LettingGo;
 use super::names::{AddressRule, NameThread, Names, PrivateUpstream};
 use super::{Clock, url};
 use crate::limits::{
@@ -26,6 +26,8 @@ use crate::stream::Head;
 pub(super) struct Ask<'a> {
     /// The first byte wanted; 0 asks for the whole.
     pub(super) from: u64,
+    /// The byte before which the mirror may stop; 0 asks for all.
+    pub(super) until: u64,
     /// What the bytes before `from` came with: the mirror must still have the same (`If-Range`).
     pub(super) same_as: Option<&'a Head>,
     /// Answer 304 if it is still this.
@@ -173,8 +175,9 @@ impl Mirrors {
 
 fn request(agent: &Agent, url: &str, ask: Ask<'_>) -> Result<Response<ureq::Body>, ureq::Error> {
     let mut request = if ask.head_only { agent.head(url) } else { agent.get(url) };
-    if ask.from > 0 {
-        request = request.header(header::RANGE, format!("bytes={}-", ask.from));
+    if ask.from > 0 || ask.until > 0 {
+        let last = ask.until.checked_sub(1).map_or_else(String::new, |last| last.to_string());
+        request = request.header(header::RANGE, format!("bytes={}-{last}", ask.from));
         if let Some(validator) = ask.same_as.and_then(strong_validator) {
             request = request.header(header::IF_RANGE, validator);
         }
@@ -194,7 +197,7 @@ fn request(agent: &Agent, url: &str, ask: Ask<'_>) -> Result<Response<ureq::Body
 }
 
 fn agent(config: Config, names: Names) -> Agent {
-    Agent::with_parts(config, DefaultConnector::default(), names)
+    Agent::with_parts(config, LettingGo::default(), names)
 }
 
 fn config() -> ConfigBuilder<AgentScope> {

@@ -8,14 +8,21 @@
 //! Owns flights, their queue, and what is asked of mirrors. Refuses to know sockets of clients, and HTTP's side towards
 //! them. Threads are the daemon's: each calls [`Fetcher::work`].
 
+mod beside;
 mod board;
 mod download;
+mod errand;
+mod let_go;
 mod mirror;
 mod names;
+mod peer;
+mod plan;
 mod release;
 mod sink;
+mod swarm;
 #[cfg(feature = "tls")]
 mod tls;
+mod trust;
 mod unplaced;
 mod url;
 
@@ -28,9 +35,12 @@ use crossbeam_channel::Sender;
 pub use self::board::{Flight, Full};
 pub use self::mirror::MirrorError;
 pub use self::names::{AddressRule, NameThread};
+pub use self::plan::Prefer;
+pub use self::swarm::{Finder, FromPeers, Lead, Lookup};
 
 use self::board::Board;
 use self::mirror::Mirrors;
+use self::swarm::Swarms;
 use crate::catalog::ReleaseFile;
 use crate::digest::{Digest, NameHash};
 use crate::limits::{REVALIDATE_MEMORY, REVALIDATE_TIME};
@@ -149,6 +159,10 @@ pub struct Parts {
     pub keep_len_max: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// Who learns from what was fetched; full: the news is dropped, and comes again with the next request.
     pub news: Sender<News>,
+    /// Who may have what; without it, all comes from mirrors.
+    pub finder: Option<Finder>,
+    /// Which objects may be asked of peers: those of public archives.
+    pub may_share: Arc<dyn Fn(&Object) -> bool + Send + Sync>,
 }
 
 /// Starts and joins flights; clones share everything.
@@ -159,6 +173,7 @@ struct Inner {
     parts: Parts,
     board: Board,
     mirrors: Mirrors,
+    swarms: Option<Arc<Swarms>>,
     /// When the mirror last confirmed a mutable name.
     checked: Mutex<HashMap<NameHash, Time>>,
     /// When a host was last found away.
@@ -182,7 +197,13 @@ impl Fetcher {
     #[must_use]
     pub fn new(parts: Parts) -> (Fetcher, NameThread) {
         let (mirrors, name_thread) = Mirrors::new(Arc::clone(&parts.allowed), Arc::clone(&parts.clock));
+        let (shelf, clock, calendar) = (&parts.shelf, &parts.clock, &parts.calendar);
+        let swarms = parts
+            .finder
+            .clone()
+            .map(|finder| Arc::new(Swarms::new(finder, Arc::clone(shelf), Arc::clone(clock), Arc::clone(calendar))));
         let inner = Inner {
+            swarms,
             parts,
             board: Board::default(),
             mirrors,
@@ -208,6 +229,19 @@ impl Fetcher {
             self.0.fly(&flight);
             self.0.board.land(&flight);
         }
+    }
+
+    /// Asks peers, one after another; never returns, unless there is nobody to ask.
+    pub fn work_peers(&self) {
+        if let Some(swarms) = &self.0.swarms {
+            swarms.work();
+        }
+    }
+
+    /// What came from peers since the start.
+    #[must_use]
+    pub fn from_peers(&self) -> FromPeers {
+        self.0.swarms.as_ref().map_or_else(FromPeers::default, |swarms| swarms.received())
     }
 
     /// Whether the mirror confirmed this mutable name so recently that it need not be asked again.
@@ -238,7 +272,7 @@ impl Fetcher {
 impl Inner {
     fn fly(&self, flight: &Flight) {
         let host = &flight.job.object.host;
-        if self.went_away_while_queued(host, flight.started) {
+        if self.went_away_while_queued(host, flight.started) && !self.may_share(flight) {
             return self.mirror_away(flight, &gateway_timeout(format!("{host} does not answer")));
         }
         match &flight.job.goal {

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::plan::Graft;
 use crate::digest::{Digest, PieceHasher};
 use crate::limits::{HELD_BACK_LEN, STALL_TIMEOUT};
 use crate::store::{Draft, FileMeta, FinishError, Finished, StoreError};
@@ -102,6 +103,31 @@ impl<'a> Sink<'a> {
         if self.head.is_none() {
             self.head = Some(Head { len: self.len_promised.or(head.len), ..head.clone() });
             self.show();
+        }
+    }
+
+    /// The file that grows, while the disk takes it.
+    pub(super) fn file(&self) -> Option<&Arc<std::fs::File>> {
+        match &self.place {
+            Place::Draft(draft) => Some(draft.file()),
+            Place::Memory(_) => None,
+        }
+    }
+
+    /// Takes over pieces that lie in the file behind the bytes in place, up to its end at `len`; `false` if the bytes in
+    /// place do not lead there.
+    pub(super) fn graft(&mut self, graft: &Graft, len: u64) -> bool {
+        let Place::Draft(draft) = &mut self.place else { return false };
+        match draft.graft(graft.start, &graft.midstates, len) {
+            Ok(true) => {
+                self.show();
+                true
+            }
+            Ok(false) => false,
+            Err(error) => {
+                log::warn!("{error}");
+                false
+            }
         }
     }
 

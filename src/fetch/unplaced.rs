@@ -83,6 +83,7 @@ impl Inner {
                 Ok(()) if head.len.is_none_or(|len| len == sink.len()) => return Ok(()),
                 Ok(()) => "it ended early".to_owned(),
                 Err(Cut::Mirror(why)) => why,
+                Err(Cut::LetGo) => unreachable!("only a promised file has peers"),
                 Err(Cut::TooLong) => return Err(bad_gateway(format!("{url} sends more than it announced"))),
                 Err(Cut::Unwanted) => return Err(failure(503, "no client waited for it any more")),
             };

@@ -32,11 +32,11 @@ impl Wanted {
         })
     }
 
-    /// What a flight brought; `source` is where a stored file came from.
+    /// What a flight brings; `source` is where it is from.
     pub(super) fn outcome(&self, outcome: &Outcome, source: &'static str) -> Answer {
         match outcome {
             Outcome::Stored(file, head) => self.file(Arc::clone(file), head, source),
-            Outcome::Growing(head) => self.sized(head, head.len, "mirror", |start, len| Body::Stream { start, len }),
+            Outcome::Growing(head) => self.sized(head, head.len, source, |start, len| Body::Stream { start, len }),
             Outcome::Failed(failure) => refuse(failure, &self.date),
         }
     }

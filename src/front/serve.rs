@@ -4,7 +4,6 @@
 //! then answers 204, which tells the edge that the reply is there.
 
 use std::net::IpAddr;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -124,8 +123,7 @@ impl Front {
         let leads = matches!(flight.job.goal, crate::fetch::Goal::Release { .. });
         let answer = move |outcome: &Outcome| {
             front.note_given(client, &flight);
-            let source = if flight.from_mirror.load(Ordering::Relaxed) { "mirror" } else { "cache" };
-            wanted.outcome(outcome, source)
+            wanted.outcome(outcome, flight.source())
         };
         Reply::Later { stream, answer: Box::new(answer), leads }
     }

@@ -94,12 +94,12 @@ impl From<FinishError> for StoreError {
 pub struct Draft {
     store: Store,
     want: Want,
-    file: Arc<File>,
-    path: PathBuf,
-    journal: Option<Journal>,
+    pub(super) file: Arc<File>,
+    pub(super) path: PathBuf,
+    pub(super) journal: Option<Journal>,
     head: Option<Head>,
-    hasher: PieceHasher,
-    midstates: Vec<Midstate>,
+    pub(super) hasher: PieceHasher,
+    pub(super) midstates: Vec<Midstate>,
     /// Whether the file stays when the draft is dropped.
     keep: bool,
 }

@@ -11,10 +11,12 @@
 //! | `record` | the index's records, byte by byte |
 //! | `index` | LMDB: transactions |
 //! | `draft` | a file while it is written: hashed, resumed |
+//! | `graft` | a draft takes over pieces from others |
 //! | `journal` | what vouches for its pieces after a crash |
 //! | `files` | whole files: opened, recorded in batches, dropped |
 //! | `names` | mutable names and Release snapshots |
 //! | `learn` | promises: merged from an index's new version, looked up |
+//! | `liars` | addresses that lied |
 //! | `sweep` | what may go, and letting it go |
 //!
 //! A file enters `files/` only whole and verified, by a rename inside the transaction that records it, after its bytes
@@ -25,9 +27,11 @@
 
 mod draft;
 pub mod files;
+mod graft;
 mod index;
 mod journal;
 mod learn;
+mod liars;
 mod names;
 mod record;
 mod sweep;
@@ -43,6 +47,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 pub use self::draft::{Draft, FileMeta, FinishError, Finished, Want};
 pub use self::files::{Stored, Usage};
 pub use self::learn::{Feed, LearnError, LearnReport, Put};
+pub use self::liars::Liar;
 pub use self::names::NewSnapshot;
 pub use self::record::{IndexId, NameRecord, Snapshot};
 pub use self::sweep::{Dropped, SweepOptions, SweepReport};

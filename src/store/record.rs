@@ -14,9 +14,13 @@
 //! | `E` id, name hash | a promise: digest, length, retired |
 //! | `W` hash of host/dir, name hash | when a client last asked for this index file |
 //! | `X` digest | when wrong bytes under this digest were shown to a client |
+//! | `L` | addresses that lied: each 16 bytes (IPv4 mapped), how often, when last |
 //! | `C` | counters: files, their bytes, the next id |
 //! | `V` | the format's version |
 
+use std::net::{IpAddr, Ipv6Addr};
+
+use super::liars::Liar;
 use crate::catalog::{Promise, ReleaseFile};
 use crate::digest::{Digest, NameHash};
 use crate::stream::Head;
@@ -110,6 +114,10 @@ pub(super) struct Entry {
     pub(super) retired: bool,
 }
 
+/// Addresses that lied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LiarsRecord(pub(super) Vec<Liar>);
+
 /// Sums that are kept in step with the records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counters {
@@ -132,6 +140,7 @@ pub(super) mod key {
     use super::{Digest, IndexId, NameHash, ReleaseFile};
 
     pub(in crate::store) const COUNTERS: &[u8] = b"C";
+    pub(in crate::store) const LIARS: &[u8] = b"L";
     pub(in crate::store) const VERSION: &[u8] = b"V";
 
     pub(in crate::store) fn of_digest(kind: u8, digest: &Digest) -> [u8; 33] {
@@ -389,6 +398,31 @@ impl Record for Stamp {
     }
 }
 
+impl Record for LiarsRecord {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Out::default();
+        for Liar { house, lies, last } in &self.0 {
+            let address = match house {
+                IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+                IpAddr::V6(ip) => *ip,
+            };
+            out = out.bytes(&address.octets()).bytes(&lies.to_be_bytes()).number(last.0);
+        }
+        out.0
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self> {
+        let mut bytes = In(bytes);
+        let mut liars = Vec::new();
+        while !bytes.0.is_empty() {
+            let house = IpAddr::V6(Ipv6Addr::from(bytes.array::<16>()?)).to_canonical();
+            let lies = u32::from_be_bytes(bytes.array()?);
+            liars.push(Liar { house, lies, last: Stamp(bytes.number()?) });
+        }
+        Ok(LiarsRecord(liars))
+    }
+}
+
 impl Record for Counters {
     fn encode(&self) -> Vec<u8> {
         Out::default().number(self.files).number(self.bytes).bytes(&self.next_id.to_be_bytes()).0
@@ -440,6 +474,8 @@ mod tests {
             let digest = Digest(digest);
             let (stored, unreferenced) = (Stamp(stored), Stamp(unreferenced));
             round_trip(&FileRecord { stored, unreferenced, owner: flag.then(|| url.clone()), len, head: head.clone() });
+            let houses = [IpAddr::from([192, 0, 2, 1]), IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0])];
+            round_trip(&LiarsRecord(houses.map(|house| super::Liar { house, lies: 2, last: stored }).to_vec()));
             round_trip(&NameRecord {
                 digest, len, head: head.clone(), checked: stored, url: url.clone(), private: flag,
             });

@@ -52,6 +52,66 @@ fn file_at(store: &Store, digest: &Digest) -> PathBuf {
     store.0.file_path(digest)
 }
 
+/// The midstates after each whole piece.
+fn midstates(content: &[u8]) -> Vec<crate::digest::Midstate> {
+    let (mut hasher, mut midstates) = (crate::digest::PieceHasher::default(), Vec::new());
+    hasher.update(content, |midstate| midstates.push(midstate));
+    midstates
+}
+
+#[test]
+fn pieces_that_lie_behind_the_bytes_in_place_are_taken_over_where_they_join() {
+    for (len, first) in [(4 * PIECE_LEN as usize - 9, 2), (3 * PIECE_LEN as usize, 1), (2 * PIECE_LEN as usize, 0)] {
+        let (dir, content) = (TestDir::new(), bytes(len, 2));
+        let (store, all, at) = (open(&dir), midstates(&content), first * PIECE_LEN as usize);
+        let start = first.checked_sub(1).map_or(crate::digest::Midstate::INITIAL, |piece| all[piece]);
+        let behind = &all[first..content.len().div_ceil(PIECE_LEN as usize) - 1];
+        let mut draft = store.draft(wanted(&content)).expect("a draft");
+        draft.begin(Head::default()).expect("room");
+        draft.append(&content[..at]).expect("room");
+        draft.file().write_all_at(&content[at..], at as u64).expect("room");
+        assert!(!draft.graft(all[first], behind, len as u64).expect("readable"), "it does not join there");
+        assert_eq!(draft.len(), at as u64);
+        assert!(draft.graft(start, behind, len as u64).expect("readable"));
+        let finished = draft.finish(FileMeta::default(), NOW).expect("right");
+        assert!(read(&finished.file) == content);
+        assert_eq!(
+            store.piece_table(&finished.digest).expect("an index").expect("a table"),
+            &all[..all.len().min(len.div_ceil(PIECE_LEN as usize) - 1)]
+        );
+    }
+}
+
+#[test]
+fn a_wrong_last_piece_is_seen_when_pieces_are_taken_over() {
+    let (dir, content) = (TestDir::new(), bytes(3 * PIECE_LEN as usize - 9, 3));
+    let (store, all) = (open(&dir), midstates(&content));
+    let mut wrong = content.clone();
+    *wrong.last_mut().expect("bytes") ^= 1;
+    let mut draft = store.draft(wanted(&content)).expect("a draft");
+    draft.append(&content[..PIECE_LEN as usize]).expect("room");
+    draft.file().write_all_at(&wrong[PIECE_LEN as usize..], PIECE_LEN).expect("room");
+    assert!(draft.graft(all[0], &all[1..], content.len() as u64).expect("readable"));
+    assert!(matches!(draft.finish(FileMeta::default(), NOW), Err(FinishError::Mismatch { .. })));
+}
+
+#[test]
+fn a_draft_with_a_hole_resumes_before_it() {
+    let (dir, content) = (TestDir::new(), bytes(4 * PIECE_LEN as usize, 4));
+    let store = open(&dir);
+    let mut draft = store.draft(wanted(&content)).expect("a draft");
+    draft.begin(Head::default()).expect("room");
+    draft.append(&content[..PIECE_LEN as usize + 77]).expect("room");
+    // Peers gave the last two pieces; then the process was killed.
+    draft.file().write_all_at(&content[2 * PIECE_LEN as usize..], 2 * PIECE_LEN).expect("room");
+    drop(draft);
+    let mut draft = store.draft(wanted(&content)).expect("a draft");
+    assert_eq!(draft.len(), PIECE_LEN);
+    assert_eq!(draft.file().metadata().expect("open").len(), PIECE_LEN);
+    draft.append(&content[PIECE_LEN as usize..]).expect("room");
+    assert!(read(&draft.finish(FileMeta::default(), NOW).expect("right").file) == content);
+}
+
 #[test]
 fn a_file_is_served_from_its_draft_then_from_its_place_then_after_a_restart() {
     let dir = TestDir::new();

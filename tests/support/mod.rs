@@ -8,6 +8,7 @@ pub mod archive;
 pub mod client;
 pub mod daemon;
 pub mod mirror;
+pub mod peer;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,0 +1,221 @@
+//! A promised file from the mirror and from peers at once: the flight's thread does what the plan says.
+//!
+//! Owns the course of one such flight. The mirror's part is `download`'s, the peers' is `swarm`'s.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::board::Flight;
+use super::download::Cut;
+use super::let_go::LetGo;
+use super::plan::Target;
+use super::sink::Sink;
+use super::swarm::{Next, Swarm};
+use super::{Goal, Inner, bad_gateway, failure, gateway_timeout};
+use crate::digest::Digest;
+use crate::stream::{Failure, Head};
+use crate::time::Time;
+
+/// How often the plan hears of the mirror's progress inside a piece.
+const TELL_TIME: Duration = Duration::from_millis(50);
+
+/// What is known of a flight on its way.
+pub(super) struct Course<'a> {
+    pub(super) flight: &'a Flight,
+    pub(super) digest: Digest,
+    /// What the index promises.
+    pub(super) len: Option<u64>,
+    /// What the mirror said, once it answered.
+    pub(super) head: Option<Head>,
+    pub(super) swarm: Option<Swarm>,
+    /// Ends the request to the mirror that is under way.
+    let_go: Option<LetGo>,
+}
+
+/// Why the mirrors brought no more.
+pub(super) enum Stop {
+    /// Peers have the rest.
+    LetGo,
+    /// None of them helps.
+    Away(Failure),
+    /// Nothing will help.
+    Failed(Failure),
+}
+
+/// Nobody waits for the flight.
+pub(super) fn unwanted() -> Failure {
+    failure(503, "no client waited for it any more")
+}
+
+impl<'a> Course<'a> {
+    pub(super) fn new(flight: &'a Flight, digest: Digest, len: Option<u64>) -> Course<'a> {
+        Course { flight, digest, len, head: None, swarm: None, let_go: None }
+    }
+
+    /// Whether a request failed because nobody needs it any more.
+    pub(super) fn is_let_go(&self) -> bool {
+        self.let_go.as_ref().is_some_and(LetGo::is_over)
+    }
+
+    pub(super) fn failure(&self, stop: Stop) -> Failure {
+        match stop {
+            Stop::Away(failure) | Stop::Failed(failure) => failure,
+            Stop::LetGo => bad_gateway(format!("the download of {} was let go", self.digest)),
+        }
+    }
+}
+
+impl Inner {
+    /// Whether peers may be asked for what a flight brings.
+    pub(super) fn may_share(&self, flight: &Flight) -> bool {
+        self.swarms.is_some()
+            && matches!(flight.job.goal, Goal::Promised { .. })
+            && flight.job.credentials.is_none()
+            && (self.parts.may_share)(&flight.job.object)
+    }
+
+    /// Takes peers in, if the file is a public one, long enough to be known, and goes to the disk.
+    pub(super) fn join_swarm(&self, course: &mut Course<'_>, sink: &Sink<'_>, len: Option<u64>) {
+        if let (Some(swarms), Some(len), Some(file)) = (&self.swarms, len, sink.file())
+            && course.swarm.is_none()
+            && self.may_share(course.flight)
+            && sink.len() < len
+        {
+            let target = Target { digest: course.digest, len, front: sink.len() };
+            let swarm = swarms.join(target, Arc::clone(file));
+            if course.head.is_some() {
+                // The mirror answers already.
+                swarm.asked(None);
+            }
+            course.swarm = Some(swarm);
+        }
+    }
+
+    /// Does what the plan says until the file is whole.
+    pub(super) fn with_peers(&self, course: &mut Course<'_>, sink: &mut Sink<'_>) -> Result<Head, Failure> {
+        let host = &course.flight.job.object.host;
+        // Whoever waits is not to wait for a mirror again that was just found away, while peers may have it.
+        let mut is_skipped = course.head.is_none() && self.is_away(host);
+        let mut worst = is_skipped.then(|| gateway_timeout(format!("{host} does not answer")));
+        if is_skipped {
+            course.swarm.as_ref().inspect(|swarm| swarm.failed());
+        }
+        let mut unwatched: Option<Time> = None;
+        if course.head.is_some() {
+            course.swarm.as_ref().inspect(|swarm| {
+                swarm.moved(sink.len());
+                swarm.idle();
+            });
+        }
+        loop {
+            let Some(swarm) = course.swarm.as_ref().filter(|_| sink.file().is_some()) else {
+                // The disk takes no more, or no peer helps: the rest comes from the mirror alone.
+                course.swarm = None;
+                return self.ask_mirrors(course, sink, None).map_err(|stop| course.failure(stop));
+            };
+            match swarm.next() {
+                Next::Whole => return Ok(self.landed(course)),
+                Next::GiveUp if is_skipped && !self.went_away_while_queued(host, course.flight.started) => {
+                    is_skipped = false;
+                    course.swarm = None;
+                }
+                Next::GiveUp => {
+                    let unknown = || bad_gateway(format!("neither a mirror nor a peer has {}", course.digest));
+                    return Err(worst.unwrap_or_else(unknown));
+                }
+                Next::Append(bytes) => {
+                    begin(course, sink);
+                    sink.append(&bytes).map_err(|_| unwanted())?;
+                    swarm.moved(sink.len());
+                }
+                Next::Graft(graft) => {
+                    begin(course, sink);
+                    let len = course.len.or_else(|| course.head.as_ref()?.len).expect("a swarm knows the length");
+                    if sink.graft(&graft, len) {
+                        return Ok(self.landed(course));
+                    }
+                    self.mirror_lied(course, sink)?;
+                }
+                Next::Again => {
+                    if self.is_unwanted(course.flight, sink.len(), course.len, &mut unwatched) {
+                        return Err(unwanted());
+                    }
+                }
+                Next::Fetch(until, let_go) => {
+                    swarm.asked(until);
+                    course.let_go = Some(let_go.clone());
+                    let fetched = let_go.during(|| self.ask_mirrors(course, sink, until));
+                    let swarm = course.swarm.as_ref().expect("it stays to the end");
+                    swarm.moved(sink.len());
+                    match fetched {
+                        Err(Stop::Failed(failure)) => return Err(failure),
+                        Err(Stop::Away(failure)) if !let_go.is_over() => {
+                            swarm.failed();
+                            worst = Some(failure);
+                        }
+                        Ok(_) | Err(_) => swarm.idle(),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells the plan how far the mirror is, at each piece's end and now and then inside one.
+    pub(super) fn tell_swarm(
+        &self,
+        swarm: &Swarm,
+        sink: &Sink<'_>,
+        total: Option<u64>,
+        until: Option<u64>,
+        told: &mut Time,
+    ) -> Result<(), Cut> {
+        if sink.file().is_none() {
+            swarm.close();
+            return Ok(());
+        }
+        let (here, now) = (sink.len(), self.now());
+        let at_end = here.is_multiple_of(crate::digest::PIECE_LEN) || Some(here) == total;
+        if !at_end && now.since(*told) < TELL_TIME {
+            return Ok(());
+        }
+        *told = now;
+        if swarm.moved(here) || Some(here) == total || Some(here) == until {
+            return Ok(());
+        }
+        Err(Cut::LetGo)
+    }
+
+    /// Peers' pieces are proved by the digest itself, and what the mirror sent does not lead to them: it is fetched
+    /// again from peers, unless clients have seen it.
+    fn mirror_lied(&self, course: &Course<'_>, sink: &mut Sink<'_>) -> Result<(), Failure> {
+        let object = &course.flight.job.object;
+        let why = format!("{}/{} from the mirror is not what its index promises", object.host, object.path);
+        let swarm = course.swarm.as_ref().expect("only with peers");
+        swarm.failed();
+        if sink.restart().is_err() {
+            log::warn!("{why}; clients have seen a part of it");
+            self.poison(course.flight, course.digest);
+            return Err(bad_gateway(why));
+        }
+        log::warn!("{why}; its bytes were thrown away, and peers are asked for them");
+        swarm.moved(0);
+        Ok(())
+    }
+
+    fn landed(&self, course: &Course<'_>) -> Head {
+        let bytes = course.swarm.as_ref().map_or(0, Swarm::bytes);
+        if bytes > 0 {
+            let object = &course.flight.job.object;
+            log::info!("{}/{}: {bytes} bytes came from peers", object.host, object.path);
+        }
+        course.head.clone().unwrap_or_else(|| Head { len: course.len, ..Head::default() })
+    }
+}
+
+/// Peers bring the first bytes: there may be no word of the mirror's about the file.
+fn begin(course: &Course<'_>, sink: &mut Sink<'_>) {
+    course.flight.from_peers.store(true, Ordering::Relaxed);
+    let unknown = || Head { len: course.len, ..Head::default() };
+    sink.begin(&course.head.clone().unwrap_or_else(unknown));
+}

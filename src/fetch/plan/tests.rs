@@ -1,0 +1,578 @@
+//! The plan among simulated mirrors and peers, in virtual time. Contents are numbers; SHA-256 of a midstate and a number
+//! stands for compressing a piece.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::digest::PIECE_LEN;
+use crate::limits::PEER_FETCH_THREADS;
+
+/// Milliseconds of a step.
+const STEP: u64 = 5;
+
+fn compress(before: Midstate, content: u64) -> Midstate {
+    Midstate(Digest::of(&[&before.0[..], &content.to_be_bytes()].concat()).0)
+}
+
+/// The midstates of these contents, and the digest.
+fn chain(contents: &[u64]) -> (Vec<Midstate>, Digest) {
+    let mut midstates = Vec::new();
+    let mut state = Midstate::INITIAL;
+    for content in contents {
+        state = compress(state, *content);
+        midstates.push(state);
+    }
+    midstates.pop();
+    (midstates, Digest(state.0))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kind {
+    Honest,
+    /// A part of its pieces is false: one in so many.
+    Flips(u64),
+    /// False pieces up to this part of the file (in 256ths), with a table that goes with them.
+    FalseTable(u64),
+    Silent,
+    NotHere,
+    Busy,
+    Unusable,
+    /// Gone after so many pieces.
+    Vanishes(u64),
+}
+
+impl Kind {
+    fn is_liar(self) -> bool {
+        matches!(self, Kind::Flips(_) | Kind::FalseTable(_))
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Peer {
+    kind: Kind,
+    /// Bytes a second.
+    rate: u64,
+    rtt: u64,
+    given: u64,
+    lied: bool,
+}
+
+fn peer(kind: Kind, rate: u64) -> Peer {
+    Peer { kind, rate, rtt: 40, given: 0, lied: false }
+}
+
+struct Flight {
+    id: FlightId,
+    truth: Vec<u64>,
+    table: Vec<Midstate>,
+    digest: Digest,
+    len: u64,
+    front: u64,
+    file: Vec<Option<u64>>,
+    patch: Option<(usize, u64)>,
+    mirror_rate: u64,
+    /// When its answer begins, while it is asked.
+    mirror_since: Option<u64>,
+    mirror_part: f64,
+    mirror_bytes: u64,
+    done: Option<u64>,
+    failed: bool,
+    /// What each peer gives for each piece, and the table that it stands for.
+    versions: Vec<(Vec<u64>, Arc<PieceTable>)>,
+}
+
+struct Run {
+    ask: Ask,
+    /// The next thing happens then: the table, the head.
+    at: u64,
+    stage: Stage,
+    piece: usize,
+    part: f64,
+}
+
+#[derive(PartialEq)]
+enum Stage {
+    Table,
+    Head,
+    Body,
+}
+
+struct World {
+    now: u64,
+    plans: Plans,
+    flights: Vec<Flight>,
+    peers: Vec<Peer>,
+    runs: Vec<Run>,
+    convicted: BTreeSet<usize>,
+    peer_bytes: u64,
+}
+
+fn address(n: usize) -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, 1], u16::try_from(n + 1024).expect("a port")))
+}
+
+impl World {
+    fn new(prefer: Prefer, peers: Vec<Peer>) -> World {
+        let plans = Plans::new(prefer, PEER_FETCH_THREADS);
+        let (flights, runs, convicted) = (Vec::new(), Vec::new(), BTreeSet::new());
+        World { now: 0, plans, flights, peers, runs, convicted, peer_bytes: 0 }
+    }
+
+    fn join(&mut self, count: usize, mirror_rate: u64) {
+        let id = FlightId(self.flights.len() as u64);
+        let truth: Vec<u64> = (0..count as u64).map(|n| n + 1000 * id.0).collect();
+        let (table, digest) = chain(&truth);
+        let len = count as u64 * PIECE_LEN - 1000;
+        self.flights.push(Flight {
+            id,
+            file: vec![None; count],
+            truth,
+            table,
+            digest,
+            len,
+            front: 0,
+            patch: None,
+            mirror_rate,
+            mirror_since: None,
+            mirror_part: 0.0,
+            mirror_bytes: 0,
+            done: None,
+            failed: false,
+            versions: Vec::new(),
+        });
+        let flight = self.flights.last().expect("just pushed");
+        let versions = self.peers.iter().map(|peer| lies(peer.kind, flight)).collect();
+        self.flights.last_mut().expect("just pushed").versions = versions;
+        self.handle(Input::Join(id, Target { digest, len, front: 0 }));
+        for n in 0..self.peers.len() {
+            self.handle(Input::Lead { flight: id, peer: address(n), is_neighbour: false });
+        }
+        self.handle(Input::LeadsOver(id));
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.plans.handle(Time(self.now), input);
+        loop {
+            match self.plans.poll() {
+                Output::Ask(ask) => {
+                    let at = self.now + self.peer(&ask).rtt * 2;
+                    assert!(!self.convicted.contains(&peer_number(ask.peer)), "a liar is asked again");
+                    let stage = if ask.table_first { Stage::Table } else { Stage::Head };
+                    let piece = ask.pieces.start;
+                    self.runs.push(Run { ask, at, stage, piece, part: 0.0 });
+                    assert!(self.runs.len() <= PEER_FETCH_THREADS);
+                }
+                Output::Convict(peer) => {
+                    let n = peer_number(peer);
+                    assert!(self.peers[n].kind.is_liar(), "an honest peer is convicted: {:?}", self.peers[n]);
+                    self.convicted.insert(n);
+                }
+                Output::Lookup(_) => {}
+                Output::WakeAt(at) => {
+                    assert!(at > Time(self.now), "it wants to be woken in the past");
+                    break;
+                }
+            }
+        }
+    }
+
+    fn peer(&mut self, ask: &Ask) -> &mut Peer {
+        &mut self.peers[peer_number(ask.peer)]
+    }
+
+    fn step(&mut self) {
+        self.now += STEP;
+        self.handle(Input::Tick);
+        for at in 0..self.flights.len() {
+            self.step_mirror(at);
+        }
+        for run in std::mem::take(&mut self.runs) {
+            if let Some(run) = self.step_run(run) {
+                self.runs.push(run);
+            }
+        }
+    }
+
+    fn step_mirror(&mut self, at: usize) {
+        let id = self.flights[at].id;
+        if self.flights[at].done.is_some() || self.flights[at].failed {
+            return;
+        }
+        self.take_patch(at);
+        match self.plans.order(id) {
+            Order::Fetch { until } => self.mirror_moves(at, until),
+            Order::Wait(_) => {
+                if self.flights[at].mirror_since.take().is_some() {
+                    self.handle(Input::Mirror(id, MirrorNews::Idle));
+                }
+            }
+            Order::Graft => self.graft(at),
+            Order::Whole => self.land(at),
+            Order::GiveUp => self.flights[at].failed = true,
+        }
+    }
+
+    fn mirror_moves(&mut self, at: usize, until: Option<u64>) {
+        let id = self.flights[at].id;
+        if self.flights[at].mirror_rate == 0 {
+            return self.handle(Input::Mirror(id, MirrorNews::Failed));
+        }
+        let Some(since) = self.flights[at].mirror_since else {
+            self.flights[at].mirror_since = Some(self.now + 50);
+            return self.handle(Input::Mirror(id, MirrorNews::Asked { until }));
+        };
+        if self.now < since {
+            return;
+        }
+        let flight = &mut self.flights[at];
+        flight.mirror_part += (flight.mirror_rate * STEP) as f64 / 1000.0;
+        while self.flights[at].mirror_part >= 1.0 {
+            let flight = &mut self.flights[at];
+            let piece = flight.front / PIECE_LEN;
+            let end = ((piece + 1) * PIECE_LEN).min(flight.len).min(until.unwrap_or(u64::MAX));
+            let bytes = (end - flight.front).min(flight.mirror_part as u64);
+            flight.mirror_part -= bytes as f64;
+            flight.mirror_bytes += bytes;
+            flight.front += bytes;
+            let piece = usize::try_from(piece).expect("small");
+            flight.file[piece] = Some(flight.truth[piece]);
+            let front = flight.front;
+            self.handle(Input::Mirror(id, MirrorNews::Front(front)));
+            match self.plans.order(id) {
+                Order::Fetch { .. } if Some(front) != until => {}
+                _ => {
+                    self.flights[at].mirror_part = 0.0;
+                    self.flights[at].mirror_since = None;
+                    self.handle(Input::Mirror(id, MirrorNews::Idle));
+                    return self.step_mirror(at);
+                }
+            }
+        }
+    }
+
+    fn take_patch(&mut self, at: usize) {
+        let flight = &mut self.flights[at];
+        let Some((piece, content)) = flight.patch.take() else { return };
+        if flight.front / PIECE_LEN == piece as u64 {
+            assert_eq!(content, flight.truth[piece], "a wrong piece would be shown");
+            flight.file[piece] = Some(content);
+            flight.front = ((piece as u64 + 1) * PIECE_LEN).min(flight.len);
+            let (id, front) = (flight.id, flight.front);
+            flight.mirror_since = None;
+            self.handle(Input::Mirror(id, MirrorNews::Front(front)));
+        }
+    }
+
+    fn graft(&mut self, at: usize) {
+        let flight = &mut self.flights[at];
+        let graft = self.plans.graft(flight.id).expect("they met");
+        let whole = usize::try_from(flight.front / PIECE_LEN).expect("small");
+        assert_eq!(graft.start, flight.truth[..whole].iter().fold(Midstate::INITIAL, |m, c| compress(m, *c)));
+        assert_eq!(graft.midstates, flight.table[whole..]);
+        flight.front = flight.len;
+        self.land(at);
+    }
+
+    fn land(&mut self, at: usize) {
+        let flight = &mut self.flights[at];
+        let file: Vec<u64> = flight.file.iter().map(|content| content.expect("all is there")).collect();
+        assert_eq!(file, flight.truth, "a wrong file");
+        flight.done = Some(self.now);
+        let id = flight.id;
+        assert!(!self.plans.is_being_written(id));
+        self.handle(Input::Leave(id));
+    }
+
+    fn step_run(&mut self, mut run: Run) -> Option<Run> {
+        let id = run.ask.run;
+        let n = peer_number(run.ask.peer);
+        if !self.plans.is_wanted(id) {
+            self.handle(Input::Run(id, RunNews::Ended(End::Stopped)));
+            return None;
+        }
+        let at = usize::try_from(id.flight.0).expect("small");
+        let table = Arc::clone(&self.flights[at].versions[n].1);
+        if run.stage != Stage::Body {
+            if self.now < run.at || self.peers[n].kind == Kind::Silent {
+                return Some(run);
+            }
+            return self.step_head(run, n, &table);
+        }
+        run.part += (self.peers[n].rate * STEP) as f64 / 1000.0;
+        self.handle(Input::Run(id, RunNews::Bytes(self.peers[n].rate * STEP / 1000)));
+        self.peer_bytes += self.peers[n].rate * STEP / 1000;
+        while run.part >= PIECE_LEN as f64 {
+            run.part -= PIECE_LEN as f64;
+            let mut content = self.flights[at].versions[n].0[run.piece];
+            self.peers[n].given += 1;
+            match self.peers[n].kind {
+                Kind::Flips(part) if ((content * 7919 + n as u64 * 104_729) % 1009).is_multiple_of(part) => {
+                    content += 5_000_000;
+                }
+                Kind::Vanishes(after) if self.peers[n].given > after => {
+                    self.handle(Input::Run(id, RunNews::Ended(End::Cut)));
+                    return None;
+                }
+                _ => {}
+            }
+            if !self.piece_came(at, &run, &table, content) {
+                self.peers[n].lied = true;
+                self.handle(Input::Run(id, RunNews::Ended(End::Lied)));
+                assert!(self.convicted.contains(&n), "a liar gets away with it");
+                return None;
+            }
+            run.piece += 1;
+            if run.piece == run.ask.pieces.end {
+                self.handle(Input::Run(id, RunNews::Ended(End::Whole)));
+                return None;
+            }
+        }
+        Some(run)
+    }
+
+    fn step_head(&mut self, mut run: Run, n: usize, table: &Arc<PieceTable>) -> Option<Run> {
+        let id = run.ask.run;
+        let end = match self.peers[n].kind {
+            Kind::NotHere => Some(End::NotHere),
+            Kind::Busy => Some(End::Later { pause: Duration::from_secs(3), is_busy: true }),
+            Kind::Unusable => Some(End::Unusable),
+            _ => None,
+        };
+        if let Some(end) = end {
+            self.handle(Input::Run(id, RunNews::Ended(end)));
+            return None;
+        }
+        let hash = table.hash();
+        if run.stage == Stage::Table {
+            self.handle(Input::Run(id, RunNews::Table(Arc::clone(table))));
+            run.stage = Stage::Head;
+            run.at = self.now + self.peers[n].rtt;
+            return Some(run);
+        }
+        let vouches = (self.flights[usize::try_from(id.flight.0).expect("small")].truth.len() > 1).then_some(hash);
+        self.handle(Input::Run(id, RunNews::Head(vouches)));
+        if vouches.is_none() || self.plans.table(id.flight, &hash).is_some() {
+            run.stage = Stage::Body;
+            return Some(run);
+        }
+        if run.ask.table_first {
+            self.handle(Input::Run(id, RunNews::Ended(End::Stopped)));
+            return None;
+        }
+        run.ask.table_first = true;
+        run.stage = Stage::Table;
+        run.at = self.now + self.peers[n].rtt;
+        Some(run)
+    }
+
+    fn piece_came(&mut self, at: usize, run: &Run, table: &PieceTable, content: u64) -> bool {
+        let (id, piece) = (run.ask.run, run.piece);
+        let after = table.after(piece).unwrap_or(Midstate(self.flights[at].digest.0));
+        if compress(table.before(piece), content) != after {
+            return false;
+        }
+        match self.plans.place(id, piece) {
+            Place::Write => {
+                assert!(self.flights[at].front <= piece as u64 * PIECE_LEN, "visible bytes are overwritten");
+                self.flights[at].file[piece] = Some(content);
+                self.handle(Input::Run(id, RunNews::Written { piece, is_there: true }));
+            }
+            Place::HandOver => self.flights[at].patch = Some((piece, content)),
+            Place::Late => {}
+        }
+        true
+    }
+
+    /// Runs until all flights have ended; seconds of virtual time.
+    fn run(&mut self, limit_s: u64) -> f64 {
+        while self.flights.iter().any(|flight| flight.done.is_none() && !flight.failed) {
+            assert!(self.now < limit_s * 1000, "not done after {limit_s} s");
+            self.step();
+        }
+        self.now as f64 / 1000.0
+    }
+}
+
+fn lies(kind: Kind, flight: &Flight) -> (Vec<u64>, Arc<PieceTable>) {
+    let mut contents = flight.truth.clone();
+    let mut table = flight.table.clone();
+    if let Kind::FalseTable(part) = kind {
+        let until = contents.len() * usize::try_from(part).expect("small") / 256;
+        contents[..until].iter_mut().for_each(|content| *content += 1_000_000);
+        let (false_table, _) = chain(&contents);
+        let until = until.min(table.len());
+        table[..until].copy_from_slice(&false_table[..until]);
+    }
+    (contents, Arc::new(PieceTable::new(table, flight.len).expect("it fits")))
+}
+
+fn peer_number(address: SocketAddr) -> usize {
+    usize::from(address.port()) - 1024
+}
+
+fn alone(count: usize, mirror_rate: u64) -> f64 {
+    let mut world = World::new(Prefer::Speed, Vec::new());
+    world.join(count, mirror_rate);
+    world.run(100_000)
+}
+
+const MB: u64 = 1_000_000;
+
+#[test]
+fn four_peers_and_the_mirror_are_nearly_five_times_as_fast() {
+    let mut world = World::new(Prefer::Speed, vec![peer(Kind::Honest, 3 * MB); 4]);
+    world.join(200, 3 * MB);
+    let (together, alone) = (world.run(1000), alone(200, 3 * MB));
+    assert!(together * 4.2 < alone, "{together} s together, {alone} s alone");
+    // What peers brought was not brought twice.
+    let sum = world.peer_bytes + world.flights[0].mirror_bytes;
+    assert!(sum < world.flights[0].len * 104 / 100, "{sum} bytes for {}", world.flights[0].len);
+}
+
+#[test]
+fn a_file_of_two_pieces_comes_half_from_a_peer() {
+    let mut world = World::new(Prefer::Speed, vec![peer(Kind::Honest, 3 * MB)]);
+    world.join(2, MB);
+    assert!(world.run(100) < alone(2, MB) * 0.7);
+}
+
+#[test]
+fn peers_alone_give_the_whole_file_when_the_mirror_is_away() {
+    for count in [1, 2, 3, 40] {
+        let mut world = World::new(Prefer::Speed, vec![peer(Kind::Honest, 3 * MB); 3]);
+        world.join(count, 0);
+        world.run(100);
+        assert!(world.flights[0].done.is_some(), "{count} pieces");
+    }
+}
+
+#[test]
+fn without_mirror_and_peers_it_is_given_up() {
+    for kind in [Kind::NotHere, Kind::Busy, Kind::Silent, Kind::Unusable, Kind::Flips(1), Kind::FalseTable(200)] {
+        let mut world = World::new(Prefer::Speed, vec![peer(kind, 3 * MB); 3]);
+        world.join(5, 0);
+        world.run(60);
+        assert!(world.flights[0].failed, "{kind:?}");
+    }
+}
+
+#[test]
+fn offload_leaves_the_mirror_alone_while_peers_give() {
+    let mut world = World::new(Prefer::Offload, vec![peer(Kind::Honest, 3 * MB); 4]);
+    world.join(60, 3 * MB);
+    world.join(1, 3 * MB);
+    world.run(100);
+    assert_eq!(world.flights.iter().map(|flight| flight.mirror_bytes).sum::<u64>(), 0);
+}
+
+#[test]
+fn offload_shows_bytes_before_apt_gives_up() {
+    let mut world = World::new(Prefer::Offload, vec![peer(Kind::Honest, 100_000)]);
+    world.join(20, 3 * MB);
+    let mut shown_at = 0;
+    while world.flights[0].done.is_none() {
+        let before = world.flights[0].front;
+        world.step();
+        if world.flights[0].front > before {
+            assert!(world.now - shown_at < 25_000, "nothing to show for {} ms", world.now - shown_at);
+            shown_at = world.now;
+        }
+    }
+    assert!(world.flights[0].mirror_bytes < world.flights[0].len / 2);
+}
+
+#[test]
+fn offload_without_peers_takes_the_mirror() {
+    let mut world = World::new(Prefer::Offload, vec![peer(Kind::NotHere, MB)]);
+    world.join(20, 3 * MB);
+    assert!(world.run(100) < alone(20, 3 * MB) + 0.2);
+}
+
+#[test]
+fn flights_share_peers_fairly() {
+    let mut world = World::new(Prefer::Speed, vec![peer(Kind::Honest, 3 * MB); 4]);
+    world.join(60, MB);
+    world.join(60, MB);
+    world.run(1000);
+    let done: Vec<u64> = world.flights.iter().map(|flight| flight.done.expect("done")).collect();
+    assert!(done[0].abs_diff(done[1]) * 5 < done[0], "{done:?} ms");
+}
+
+#[test]
+fn ten_thousand_pieces_with_a_fifth_of_lies() {
+    // Liars come and go: each file meets others, as a big network would show them.
+    let mut lies = 0;
+    let mut pieces = 0;
+    let mut n = 0;
+    while pieces < 10_000 {
+        let mut peers = vec![peer(Kind::Honest, 5 * MB); 6];
+        peers.extend(vec![peer(Kind::Flips(5), 6 * MB); 4]);
+        peers.push(peer(Kind::FalseTable(40 * (n % 7)), 6 * MB));
+        peers.push(peer(Kind::Flips(1 + n % 9), 8 * MB));
+        let mut world = World::new(Prefer::Speed, peers);
+        world.join(500, 200_000);
+        world.run(10_000);
+        pieces += 500;
+        n += 1;
+        lies += world.peers.iter().filter(|peer| peer.lied).count();
+    }
+    assert!(lies >= 60, "{lies} lies were told");
+}
+
+fn kinds() -> impl Strategy<Value = Kind> {
+    prop_oneof![
+        3 => Just(Kind::Honest),
+        1 => (1..6_u64).prop_map(Kind::Flips),
+        1 => (0..256_u64).prop_map(Kind::FalseTable),
+        1 => Just(Kind::Silent),
+        1 => Just(Kind::NotHere),
+        1 => Just(Kind::Busy),
+        1 => Just(Kind::Unusable),
+        1 => (0..9_u64).prop_map(Kind::Vanishes),
+    ]
+}
+
+fn sources() -> impl Strategy<Value = Vec<Peer>> {
+    let rates = prop_oneof![Just(50_000), 100_000..20 * MB];
+    let one = (kinds(), rates, 1..150_u64).prop_map(|(kind, rate, rtt)| Peer { rtt, ..peer(kind, rate) });
+    proptest::collection::vec(one, 0..14)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn whatever_peers_do_the_file_comes_right_and_no_later(
+        peers in sources(), count in 1..80_usize, rate in prop_oneof![Just(300_000), 2 * MB..30 * MB], second in any::<bool>()
+    ) {
+        let mut world = World::new(Prefer::Speed, peers);
+        world.join(count, rate);
+        if second {
+            world.join(count / 2 + 1, rate);
+        }
+        let together = world.run(100_000);
+        let alone = alone(count, rate);
+        prop_assert!(world.flights.iter().all(|flight| flight.done.is_some()));
+        prop_assert!(together <= alone * 1.05 + 0.02, "{together} s instead of {alone} s");
+    }
+
+    #[test]
+    fn without_a_mirror_the_file_comes_right_or_not_at_all(peers in sources(), count in 1..40_usize) {
+        let mut world = World::new(Prefer::Speed, peers);
+        let has_good = world.peers.iter().any(|peer| peer.kind == Kind::Honest && peer.rate > 64 * 1024);
+        world.join(count, 0);
+        world.run(100_000);
+        // A good peer suffices, however many lie.
+        prop_assert!(world.flights[0].done.is_some() || !has_good, "a good peer was not used");
+    }
+
+    #[test]
+    fn offload_completes_whatever_peers_do(peers in sources(), count in 1..15_usize) {
+        let mut world = World::new(Prefer::Offload, peers);
+        world.join(count, 2 * MB);
+        world.run(100_000);
+        prop_assert!(world.flights[0].done.is_some());
+    }
+}

@@ -1,0 +1,441 @@
+//! Flights with peers: the plans' hands and feet.
+//!
+//! ```text
+//! flight's thread ── Swarm ──┐                       ┌── peer threads: one run each
+//!   (mirror, draft, stream)  ├─▶ Hub: plans, asks ◀──┤   (one piece in memory, checked, then written)
+//!           finder's leads ──┘                       └── the first idle one keeps the time
+//! ```
+//!
+//! Owns the lock around the plans, and the order of writing: a peer's piece is written only after the plan gave it its
+//! place, behind everything that clients may see, and the flight's thread does not enter a piece that is being written.
+
+use std::collections::{HashMap, VecDeque};
+use std::fs::File;
+use std::net::SocketAddr;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, TryRecvError};
+
+use super::errand::Errand;
+use super::let_go::LetGo;
+use super::peer::Peers;
+use super::plan::{Ask, End, FlightId, Graft, Input, MirrorNews, Order, Output, Plans, Prefer, RunNews, Target};
+use super::trust::Trust;
+use super::{Calendar, Clock, Shelf};
+use crate::digest::{Digest, Midstate, PIECE_LEN, PieceTable};
+use crate::limits::{PEER_FETCH_THREADS, STRANGERS_PER_LOOKUP};
+use crate::time::Time;
+
+/// Somebody or something that may help with a file.
+#[derive(Debug, Clone)]
+pub enum Lead {
+    /// This peer may have it.
+    Peer(SocketAddr),
+    /// Its midstates, as somebody says.
+    Table(Vec<Midstate>),
+}
+
+/// Begins a lookup, without waiting; the channel closes when the lookup is over. `None`: nobody.
+pub type Lookup = Arc<dyn Fn(&Digest) -> Option<Receiver<Lead>> + Send + Sync>;
+
+/// How fetching learns of peers.
+#[derive(Clone)]
+pub struct Finder {
+    /// The peers on this LAN.
+    pub neighbours: Arc<dyn Fn() -> Vec<SocketAddr> + Send + Sync>,
+    /// Looks for peers that have a file.
+    pub lookup: Lookup,
+    /// What the file is called between peers.
+    pub wire_name: Arc<dyn Fn(&Digest) -> String + Send + Sync>,
+    /// What is to be spared.
+    pub prefer: Prefer,
+}
+
+/// What came from peers since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FromPeers {
+    /// Bytes of pieces that were right, from neighbours.
+    pub neighbours: u64,
+    /// The same from the Internet.
+    pub strangers: u64,
+    /// Peers that lied.
+    pub liars: u64,
+}
+
+/// How often open lookups are looked at.
+const LEADS_TURN: Duration = Duration::from_millis(5);
+/// How long a flight's thread waits before it looks whether anybody still waits for it.
+const FLIGHT_TURN: Duration = Duration::from_secs(1);
+
+/// All flights with peers.
+pub(super) struct Swarms {
+    finder: Finder,
+    pub(super) peers: Peers,
+    trust: Trust,
+    shelf: Shelf,
+    pub(super) clock: Clock,
+    calendar: Calendar,
+    hub: Mutex<Hub>,
+    /// Signalled when there is an ask, or the time to wake moved.
+    asks: Condvar,
+}
+
+pub(super) struct Hub {
+    pub(super) plans: Plans,
+    asks: VecDeque<Ask>,
+    pub(super) members: HashMap<FlightId, Member>,
+    wake_at: Time,
+    /// A thread keeps the time.
+    is_watched: bool,
+    next: u64,
+    liars: Vec<SocketAddr>,
+    pub(super) received: FromPeers,
+}
+
+/// A flight in the hub.
+pub(super) struct Member {
+    shared: Arc<Shared>,
+    /// The piece that completes the file.
+    pub(super) patch: Option<(usize, Vec<u8>)>,
+    /// Ends the mirror's request.
+    let_go: Option<LetGo>,
+    leads: Option<Receiver<Lead>>,
+    strangers: usize,
+    pub(super) bytes: u64,
+    /// The disk failed under a peer's piece: no more of them are taken.
+    pub(super) is_closed: bool,
+}
+
+pub(super) struct Shared {
+    pub(super) target: Target,
+    pub(super) name: String,
+    pub(super) file: Arc<File>,
+    /// Signalled when the flight's thread may have something to do.
+    pub(super) news: Condvar,
+}
+
+/// What the flight's thread does next.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// Stream from the mirror, up to this byte or to the end.
+    Fetch(Option<u64>, LetGo),
+    /// Append these bytes: they complete the file's front.
+    Append(Vec<u8>),
+    /// Take over the rest.
+    Graft(Graft),
+    /// Nothing yet; look whether anybody still waits for it.
+    Again,
+    /// All bytes are in place.
+    Whole,
+    /// Nobody can give the rest.
+    GiveUp,
+}
+
+impl std::fmt::Debug for LetGo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LetGo")
+    }
+}
+
+impl Swarms {
+    pub(super) fn new(finder: Finder, shelf: Shelf, clock: Clock, calendar: Calendar) -> Swarms {
+        let hub = Hub {
+            plans: Plans::new(finder.prefer, PEER_FETCH_THREADS),
+            asks: VecDeque::new(),
+            members: HashMap::new(),
+            wake_at: Time(u64::MAX),
+            is_watched: false,
+            next: 0,
+            liars: Vec::new(),
+            received: FromPeers::default(),
+        };
+        let (trust, peers) = (Trust::default(), Peers::new());
+        Swarms { finder, peers, trust, shelf, clock, calendar, hub: Mutex::new(hub), asks: Condvar::new() }
+    }
+
+    pub(super) fn received(&self) -> FromPeers {
+        self.lock().received
+    }
+
+    /// Lets a flight take part, whose bytes go to `file`.
+    pub(super) fn join(self: &Arc<Self>, target: Target, file: Arc<File>) -> Swarm {
+        let neighbours: Vec<_> = (self.finder.neighbours)().into_iter().filter(|peer| self.may_ask(*peer)).collect();
+        let name = (self.finder.wire_name)(&target.digest);
+        let shared = Arc::new(Shared { target, name, file, news: Condvar::new() });
+        let mut hub = self.lock();
+        let id = FlightId(hub.next);
+        hub.next += 1;
+        let member = Member {
+            shared: Arc::clone(&shared),
+            patch: None,
+            let_go: None,
+            leads: None,
+            strangers: 0,
+            bytes: 0,
+            is_closed: false,
+        };
+        hub.members.insert(id, member);
+        let now = (self.clock)();
+        hub.plans.handle(now, Input::Join(id, target));
+        for peer in neighbours {
+            hub.plans.handle(now, Input::Lead { flight: id, peer, is_neighbour: true });
+        }
+        self.turn(&mut hub, None);
+        drop(hub);
+        Swarm { swarms: Arc::clone(self), id, shared }
+    }
+
+    fn may_ask(&self, peer: SocketAddr) -> bool {
+        !self.trust.refuses(peer.ip(), self.shelf.get(), (self.calendar)())
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Hub> {
+        self.hub.lock().expect("no holder of the lock panics")
+    }
+
+    /// Tells the plans what happened and does what they say.
+    pub(super) fn tell(&self, input: Input) {
+        let mut hub = self.lock();
+        self.turn(&mut hub, Some(input));
+        let liars = std::mem::take(&mut hub.liars);
+        drop(hub);
+        for peer in liars {
+            let lies = self.trust.convict(peer.ip(), self.shelf.get(), (self.calendar)());
+            log::warn!("{peer} gave false bytes (lie number {lies}); they were thrown away, and it is asked no more");
+        }
+    }
+
+    pub(super) fn turn(&self, hub: &mut Hub, input: Option<Input>) {
+        let now = (self.clock)();
+        self.take_leads(hub, now);
+        hub.plans.handle(now, input.unwrap_or(Input::Tick));
+        loop {
+            match hub.plans.poll() {
+                Output::Ask(ask) => {
+                    hub.asks.push_back(ask);
+                    self.asks.notify_one();
+                }
+                Output::Convict(peer) => {
+                    hub.received.liars += 1;
+                    hub.liars.push(peer);
+                }
+                Output::Lookup(flight) => self.look_up(hub, flight, now),
+                Output::WakeAt(at) => {
+                    if at < hub.wake_at {
+                        self.asks.notify_all();
+                    }
+                    hub.wake_at = at;
+                    break;
+                }
+            }
+        }
+        let Hub { members, plans, .. } = hub;
+        for (id, member) in members {
+            let order = plans.order(*id);
+            if member.patch.is_some() || matches!(order, Order::Graft | Order::Whole) {
+                member.let_go.take().inspect(LetGo::end);
+            }
+            if member.patch.is_some() || !matches!(order, Order::Wait(_)) {
+                member.shared.news.notify_all();
+            }
+        }
+    }
+
+    fn look_up(&self, hub: &mut Hub, flight: FlightId, now: Time) {
+        let Some(member) = hub.members.get_mut(&flight) else { return };
+        member.leads = (self.finder.lookup)(&member.shared.target.digest);
+        self.asks.notify_all();
+        if member.leads.is_none() {
+            hub.plans.handle(now, Input::LeadsOver(flight));
+        }
+    }
+
+    fn take_leads(&self, hub: &mut Hub, now: Time) {
+        let Hub { members, plans, .. } = hub;
+        for (id, member) in members {
+            let Some(leads) = &member.leads else { continue };
+            let is_over = loop {
+                match leads.try_recv() {
+                    Ok(Lead::Peer(peer)) if member.strangers < STRANGERS_PER_LOOKUP => {
+                        if self.may_ask(peer) {
+                            member.strangers += 1;
+                            plans.handle(now, Input::Lead { flight: *id, peer, is_neighbour: false });
+                        }
+                    }
+                    Ok(Lead::Peer(_)) => {}
+                    Ok(Lead::Table(midstates)) => {
+                        if let Some(table) = PieceTable::new(midstates, member.shared.target.len) {
+                            plans.handle(now, Input::Hint(*id, Arc::new(table)));
+                        }
+                    }
+                    Err(TryRecvError::Empty) => break false,
+                    Err(TryRecvError::Disconnected) => break true,
+                }
+            };
+            if is_over {
+                member.leads = None;
+                plans.handle(now, Input::LeadsOver(*id));
+            }
+        }
+    }
+
+    // ── peer threads ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Makes one run after another; never returns.
+    pub(super) fn work(&self) -> ! {
+        loop {
+            let (ask, shared) = self.next_ask();
+            let end = Errand { swarms: self, ask: &ask, shared: &shared }.run().err().unwrap_or(End::Whole);
+            log::debug!("{}: pieces {:?} of {}: {end:?}", ask.peer, ask.pieces, shared.target.digest);
+            self.tell(Input::Run(ask.run, RunNews::Ended(end)));
+        }
+    }
+
+    /// The next ask; the first thread that has to wait for one keeps the time.
+    fn next_ask(&self) -> (Ask, Arc<Shared>) {
+        let mut hub = self.lock();
+        loop {
+            if let Some(ask) = hub.asks.pop_front() {
+                match hub.members.get(&ask.run.flight) {
+                    Some(member) => {
+                        let shared = Arc::clone(&member.shared);
+                        return (ask, shared);
+                    }
+                    // The flight has landed.
+                    None => self.turn(&mut hub, Some(Input::Run(ask.run, RunNews::Ended(End::Stopped)))),
+                }
+                continue;
+            }
+            if hub.is_watched {
+                hub = self.asks.wait(hub).expect("no holder of the lock panics");
+                continue;
+            }
+            hub.is_watched = true;
+            let has_leads = hub.members.values().any(|member| member.leads.is_some());
+            let until_wake = hub.wake_at.since((self.clock)()).max(Duration::from_millis(1));
+            let wait = if has_leads { until_wake.min(LEADS_TURN) } else { until_wake };
+            // A year is as good as for ever, and no more than the clock can hold.
+            let wait = wait.min(Duration::from_secs(365 * 86_400));
+            hub = self.asks.wait_timeout(hub, wait).expect("no holder of the lock panics").0;
+            hub.is_watched = false;
+            self.turn(&mut hub, None);
+            // Another keeps the time when this one goes to work.
+            if !hub.asks.is_empty() {
+                self.asks.notify_one();
+            }
+        }
+    }
+}
+
+/// A flight's part in it; leaving is dropping it.
+pub(super) struct Swarm {
+    swarms: Arc<Swarms>,
+    id: FlightId,
+    shared: Arc<Shared>,
+}
+
+impl Swarm {
+    /// What to do next; waits for up to a second.
+    pub(super) fn next(&self) -> Next {
+        let mut hub = self.swarms.lock();
+        self.swarms.turn(&mut hub, None);
+        let mut has_waited = false;
+        loop {
+            let Hub { plans, members, .. } = &mut *hub;
+            let Some(member) = members.get_mut(&self.id) else { return Next::GiveUp };
+            if let Some((piece, bytes)) = member.patch.take() {
+                let front = plans.front(self.id);
+                let start = piece as u64 * PIECE_LEN;
+                if let Some(bytes) = front.checked_sub(start).and_then(|at| bytes.get(usize::try_from(at).ok()?..)) {
+                    return Next::Append(bytes.to_vec());
+                }
+                continue;
+            }
+            let order = match plans.order(self.id) {
+                // Nothing that peers give can be put anywhere.
+                Order::Wait(_) | Order::GiveUp if member.is_closed => Order::Fetch { until: None },
+                order => order,
+            };
+            match order {
+                Order::Fetch { until } => {
+                    let let_go = LetGo::default();
+                    member.let_go = Some(let_go.clone());
+                    return Next::Fetch(until, let_go);
+                }
+                Order::Graft => return plans.graft(self.id).map_or(Next::GiveUp, Next::Graft),
+                Order::Whole => return Next::Whole,
+                Order::GiveUp => return Next::GiveUp,
+                Order::Wait(_) if has_waited => return Next::Again,
+                Order::Wait(at) => {
+                    let wait = at.since((self.swarms.clock)()).clamp(Duration::from_millis(1), FLIGHT_TURN);
+                    hub = self.shared.news.wait_timeout(hub, wait).expect("no holder of the lock panics").0;
+                    has_waited = true;
+                    self.swarms.turn(&mut hub, None);
+                }
+            }
+        }
+    }
+
+    /// The mirror is asked now.
+    pub(super) fn asked(&self, until: Option<u64>) {
+        self.swarms.tell(Input::Mirror(self.id, MirrorNews::Asked { until }));
+    }
+
+    /// So many bytes are in place from the start; whether the mirror is to go on.
+    pub(super) fn moved(&self, front: u64) -> bool {
+        self.swarms.tell(Input::Mirror(self.id, MirrorNews::Front(front)));
+        let mut hub = self.swarms.lock();
+        while hub.plans.front_is_being_written(self.id) {
+            hub = self.shared.news.wait(hub).expect("no holder of the lock panics");
+            // What was written there is the mirror's to write again.
+            self.swarms.turn(&mut hub, Some(Input::Mirror(self.id, MirrorNews::Front(front))));
+        }
+        let has_patch = hub.members.get(&self.id).is_some_and(|member| member.patch.is_some());
+        !has_patch && matches!(hub.plans.order(self.id), Order::Fetch { .. })
+    }
+
+    /// The mirror is let go, or gave what was asked.
+    pub(super) fn idle(&self) {
+        self.forget_mirror(MirrorNews::Idle);
+    }
+
+    /// The mirror does not help any more.
+    pub(super) fn failed(&self) {
+        self.forget_mirror(MirrorNews::Failed);
+    }
+
+    fn forget_mirror(&self, news: MirrorNews) {
+        if let Some(member) = self.swarms.lock().members.get_mut(&self.id) {
+            member.let_go = None;
+        }
+        self.swarms.tell(Input::Mirror(self.id, news));
+    }
+
+    /// No more of peers' pieces are taken: the bytes go elsewhere now.
+    pub(super) fn close(&self) {
+        if let Some(member) = self.swarms.lock().members.get_mut(&self.id) {
+            member.is_closed = true;
+        }
+    }
+
+    /// Bytes of the file that peers gave.
+    pub(super) fn bytes(&self) -> u64 {
+        self.swarms.lock().members.get(&self.id).map_or(0, |member| member.bytes)
+    }
+}
+
+impl Drop for Swarm {
+    fn drop(&mut self) {
+        let mut hub = self.swarms.lock();
+        if let Some(member) = hub.members.get_mut(&self.id) {
+            member.is_closed = true;
+        }
+        // The file may be another's next: nobody may write to it any more.
+        while hub.plans.is_being_written(self.id) {
+            hub = self.shared.news.wait(hub).expect("no holder of the lock panics");
+        }
+        hub.members.remove(&self.id);
+        self.swarms.turn(&mut hub, Some(Input::Leave(self.id)));
+    }
+}

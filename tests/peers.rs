@@ -1,0 +1,356 @@
+//! Files from a mirror and from peers at once, through the real fetcher: honest peers, and all the others.
+
+#![expect(clippy::disallowed_methods, reason = "tests start threads and read clocks")]
+
+mod support;
+
+use std::net::SocketAddr;
+use std::os::unix::fs::FileExt;
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use apt_p2p::digest::{Digest, PIECE_LEN};
+use apt_p2p::fetch::{Fetcher, Finder, Flight, Goal, Job, Lead, Object, Parts, Prefer};
+use apt_p2p::limits::{FETCH_THREADS, PEER_FETCH_THREADS};
+use apt_p2p::store::{Options, Store};
+use apt_p2p::stream::{Outcome, Step};
+use apt_p2p::time::{Stamp, Time};
+use support::mirror::{Fault, Mirror};
+use support::peer::{Habit, Peer};
+use support::{Scratch, noise};
+
+/// A fetcher with neighbours and strangers, and a mirror.
+struct House {
+    _scratch: Scratch,
+    store: Store,
+    mirror: Mirror,
+    fetcher: Fetcher,
+}
+
+#[derive(Default)]
+struct With {
+    neighbours: Vec<SocketAddr>,
+    strangers: Vec<SocketAddr>,
+    prefer: Prefer,
+    hint: Option<Vec<apt_p2p::digest::Midstate>>,
+}
+
+impl House {
+    fn new(with: With) -> House {
+        let scratch = Scratch::new();
+        let store = Store::open(&Options { dir: scratch.path().join("cache") }).expect("a store");
+        House::on(scratch, store, with)
+    }
+
+    fn on(scratch: Scratch, store: Store, with: With) -> House {
+        let mirror = Mirror::start();
+        let shelf = Arc::new(OnceLock::from(store.clone()));
+        let With { neighbours, strangers, prefer, hint } = with;
+        let finder = Finder {
+            neighbours: Arc::new(move || neighbours.clone()),
+            lookup: Arc::new(move |_| {
+                let (leads, found) = crossbeam_channel::bounded(64);
+                hint.iter().for_each(|hint| leads.send(Lead::Table(hint.clone())).expect("room"));
+                strangers.iter().for_each(|peer| leads.send(Lead::Peer(*peer)).expect("room"));
+                Some(found)
+            }),
+            wire_name: Arc::new(ToString::to_string),
+            prefer,
+        };
+        let start = Instant::now();
+        let (news, _) = crossbeam_channel::bounded(1);
+        let (fetcher, _names) = Fetcher::new(Parts {
+            shelf,
+            upstreams: Arc::new(|object| vec![format!("http://{}/{}", object.host, object.path)]),
+            allowed: Arc::new(|_, _| true),
+            clock: Arc::new(move || Time(u64::try_from(start.elapsed().as_millis()).expect("short"))),
+            calendar: Arc::new(|| Stamp(1_740_823_200)),
+            keep_len_max: Arc::new(|| u64::MAX),
+            news,
+            finder: Some(finder),
+            may_share: Arc::new(|_| true),
+        });
+        for _ in 0..FETCH_THREADS {
+            let fetcher = fetcher.clone();
+            thread::spawn(move || fetcher.work());
+        }
+        for _ in 0..PEER_FETCH_THREADS {
+            let fetcher = fetcher.clone();
+            thread::spawn(move || fetcher.work_peers());
+        }
+        House { _scratch: scratch, store, mirror, fetcher }
+    }
+
+    fn start(&self, content: &[u8], len: Option<u64>) -> Arc<Flight> {
+        let digest = Digest::of(content);
+        let object = Object { host: self.mirror.address.to_string(), path: digest.to_string(), query: None };
+        let goal = Goal::Promised { digest, len, recheck: false };
+        self.fetcher.start(Job { object, goal, by_hash: None, credentials: None }).expect("room")
+    }
+
+    /// The file as a client gets it; `None` if it is cut or refused.
+    fn get(&self, content: &[u8]) -> Option<Vec<u8>> {
+        self.mirror.put(&format!("/{}", Digest::of(content)), content);
+        follow(&self.start(content, Some(content.len() as u64)))
+    }
+
+    /// The file must come right and be stored right.
+    fn gets(&self, content: &[u8], what: &str) {
+        let got = self.get(content).unwrap_or_else(|| panic!("{what}: no file"));
+        assert!(got == content, "{what}: a wrong file");
+        let digest = Digest::of(content);
+        self.store.commit(Stamp(1_740_823_201)).expect("the disk takes it");
+        assert!(self.store.verify_file(&digest).expect("it can be read"), "{what}: a wrong file is stored");
+        let table = self.store.piece_table(&digest).expect("the index").unwrap_or_default();
+        assert_eq!(table, support::peer::table_of(content).midstates(), "{what}: a wrong table is stored");
+    }
+}
+
+fn follow(flight: &Arc<Flight>) -> Option<Vec<u8>> {
+    let (wake, woken) = sync_channel(1);
+    let follower = flight.stream.follow(Box::new(move || {
+        wake.try_send(()).ok();
+    }));
+    let wait = || woken.recv_timeout(Duration::from_secs(60)).expect("news within a minute");
+    let mut bytes = Vec::new();
+    loop {
+        match follower.outcome() {
+            None => wait(),
+            Some(Outcome::Growing(_)) => break,
+            Some(Outcome::Stored(file, head)) => {
+                bytes.resize(usize::try_from(head.len?).expect("small"), 0);
+                file.read_exact_at(&mut bytes, 0).expect("it is there");
+                return Some(bytes);
+            }
+            Some(Outcome::Failed(failure)) => {
+                println!("{}", failure.reason);
+                return None;
+            }
+        }
+    }
+    loop {
+        match follower.next() {
+            Step::File { file, until } => {
+                let at = bytes.len();
+                bytes.resize(usize::try_from(until).expect("small"), 0);
+                file.read_exact_at(&mut bytes[at..], at as u64).expect("it is there");
+                follower.seek(until);
+            }
+            Step::Memory { chunk, skip } => {
+                bytes.extend(&chunk[skip..]);
+                follower.seek(bytes.len() as u64);
+            }
+            Step::Wait => wait(),
+            Step::End => return Some(bytes),
+            Step::Broken => return None,
+        }
+    }
+}
+
+/// A mirror that takes seconds for a file of some pieces.
+const SLOW_MIRROR: u64 = 1_000_000;
+
+fn file(pieces: usize) -> Vec<u8> {
+    noise(pieces * PIECE_LEN as usize - 7777, pieces as u64)
+}
+
+fn addresses(peers: &[Peer]) -> Vec<SocketAddr> {
+    peers.iter().map(|peer| peer.address).collect()
+}
+
+#[test]
+fn honest_peers_fill_the_end_while_the_mirror_streams() {
+    let content = file(12);
+    let peers = [Peer::start(Habit::Honest, &[&content]), Peer::start(Habit::Honest, &[&content])];
+    let house = House::new(With { strangers: addresses(&peers), ..With::default() });
+    house.mirror.set_rate(SLOW_MIRROR);
+    house.gets(&content, "two strangers");
+    let from_peers: u64 = peers.iter().map(Peer::sent).sum();
+    let from_mirror = house.mirror.sent(&format!("/{}", Digest::of(&content)));
+    assert!(from_mirror < content.len() as u64 / 2, "{from_mirror} bytes from the mirror");
+    assert!(from_peers > content.len() as u64 / 2, "{from_peers} bytes from peers");
+    assert_eq!(house.fetcher.from_peers().liars, 0);
+}
+
+#[test]
+fn every_size_comes_from_peers_alone_when_the_mirror_is_away() {
+    for len in
+        [1, 5000, PIECE_LEN as usize, PIECE_LEN as usize + 1, 2 * PIECE_LEN as usize, 5 * PIECE_LEN as usize - 1]
+    {
+        let content = noise(len, len as u64);
+        let peer = Peer::start(Habit::Honest, &[&content]);
+        let house = House::new(With { strangers: vec![peer.address], ..With::default() });
+        house.mirror.set_down(true);
+        house.gets(&content, &format!("{len} bytes"));
+    }
+}
+
+#[test]
+fn whatever_a_peer_does_the_file_comes_right() {
+    let content = file(6);
+    for habit in [
+        Habit::Flips(5),
+        Habit::Flips(3),
+        Habit::FalseTable(2),
+        Habit::FalseTable(5),
+        Habit::Slow(50_000),
+        Habit::Silent,
+        Habit::Vanishes(700_000),
+        Habit::Vanishes(0),
+        Habit::Status(404),
+        Habit::Status(429),
+        Habit::Status(202),
+        Habit::Status(500),
+        Habit::Html,
+        Habit::OtherRange,
+        Habit::Whole,
+        Habit::EndlessHead,
+    ] {
+        // With a mirror that does its part, and beside an honest peer without one.
+        let bad = Peer::start(habit.clone(), &[&content]);
+        let house = House::new(With { strangers: vec![bad.address], ..With::default() });
+        house.mirror.set_rate(8 * SLOW_MIRROR);
+        house.gets(&content, &format!("{habit:?}, with a mirror"));
+        let good = Peer::start(Habit::Honest, &[&content]);
+        let house = House::new(With { neighbours: vec![bad.address, good.address], ..With::default() });
+        house.mirror.set_down(true);
+        house.gets(&content, &format!("{habit:?}, without a mirror"));
+        assert!(
+            house.fetcher.from_peers().liars <= u64::from(matches!(habit, Habit::Flips(_) | Habit::FalseTable(_)))
+        );
+    }
+}
+
+#[test]
+fn a_liar_is_asked_no_more_and_after_two_lies_not_even_after_a_restart() {
+    let contents = [file(2), file(3), file(4)];
+    let all: Vec<&[u8]> = contents.iter().map(Vec::as_slice).collect();
+    let liar = Peer::start(Habit::Flips(1), &all);
+    let mut scratch = Scratch::new();
+    let store = Store::open(&Options { dir: scratch.path().join("cache") }).expect("a store");
+    for (n, content) in contents.iter().enumerate() {
+        let asked_before = liar.seen().len();
+        // Each house is a restart.
+        let house = House::on(scratch, store.clone(), With { neighbours: vec![liar.address], ..With::default() });
+        house.mirror.set_rate(SLOW_MIRROR);
+        house.gets(content, "beside a liar");
+        let lies = house.fetcher.from_peers().liars;
+        assert_eq!(lies, u64::from(n < 2), "file {n}");
+        assert_eq!(liar.seen().len() == asked_before, n == 2, "file {n}");
+        scratch = Scratch::new();
+        std::mem::swap(&mut scratch, &mut { house }._scratch);
+    }
+}
+
+#[test]
+fn a_false_hint_hurts_nobody_and_a_true_one_saves_asking() {
+    let content = file(4);
+    let truth = support::peer::table_of(&content).midstates().to_vec();
+    let mut lie = truth.clone();
+    lie[1].0[0] ^= 1;
+    for (hint, asks_for_table) in [(truth, false), (lie, true)] {
+        let peer = Peer::start(Habit::Honest, &[&content]);
+        let house = House::new(With { strangers: vec![peer.address], hint: Some(hint), ..With::default() });
+        house.mirror.set_down(true);
+        house.gets(&content, "a hint");
+        assert_eq!(peer.seen().iter().any(|seen| seen.contains("/pieces")), asks_for_table);
+        assert_eq!(house.fetcher.from_peers().liars, 0);
+    }
+}
+
+#[test]
+fn a_mirror_that_stops_in_the_middle_of_a_piece_is_let_go() {
+    let content = file(6);
+    let peer = Peer::start(Habit::Honest, &[&content]);
+    let house = House::new(With { neighbours: vec![peer.address], ..With::default() });
+    house.mirror.fault(&format!("/{}", Digest::of(&content)), Fault::StallAfter(700_000));
+    let start = Instant::now();
+    house.gets(&content, "a stalled mirror");
+    // The mirror's own time-out is 20 s.
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_small_file_comes_from_a_neighbour_or_else_a_stranger_when_the_mirror_is_silent() {
+    let content = noise(40_000, 3);
+    for is_neighbour in [true, false] {
+        let peer = Peer::start(Habit::Honest, &[&content]);
+        let mut with = With::default();
+        *(if is_neighbour { &mut with.neighbours } else { &mut with.strangers }) = vec![peer.address];
+        let house = House::new(with);
+        house.mirror.fault(&format!("/{}", Digest::of(&content)), Fault::Silent);
+        let start = Instant::now();
+        house.gets(&content, "a silent mirror");
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn a_small_file_is_not_looked_up_while_the_mirror_does_its_part() {
+    let content = noise(40_000, 4);
+    let peer = Peer::start(Habit::Honest, &[&content]);
+    let house = House::new(With { strangers: vec![peer.address], ..With::default() });
+    house.gets(&content, "a quick mirror");
+    assert!(peer.seen().is_empty());
+}
+
+#[test]
+fn a_false_byte_of_the_mirror_is_seen_where_it_meets_peers() {
+    let content = file(6);
+    let peer = Peer::start(Habit::Honest, &[&content]);
+    let house = House::new(With { neighbours: vec![peer.address], ..With::default() });
+    let path = format!("/{}", Digest::of(&content));
+    house.mirror.put(&path, content.clone());
+    house.mirror.fault(&path, Fault::Flip(100));
+    house.mirror.set_rate(SLOW_MIRROR);
+    // A client has seen it: it must not get a whole file.
+    assert!(house.get(&content).is_none());
+    assert!(house.store.is_poisoned(&Digest::of(&content)).expect("the index"));
+    assert_eq!(house.fetcher.from_peers().liars, 0);
+}
+
+#[test]
+fn offload_asks_the_mirror_for_nothing_while_peers_give() {
+    let (large, small) = (file(5), noise(40_000, 9));
+    let peer = Peer::start(Habit::Honest, &[&large, &small]);
+    let strangers = vec![peer.address];
+    let house = House::new(With { strangers, prefer: Prefer::Offload, ..With::default() });
+    house.gets(&large, "large");
+    house.gets(&small, "small");
+    assert!(house.mirror.all_seen().is_empty());
+    let other = noise(50_000, 10);
+    house.gets(&other, "what the peer does not have");
+}
+
+#[test]
+fn a_file_whose_length_only_the_mirror_knows_comes_from_peers_too() {
+    let content = file(8);
+    let peer = Peer::start(Habit::Honest, &[&content]);
+    let house = House::new(With { neighbours: vec![peer.address], ..With::default() });
+    house.mirror.set_rate(SLOW_MIRROR);
+    house.mirror.put(&format!("/{}", Digest::of(&content)), content.clone());
+    assert!(follow(&house.start(&content, None)).expect("a file") == content);
+    assert!(peer.sent() > 2 * PIECE_LEN);
+}
+
+#[test]
+fn many_files_at_once_share_peers_and_all_come_right() {
+    let contents: Vec<Vec<u8>> = (1..10).map(|n| noise(n * 400_000, n as u64)).collect();
+    let all: Vec<&[u8]> = contents.iter().map(Vec::as_slice).collect();
+    let peers = [
+        Peer::start(Habit::Honest, &all),
+        Peer::start(Habit::Slow(50_000), &all),
+        Peer::start(Habit::Vanishes(300_000), &all),
+        Peer::start(Habit::Honest, &all[..5]),
+    ];
+    let house = House::new(With { strangers: addresses(&peers), ..With::default() });
+    house.mirror.set_rate(SLOW_MIRROR);
+    thread::scope(|scope| {
+        for content in &contents {
+            scope.spawn(|| assert!(house.get(content).expect("a file") == *content));
+        }
+    });
+    assert_eq!(house.fetcher.from_peers().liars, 0);
+}
