@@ -478,6 +478,25 @@ pub const CONTROL_LINE_LEN: u64 = 64 * 1024;
 /// Neighbours that announced themselves; full: new ones are left out. Each is asked for each miss.
 pub const NEIGHBOURS: usize = 32;
 
+// ── announcer ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// Files that are announced; of more, the newest. So many cost a router 7 datagrams a second (docs/DHT.md).
+pub const ANNOUNCED_FILES: usize = 5_000;
+/// Files that are read from the index at once.
+pub const SHARED_PAGE: usize = 256;
+/// When the store is first compared with what is announced …
+pub const ANNOUNCER_FIRST_TIME: Duration = Duration::from_secs(3);
+/// … and how often then: 5,000 records take some milliseconds.
+pub const ANNOUNCER_TIME: Duration = Duration::from_secs(15);
+/// A peer shows us that it reaches us this often.
+pub const DIALLED_TIME: Duration = Duration::from_secs(60 * 60);
+/// Files of up to so many pieces have their piece table in the record.
+pub const HINT_PIECES: u64 = 4;
+/// Files of up to so many pieces have it in an item: 992 bytes.
+pub const ITEM_PIECES: u64 = 32;
+/// Items that are put in one look: with 15 queries each, 10 queries a second.
+pub const ITEMS_PER_LOOK: usize = 10;
+
 // ── daemon ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /// A thread's stack: enough for a TLS handshake and an xz block header, small enough for 25 threads on a router.

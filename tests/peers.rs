@@ -54,7 +54,7 @@ impl House {
                 let (leads, found) = crossbeam_channel::bounded(64);
                 hint.iter().for_each(|hint| leads.send(Lead::Table(hint.clone())).expect("room"));
                 strangers.iter().for_each(|peer| leads.send(Lead::Peer(*peer)).expect("room"));
-                Some(found)
+                Some(Box::new(move || found.try_recv()))
             }),
             wire_name: Arc::new(ToString::to_string),
             prefer,

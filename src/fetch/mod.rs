@@ -36,7 +36,7 @@ pub use self::board::{Flight, Full};
 pub use self::mirror::MirrorError;
 pub use self::names::{AddressRule, NameThread};
 pub use self::plan::Prefer;
-pub use self::swarm::{Finder, FromPeers, Lead, Lookup};
+pub use self::swarm::{Finder, FromPeers, Lead, Leads, Lookup};
 
 use self::board::Board;
 use self::mirror::Mirrors;

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, TryRecvError};
+use crossbeam_channel::TryRecvError;
 
 use super::errand::Errand;
 use super::let_go::LetGo;
@@ -36,8 +36,11 @@ pub enum Lead {
     Table(Vec<Midstate>),
 }
 
-/// Begins a lookup, without waiting; the channel closes when the lookup is over. `None`: nobody.
-pub type Lookup = Arc<dyn Fn(&Digest) -> Option<Receiver<Lead>> + Send + Sync>;
+/// What a lookup has found, one lead at a time and without waiting: `Empty` while it goes on, `Disconnected` when it is over.
+pub type Leads = Box<dyn FnMut() -> Result<Lead, TryRecvError> + Send>;
+
+/// Begins a lookup, without waiting; dropping its leads ends it. `None`: nobody.
+pub type Lookup = Arc<dyn Fn(&Digest) -> Option<Leads> + Send + Sync>;
 
 /// How fetching learns of peers.
 #[derive(Clone)]
@@ -100,7 +103,7 @@ pub(super) struct Member {
     pub(super) patch: Option<(usize, Vec<u8>)>,
     /// Ends the mirror's request.
     let_go: Option<LetGo>,
-    leads: Option<Receiver<Lead>>,
+    leads: Option<Leads>,
     strangers: usize,
     pub(super) bytes: u64,
     /// The disk failed under a peer's piece: no more of them are taken.
@@ -254,9 +257,9 @@ impl Swarms {
     fn take_leads(&self, hub: &mut Hub, now: Time) {
         let Hub { members, plans, .. } = hub;
         for (id, member) in members {
-            let Some(leads) = &member.leads else { continue };
+            let Some(leads) = &mut member.leads else { continue };
             let is_over = loop {
-                match leads.try_recv() {
+                match leads() {
                     Ok(Lead::Peer(peer)) if member.strangers < STRANGERS_PER_LOOKUP => {
                         if self.may_ask(peer) {
                             member.strangers += 1;

@@ -1,0 +1,188 @@
+//! What is stored is announced to the network, and what is not any more is withdrawn.
+//!
+//! Owns the comparison of the store with what was announced so far, once in a while: whatever way a file came or went
+//! (a download, `cleanup` in another process, an index that stopped naming it), the next look finds it. The DHT spreads
+//! the announcements over time. Only files that a current index of a public archive names: the store knows which.
+
+use std::collections::BTreeMap;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
+use super::udp::DhtHandle;
+use crate::dht::bencode::Writer;
+use crate::dht::{Ask, Event, Hint, Network, item_target};
+use crate::digest::{Digest, Midstate, PIECE_LEN};
+use crate::fetch::{Clock, Shelf};
+use crate::limits::{
+    ANNOUNCE_TIME, ANNOUNCED_FILES, ANNOUNCER_FIRST_TIME, ANNOUNCER_TIME, DIALLED_TIME, HINT_PIECES, ITEM_PIECES,
+    ITEMS_PER_LOOK, SHARED_PAGE,
+};
+use crate::store::{Shared, Store, StoreError};
+use crate::time::Time;
+
+/// The announcing thread's things.
+pub(super) struct Announcer {
+    pub(super) shelf: Shelf,
+    pub(super) dht: DhtHandle,
+    pub(super) clock: Clock,
+    /// Where the peer edge listens.
+    pub(super) port: u16,
+    /// Closed when the daemon ends.
+    pub(super) end: Receiver<()>,
+}
+
+/// Where a file's piece table is found by who asks for the file.
+#[derive(Debug, PartialEq, Eq)]
+enum Table {
+    /// With a peer, over HTTP; or it has none.
+    Elsewhere,
+    /// In the record itself.
+    Beside(Vec<u8>),
+    /// In an item of its own, which has to be put.
+    Item(Vec<u8>),
+}
+
+/// A file that is announced, and when its item is to be put next, if it has one.
+struct Announced {
+    item_due: Option<Time>,
+}
+
+impl Announcer {
+    /// Works until the daemon ends.
+    pub(super) fn run(&self) {
+        let mut announced = BTreeMap::new();
+        let mut dialled = None;
+        let mut pause = ANNOUNCER_FIRST_TIME;
+        while self.end.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+            pause = ANNOUNCER_TIME;
+            let Some(store) = self.shelf.get() else { continue };
+            if !self.is_reached(&mut dialled) {
+                continue;
+            }
+            if let Err(error) = self.look(store, &mut announced) {
+                log::warn!("{error}; what is stored is announced later");
+            }
+        }
+    }
+
+    /// Compares the store with what is announced, and puts some of the items that are due.
+    fn look(&self, store: &Store, announced: &mut BTreeMap<Digest, Announced>) -> Result<(), StoreError> {
+        let files = newest(store)?;
+        announced.retain(|digest, _| {
+            let stays = files.contains_key(digest);
+            if !stays {
+                self.dht.withdraw(self.dht.key(digest));
+            }
+            stays
+        });
+        for (digest, len) in &files {
+            if announced.contains_key(digest) {
+                continue;
+            }
+            let (hint, item_due) = match table(*len, store.piece_table(digest)?) {
+                Table::Elsewhere => (None, None),
+                Table::Beside(table) => (Hint::new(&table), None),
+                Table::Item(item) => (Hint::new(&item_target(&item).0), Some(Time(0))),
+            };
+            self.dht.announce(self.dht.key(digest), hint);
+            announced.insert(*digest, Announced { item_due });
+        }
+        self.put_items(store, &files, announced)
+    }
+
+    fn put_items(
+        &self,
+        store: &Store,
+        files: &BTreeMap<Digest, u64>,
+        announced: &mut BTreeMap<Digest, Announced>,
+    ) -> Result<(), StoreError> {
+        let now = (self.clock)();
+        let due = announced.iter_mut().filter(|(_, file)| file.item_due.is_some_and(|due| due <= now));
+        for (digest, file) in due.take(ITEMS_PER_LOOK) {
+            let Some(len) = files.get(digest) else { continue };
+            if let Table::Item(item) = table(*len, store.piece_table(digest)?)
+                && let Some(answers) = self.dht.ask(Ask::Put { item, network: Network::Overlay })
+                && answers.count() > 0
+            {
+                file.item_due = Some(now + ANNOUNCE_TIME);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a peer has reached our port lately; nobody is to be sent to a machine that he cannot reach. What is
+    /// announced already expires by itself when that has ended.
+    fn is_reached(&self, dialled: &mut Option<Time>) -> bool {
+        let now = (self.clock)();
+        if dialled.is_none_or(|at| now.since(at) >= DIALLED_TIME) {
+            let mut answers = self.dht.ask(Ask::Dial { port: self.port }).into_iter().flatten();
+            if answers.any(|event| matches!(event, Event::Dialled { reached: true, .. })) {
+                if dialled.is_none() {
+                    log::info!("a peer reaches us at port {}: what is stored is announced", self.port);
+                }
+                *dialled = Some(now);
+            }
+        }
+        dialled.is_some_and(|at| now.since(at) < 2 * DIALLED_TIME)
+    }
+}
+
+/// What may be shared: of too many files the newest, which others are most likely to want now.
+fn newest(store: &Store) -> Result<BTreeMap<Digest, u64>, StoreError> {
+    let mut all: Vec<Shared> = Vec::new();
+    let mut after = None;
+    loop {
+        let page = store.shared_files(after, SHARED_PAGE)?;
+        after = page.last().map(|file| file.digest);
+        let is_last = page.len() < SHARED_PAGE;
+        all.extend(page);
+        if all.len() > 2 * ANNOUNCED_FILES || is_last && all.len() > ANNOUNCED_FILES {
+            all.sort_unstable_by_key(|file| std::cmp::Reverse((file.stored, file.digest)));
+            all.truncate(ANNOUNCED_FILES);
+        }
+        if is_last {
+            return Ok(all.into_iter().map(|file| (file.digest, file.len)).collect());
+        }
+    }
+}
+
+/// Where the table of a file goes: by how many pieces it has.
+fn table(len: u64, midstates: Option<Vec<Midstate>>) -> Table {
+    let pieces = len.div_ceil(PIECE_LEN);
+    let bytes = || midstates.iter().flatten().flat_map(|midstate| midstate.0).collect::<Vec<u8>>();
+    // A table that was lost is made anew when the file is verified; until then peers do without.
+    let is_whole = midstates.as_ref().is_some_and(|table| table.len() as u64 + 1 == pieces);
+    if !is_whole || pieces < 2 {
+        Table::Elsewhere
+    } else if pieces <= HINT_PIECES {
+        Table::Beside(bytes())
+    } else if pieces <= ITEM_PIECES {
+        let mut item = Vec::new();
+        Writer::new(&mut item).bytes(&bytes());
+        Table::Item(item)
+    } else {
+        Table::Elsewhere
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::ITEM_LEN;
+
+    fn midstates(pieces: usize) -> Option<Vec<Midstate>> {
+        Some(vec![Midstate([7; 32]); pieces - 1])
+    }
+
+    #[test]
+    fn the_table_lies_where_its_length_puts_it() {
+        assert_eq!(table(PIECE_LEN, midstates(1)), Table::Elsewhere);
+        assert_eq!(table(PIECE_LEN + 1, midstates(2)), Table::Beside(vec![7; 32]));
+        assert_eq!(table(4 * PIECE_LEN, midstates(4)), Table::Beside(vec![7; 96]));
+        assert!(matches!(table(4 * PIECE_LEN + 1, midstates(5)), Table::Item(item) if item.starts_with(b"128:")));
+        assert!(matches!(table(32 * PIECE_LEN, midstates(32)), Table::Item(item) if item.len() <= ITEM_LEN));
+        assert_eq!(table(32 * PIECE_LEN + 1, midstates(33)), Table::Elsewhere);
+        assert_eq!(table(2 * PIECE_LEN, None), Table::Elsewhere, "it was lost");
+        assert_eq!(table(3 * PIECE_LEN, midstates(2)), Table::Elsewhere, "it is not whole");
+    }
+}
