@@ -35,6 +35,8 @@ impl Errand<'_> {
         if let Some(hash) = sent.vouches {
             table = self.table(&hash);
             if table.is_none() {
+                // It may also have landed meanwhile.
+                self.note(0)?;
                 self.fetch_table()?;
                 table = Some(self.table(&hash).ok_or(End::Stopped)?);
                 sent = peers.ask(self.ask.peer, name, &bytes, len)?;

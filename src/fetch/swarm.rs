@@ -80,8 +80,10 @@ pub(super) struct Swarms {
     pub(super) clock: Clock,
     calendar: Calendar,
     hub: Mutex<Hub>,
-    /// Signalled when there is an ask, or the time to wake moved.
+    /// Signalled when there is an ask.
     asks: Condvar,
+    /// Where the one thread waits that keeps the time: signalled when that moved, or there is an ask.
+    watch: Condvar,
 }
 
 pub(super) struct Hub {
@@ -154,7 +156,17 @@ impl Swarms {
             received: FromPeers::default(),
         };
         let (trust, peers) = (Trust::default(), Peers::new());
-        Swarms { finder, peers, trust, shelf, clock, calendar, hub: Mutex::new(hub), asks: Condvar::new() }
+        Swarms {
+            finder,
+            peers,
+            trust,
+            shelf,
+            clock,
+            calendar,
+            hub: Mutex::new(hub),
+            asks: Condvar::new(),
+            watch: Condvar::new(),
+        }
     }
 
     pub(super) fn received(&self) -> FromPeers {
@@ -218,6 +230,7 @@ impl Swarms {
                 Output::Ask(ask) => {
                     hub.asks.push_back(ask);
                     self.asks.notify_one();
+                    self.watch.notify_one();
                 }
                 Output::Convict(peer) => {
                     hub.received.liars += 1;
@@ -226,7 +239,7 @@ impl Swarms {
                 Output::Lookup(flight) => self.look_up(hub, flight, now),
                 Output::WakeAt(at) => {
                     if at < hub.wake_at {
-                        self.asks.notify_all();
+                        self.watch.notify_one();
                     }
                     hub.wake_at = at;
                     break;
@@ -248,7 +261,7 @@ impl Swarms {
     fn look_up(&self, hub: &mut Hub, flight: FlightId, now: Time) {
         let Some(member) = hub.members.get_mut(&flight) else { return };
         member.leads = (self.finder.lookup)(&member.shared.target.digest);
-        self.asks.notify_all();
+        self.watch.notify_one();
         if member.leads.is_none() {
             hub.plans.handle(now, Input::LeadsOver(flight));
         }
@@ -320,7 +333,7 @@ impl Swarms {
             let wait = if has_leads { until_wake.min(LEADS_TURN) } else { until_wake };
             // A year is as good as for ever, and no more than the clock can hold.
             let wait = wait.min(Duration::from_secs(365 * 86_400));
-            hub = self.asks.wait_timeout(hub, wait).expect("no holder of the lock panics").0;
+            hub = self.watch.wait_timeout(hub, wait).expect("no holder of the lock panics").0;
             hub.is_watched = false;
             self.turn(&mut hub, None);
             // Another keeps the time when this one goes to work.

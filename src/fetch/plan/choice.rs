@@ -89,7 +89,8 @@ impl Plan {
     /// Whether a peer's piece would still be taken.
     pub(super) fn is_useful(&self, piece: usize) -> bool {
         let front = self.front_piece();
-        (piece > front && self.fill.is_missing(piece)) || (piece == front && self.fill.floor() == piece + 1)
+        (piece > front && self.fill.is_missing(piece))
+            || (piece == front && self.fill.floor() == piece + 1 && self.handed != Some(piece))
     }
 
     /// The piece at the front is asked of peers only when the mirror does not bring it, or much later.

@@ -70,6 +70,8 @@ pub(super) struct Plan {
     looked_up: Option<Time>,
     /// When bytes could last be shown to a client.
     shown: Time,
+    /// The piece that was handed over to complete the file: it is on its way.
+    pub(super) handed: Option<usize>,
     /// When anything of the file came last.
     gained: Time,
     /// With a small file: until when only neighbours are asked.
@@ -101,6 +103,7 @@ impl Plan {
             looked_up: None,
             shown: now,
             gained: now,
+            handed: None,
             head_start_until: now + roster.patience.head_start(),
         }
     }
@@ -209,6 +212,7 @@ impl Plan {
         self.front = front;
         self.shown = now;
         self.gained = now;
+        self.handed = None;
         self.mirror.heard = now;
         let piece = self.front_piece();
         // All that it passed over and the piece that it is in now are the mirror's.
@@ -302,6 +306,9 @@ impl Plan {
         };
         if place != Place::Late {
             self.gained = now;
+        }
+        if place == Place::HandOver {
+            self.handed = Some(piece);
         }
         place
     }
