@@ -45,7 +45,7 @@ pub const BACKLOG: i32 = 1024;
 /// A worker must answer within this; later: its connection is opened anew, and the client gets 500.
 pub const WORKER_TIME: Duration = Duration::from_secs(60);
 /// Descriptors kept for everything but clients and their files: store, mirrors, workers, logs.
-pub const DESCRIPTORS_KEPT: usize = 96;
+pub const DESCRIPTORS_KEPT: usize = 192;
 
 // ── front and fetch ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -219,10 +219,11 @@ pub const SOURCE_FILES_MAX: usize = 512;
 pub const INDEX_MAP_LEN: usize = if usize::BITS == 32 { 512 << 20 } else { 4 << 30 };
 /// Reads of the index at once, in all processes; more: that read fails.
 pub const INDEX_READERS: u32 = 126;
-/// Finished files that wait to be recorded; one more: they are recorded at once.
+/// Finished files that wait to be recorded; so many: they are recorded once their clients have their bytes.
 pub const BATCH_FILES: usize = 32;
-/// Finished files that wait when recording fails, with a descriptor each; full: what comes passes through unkept.
-pub const WAITING_FILES: usize = 2 * BATCH_FILES;
+/// Finished files that wait while a batch is recorded, with a descriptor each; nearly full: downloads wait for the batch. Full,
+/// which is so only when recording fails: what comes passes through unkept.
+pub const WAITING_FILES: usize = 4 * BATCH_FILES;
 /// Seconds after which they are recorded however few they are.
 pub const BATCH_TIME_S: u64 = 4;
 /// Missing files remembered until the next batch; more are remembered when they are next asked for.

@@ -64,6 +64,9 @@ const LOCAL: [&str; 9] = [
 /// Beside these, what is no machine's address at all.
 const NOBODYS: [&str; 5] = ["0.0.0.0/8", "224.0.0.0/3", "192.0.0.0/24", "::/128", "ff00::/8"];
 
+/// And what a network uses inside: its own translation to IPv4 (RFC 8215), and the site-local addresses of old (RFC 3879).
+const INNER: [&str; 2] = ["64:ff9b:1::/48", "fec0::/10"];
+
 fn parsed(text: &str) -> Cidr {
     text.parse().expect("a constant network")
 }
@@ -82,7 +85,7 @@ pub(super) fn is_public(ip: IpAddr) -> bool {
     {
         return is_public(IpAddr::V4(inner));
     }
-    !LOCAL.into_iter().chain(NOBODYS).any(|net| parsed(net).contains(ip))
+    !LOCAL.into_iter().chain(NOBODYS).chain(INNER).any(|net| parsed(net).contains(ip))
 }
 
 fn embedded(ip: Ipv6Addr) -> Option<Ipv4Addr> {
@@ -150,6 +153,10 @@ mod tests {
             "2002:7f00:0001::1",
             "64:ff9b::a00:1",
             "::10.0.0.1",
+            "64:ff9b:1::cb00:7101",
+            "64:ff9b:1:ffff::1",
+            "fec0::1",
+            "feff::1",
         ] {
             assert!(!is_public(ip(inside)), "{inside}");
         }

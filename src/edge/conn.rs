@@ -4,8 +4,7 @@
 //! [`Output::Wait`]; what it asks to send is reported back as [`Input::Sent`].
 //!
 //! Owns pipelining, framing, keep-alive and the limits on time. Requests go to workers ahead of their turn, so that
-//! their downloads start; their answers wait here. They go there in order, one at a time: what a worker learns of one
-//! counts for the next.
+//! their downloads start; their answers wait here. Those behind a Release go there when it is known which one it is.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -178,10 +177,16 @@ impl Conn {
         self.dispatched < self.exchanges.len().min(ahead_max) && !self.is_held()
     }
 
-    /// Whether the request before the next one is with a worker, or leads those behind it and has no answer yet.
+    /// Whether a request before the next one leads those behind it and has no answer yet. An InRelease follows none.
     fn is_held(&self) -> bool {
-        let former = self.dispatched.checked_sub(1).and_then(|at| self.exchanges.get(at));
-        former.is_some_and(|former| matches!(former.state, State::Asked | State::Following(_, _, true)))
+        if self.exchanges.get(self.dispatched).is_some_and(|next| next.request.target.ends_with("/InRelease")) {
+            return false;
+        }
+        self.exchanges.iter().take(self.dispatched).any(|former| match &former.state {
+            State::Asked => may_lead(&former.request.target),
+            State::Following(_, _, leads) => *leads,
+            State::Sending(_) => false,
+        })
     }
 
     /// Requests that the edge itself refuses never go to a worker.
@@ -427,6 +432,11 @@ impl Conn {
             self.slow_sent = 0;
         }
     }
+}
+
+/// Whether a worker may yet say that those behind it depend on this request.
+fn may_lead(target: &str) -> bool {
+    ["/InRelease", "/Release", "/Release.gpg"].iter().any(|name| target.ends_with(name))
 }
 
 fn worker_failed() -> Answer {

@@ -228,6 +228,12 @@ impl Fetcher {
             let flight = self.0.board.take();
             self.0.fly(&flight);
             self.0.board.land(&flight);
+            // Only now: a client's last bytes wait for no disk.
+            if let Some(store) = self.0.store()
+                && let Err(error) = store.commit_full(self.0.today())
+            {
+                log::warn!("{error}; what was downloaded is served from its drafts");
+            }
         }
     }
 

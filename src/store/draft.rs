@@ -20,7 +20,7 @@ use super::journal::Journal;
 use super::record::{FileRecord, Record, key};
 use super::{Store, StoreError, at, lock};
 use crate::digest::{Digest, Midstate, PIECE_LEN, PieceHasher};
-use crate::limits::{BATCH_FILES, VERIFY_LEN, WAITING_FILES};
+use crate::limits::{VERIFY_LEN, WAITING_FILES};
 use crate::stream::Head;
 use crate::time::Stamp;
 
@@ -279,7 +279,8 @@ impl Draft {
         self.keep = false;
     }
 
-    /// The last byte is there: from here on the file can be opened by its digest. It is recorded with the next batch.
+    /// The last byte is there: from here on the file can be opened by its digest. It is recorded with the next batch,
+    /// which is not made here: whoever waits for the file shall not wait for the disk ([`Store::commit_full`]).
     ///
     /// # Errors
     /// [`FinishError::Mismatch`] when it is not what was wanted: then it is gone.
@@ -315,14 +316,8 @@ impl Draft {
             meta,
             midstates: std::mem::take(&mut self.midstates),
         };
-        let finished = Finished { digest, len, file };
-        let count = store.wait(digest, waiting, now);
-        if count >= BATCH_FILES
-            && let Err(error) = store.commit(now)
-        {
-            log::warn!("{error}; what was downloaded is served from its drafts");
-        }
-        Ok(finished)
+        store.wait(digest, waiting, now);
+        Ok(Finished { digest, len, file })
     }
 
     fn truncate(&self, len: u64) -> Result<(), StoreError> {
@@ -391,12 +386,10 @@ impl Store {
         [self.0.draft_path(&name, "journal"), self.0.draft_path(&name, "done")]
     }
 
-    /// Puts a finished file where it can be opened, and waits to be recorded; how many wait.
-    fn wait(&self, digest: Digest, waiting: Waiting, since: Stamp) -> usize {
+    /// Puts a finished file where it can be opened, and waits to be recorded.
+    fn wait(&self, digest: Digest, waiting: Waiting, since: Stamp) {
         lock(&self.0.waiting_since).get_or_insert(since);
-        let mut all = self.0.waiting();
-        all.insert(digest, waiting);
-        all.len()
+        self.0.waiting().insert(digest, waiting);
     }
 
     /// Notes beside a finished draft what its record will be; where the draft lies then. Only a process that is killed

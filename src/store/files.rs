@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::draft::{FileMeta, Waiting};
@@ -22,7 +22,7 @@ use super::index::Write;
 use super::record::{FileRecord, key};
 use super::{Inner, Store, StoreError, at, lock};
 use crate::digest::{Digest, Midstate, PieceHasher};
-use crate::limits::{BATCH_TIME_S, LOST_MEMORY, TOUCH_TIME_S, VERIFY_LEN};
+use crate::limits::{BATCH_FILES, BATCH_TIME_S, FETCH_THREADS, LOST_MEMORY, TOUCH_TIME_S, VERIFY_LEN, WAITING_FILES};
 use crate::stream::Head;
 use crate::time::Stamp;
 
@@ -187,7 +187,32 @@ impl Store {
     /// Those of the disk and the index.
     pub fn commit(&self, now: Stamp) -> Result<(), StoreError> {
         // One batch at a time: two would move the same drafts.
-        let _turn = lock(&self.0.batch_turn);
+        let turn = lock(&self.0.batch_turn);
+        self.commit_in_turn(&turn, now)
+    }
+
+    /// Records what was finished, if that makes a batch; for a thread whose clients have their bytes. Others go on
+    /// meanwhile, and wait for the disk only when there would be no room for what they finish next.
+    ///
+    /// # Errors
+    /// See [`Store::commit`].
+    pub fn commit_full(&self, now: Stamp) -> Result<(), StoreError> {
+        let count = self.0.waiting().len();
+        if count < BATCH_FILES {
+            return Ok(());
+        }
+        if count < WAITING_FILES - FETCH_THREADS {
+            return match self.0.batch_turn.try_lock() {
+                Ok(turn) => self.commit_in_turn(&turn, now),
+                Err(_) => Ok(()),
+            };
+        }
+        let turn = lock(&self.0.batch_turn);
+        // Whoever had the turn may have made the room.
+        if self.0.waiting().len() < BATCH_FILES { Ok(()) } else { self.commit_in_turn(&turn, now) }
+    }
+
+    fn commit_in_turn(&self, _turn: &MutexGuard<'_, ()>, now: Stamp) -> Result<(), StoreError> {
         *lock(&self.0.waiting_since) = None;
         let lost = std::mem::take(&mut *lock(&self.0.lost));
         let batch: Vec<Digest> = self.0.waiting().keys().copied().collect();

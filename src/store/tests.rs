@@ -12,7 +12,7 @@ use super::test_dir::TestDir;
 use super::*;
 use crate::catalog::{Promise, ReleaseFile};
 use crate::digest::{Digest, NameHash, PIECE_LEN};
-use crate::limits::{MERGE_CHANGES, RUN_ENTRIES, SNAPSHOTS, WAITING_FILES};
+use crate::limits::{BATCH_FILES, MERGE_CHANGES, RUN_ENTRIES, SNAPSHOTS, WAITING_FILES};
 use crate::stream::Head;
 
 const NOW: Stamp = Stamp(1_700_000_000);
@@ -244,6 +244,25 @@ fn what_the_disk_did_not_take_is_dropped_and_the_others_are_recorded() {
     assert!(!store.has_file(&lost).expect("an index"), "a second sync would not fail");
     assert!(!store.0.draft_path(&lost.to_string(), "part").exists());
     assert_eq!(store.usage().expect("an index"), Usage { files: 1, bytes: 4 });
+}
+
+#[test]
+fn a_file_that_is_finished_waits_for_no_batch() {
+    let dir = TestDir::new();
+    let store = open(&dir);
+    // Somebody's batch that does not end.
+    let turn = store.0.batch_turn.lock().expect("no panic");
+    for n in 0..=BATCH_FILES {
+        let content = n.to_be_bytes();
+        let mut draft = store.draft(wanted(&content)).expect("a draft");
+        draft.append(&content).expect("room");
+        draft.finish(FileMeta::default(), NOW).expect("right");
+        store.commit_full(NOW).expect("it is another's turn");
+    }
+    assert_eq!(store.usage().expect("an index").files, 0);
+    drop(turn);
+    store.commit_full(NOW).expect("recorded");
+    assert_eq!(store.usage().expect("an index").files, BATCH_FILES as u64 + 1);
 }
 
 #[test]
