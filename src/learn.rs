@@ -170,7 +170,7 @@ impl Learner {
             catalog::read_index(index, plain, &mut sink).map(|_| ())
         };
         let report =
-            suite.store.learn(suite.host, base, &index_path, source, &mut feed).map_err(|error| match error {
+            suite.store.learn(suite.host, base, &index_path, source, (self.calendar)(), &mut feed).map_err(|error| match error {
                 LearnError::Store(error) => CannotLearn::Store(error),
                 LearnError::Feed(error) => CannotLearn::Catalog(error),
                 LearnError::TooMany => CannotLearn::TooMany,

@@ -15,6 +15,7 @@
 //! | `files` | whole files: opened, recorded in batches, dropped |
 //! | `names` | mutable names and Release snapshots |
 //! | `learn` | promises: merged from an index's new version, looked up |
+//! | `shared` | what others may have |
 //! | `sweep` | what may go, and letting it go |
 //!
 //! A file enters `files/` only whole and verified, by a rename inside the transaction that records it, after its bytes
@@ -30,6 +31,7 @@ mod journal;
 mod learn;
 mod names;
 mod record;
+mod shared;
 mod sweep;
 
 use std::collections::HashMap;
@@ -45,6 +47,7 @@ pub use self::files::{Stored, Usage};
 pub use self::learn::{Feed, LearnError, LearnReport, Put};
 pub use self::names::NewSnapshot;
 pub use self::record::{IndexId, NameRecord, Snapshot};
+pub use self::shared::Shared;
 pub use self::sweep::{Dropped, SweepOptions, SweepReport};
 
 use self::draft::Waiting;
