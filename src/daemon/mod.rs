@@ -211,11 +211,14 @@ fn start_fetching(
     (clock, calendar): (&fetch::Clock, &fetch::Calendar),
     news: Sender<fetch::News>,
 ) -> Result<Fetcher, DaemonError> {
-    let (mapping, rule, size) = (live.clone(), live.clone(), live.clone());
+    let (mapping, rule, size, public) = (live.clone(), live.clone(), live.clone(), live.clone());
     let (fetcher, name_thread) = Fetcher::new(fetch::Parts {
         shelf: Arc::clone(shelf),
         upstreams: Arc::new(move |object| mapping.urls(object)),
         allowed: Arc::new(move |ip, host| rule.config().upstream_allowed(ip, host)),
+        is_public: Arc::new(move |object, origin, addresses| {
+            public.config().is_public(&format!("{}/{}", object.host, object.path), origin, addresses)
+        }),
         clock: Arc::clone(clock),
         calendar: Arc::clone(calendar),
         keep_len_max: Arc::new(move || size.bytes_max() / 2),

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 
 use super::{Goal, Job, Object};
@@ -26,6 +26,8 @@ pub struct Flight {
     pub snapshot: OnceLock<IndexId>,
     /// Whether the bytes came from the mirror just now, for the log.
     pub from_mirror: AtomicBool,
+    /// Whether others may have what it brings; known once the mirror has answered.
+    pub(super) public: AtomicBool,
     pub(super) started: Time,
     /// Bytes in place, for the status page; written by the thread that flies it.
     pub(super) progress: Mutex<u64>,
@@ -91,6 +93,7 @@ impl Board {
             stream: Arc::default(),
             snapshot: OnceLock::new(),
             from_mirror: AtomicBool::new(false),
+            public: AtomicBool::new(false),
             started: now,
             progress: Mutex::new(0),
         });
@@ -129,6 +132,13 @@ impl Board {
         }
         // The place that got free may be one that another thread skipped for this host.
         self.work.notify_one();
+    }
+
+    pub(super) fn shared_flight(&self, digest: &Digest) -> Option<Arc<Stream>> {
+        let state = self.lock();
+        let flight = state.flights.get(&Key::File(*digest, None))?;
+        let shared = flight.public.load(Ordering::Relaxed) && flight.stream.joinable();
+        shared.then(|| Arc::clone(&flight.stream))
     }
 
     pub(super) fn under_way(&self) -> Vec<(Object, u64, Option<u64>)> {

@@ -1,6 +1,8 @@
 //! Flights that bring a file: promised ones, which must match their digest, and what merely passes through.
 
 use std::io::Read;
+use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 
 use super::board::Flight;
 use super::mirror::{Answer, Ask, MirrorError};
@@ -32,6 +34,7 @@ impl Inner {
         }
         let draft = self.draft(Want::Digest { digest, len }).filter(|_| len.is_none_or(|len| self.keeps(len)));
         let mut sink = Sink::new(&flight.stream, draft, Some(digest), len);
+        flight.public.store(self.is_public(flight, &digest, &[]), Ordering::Relaxed);
         let outcome = self.download(flight, &mut sink, digest, len);
         match outcome {
             Ok(head) => self.land_promised(flight, sink, digest, head),
@@ -79,7 +82,7 @@ impl Inner {
                     break;
                 }
                 let before = sink.len();
-                match self.try_once(flight, sink, &url, len) {
+                match self.try_once(flight, sink, &url, (digest, len)) {
                     Ok(head) => return Ok(head),
                     Err(Try::Again(why)) => {
                         log::info!("{url}: {why} after {} bytes; trying again", sink.len());
@@ -98,7 +101,7 @@ impl Inner {
     }
 
     /// One request and as much of its body as comes.
-    fn try_once(&self, flight: &Flight, sink: &mut Sink<'_>, url: &str, len: Option<u64>) -> Result<Head, Try> {
+    fn try_once(&self, flight: &Flight, sink: &mut Sink<'_>, url: &str, (digest, len): (Digest, Option<u64>)) -> Result<Head, Try> {
         let from = sink.len();
         let known = sink.resumed_head();
         let ask = Ask { from, same_as: known.as_ref(), credentials: self.credentials(flight), ..Ask::default() };
@@ -118,6 +121,7 @@ impl Inner {
             let why = format!("{url} is {sent} bytes long, and its index promises {promised}: not the same file");
             return Err(Try::Elsewhere(bad_gateway(why)));
         }
+        flight.public.store(self.is_public(flight, &digest, &answer.addresses), Ordering::Relaxed);
         let head = answer.head.clone();
         sink.begin(&head);
         let total = len.or(head.len);
@@ -130,8 +134,25 @@ impl Inner {
         }
     }
 
+    /// Whether others may have the file: an index of a public archive promises it, and nobody's credentials opened it.
+    fn is_public(&self, flight: &Flight, digest: &Digest, addresses: &[IpAddr]) -> bool {
+        let object = &flight.job.object;
+        if flight.job.credentials.is_some() {
+            return false;
+        }
+        match self.store().map(|store| store.origin_of(&object.host, &object.path, digest)) {
+            Some(Ok(Some(publisher))) => (self.parts.is_public)(object, publisher.as_deref(), addresses),
+            Some(Err(error)) => {
+                log::warn!("{error}");
+                false
+            }
+            Some(Ok(None)) | None => false,
+        }
+    }
+
     fn land_promised(&self, flight: &Flight, sink: Sink<'_>, digest: Digest, head: Head) {
-        let meta = FileMeta { owner: flight.owner(), head };
+        let public = flight.public.load(Ordering::Relaxed);
+        let meta = FileMeta { owner: flight.owner(), head, public };
         match sink.finish(meta, self.today()) {
             Ok(Landed::Kept(_)) => self.tell(News::Index {
                 host: flight.job.object.host.clone(),

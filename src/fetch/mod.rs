@@ -20,6 +20,7 @@ mod unplaced;
 mod url;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use crossbeam_channel::Sender;
@@ -34,7 +35,7 @@ use crate::catalog::ReleaseFile;
 use crate::digest::{Digest, NameHash};
 use crate::limits::{REVALIDATE_MEMORY, REVALIDATE_TIME};
 use crate::store::Store;
-use crate::stream::Failure;
+use crate::stream::{Failure, Stream};
 use crate::time::{Stamp, Time};
 
 /// Reads the clock that never goes back.
@@ -45,6 +46,10 @@ pub type Calendar = Arc<dyn Fn() -> Stamp + Send + Sync>;
 pub type Shelf = Arc<OnceLock<Store>>;
 /// The URLs where an object can be had, best first.
 pub type Upstreams = Arc<dyn Fn(&Object) -> Vec<String> + Send + Sync>;
+
+/// Whether an object, promised below a Release of this origin and fetched from hosts with these addresses, is of a public
+/// archive.
+pub type PublicRule = Arc<dyn Fn(&Object, Option<&str>, &[IpAddr]) -> bool + Send + Sync>;
 
 /// Something on the web: `http://host/path?query`, its path decoded and normalised (see `catalog::normalise`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -140,6 +145,8 @@ pub struct Parts {
     pub upstreams: Upstreams,
     /// Which addresses may be fetched from.
     pub allowed: AddressRule,
+    /// Which files others may have.
+    pub is_public: PublicRule,
     /// The clock.
     pub clock: Clock,
     /// The calendar.
@@ -214,6 +221,12 @@ impl Fetcher {
     pub fn is_fresh(&self, name: NameHash) -> bool {
         let checked = self.0.checked.lock().expect("no holder of the lock panics");
         checked.get(&name).is_some_and(|at| (self.0.parts.clock)().since(*at) < REVALIDATE_TIME)
+    }
+
+    /// The flight that brings a file which others may have: its stream, once the mirror has answered.
+    #[must_use]
+    pub fn shared_flight(&self, digest: &Digest) -> Option<Arc<Stream>> {
+        self.0.board.shared_flight(digest)
     }
 
     /// Flights under way: what, how much of it is here, and how long it is.

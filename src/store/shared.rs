@@ -62,12 +62,12 @@ impl Store {
         Ok(all)
     }
 
-    /// The `Origin` of the Release below which a current index, or the Release itself, promises `digest` at `host/path`;
-    /// `None` if none does, or it names no origin. Reads all learnt indexes: not for each hit.
+    /// The `Origin`, if it has one, of the Release that promises `digest` at `host/path`, itself or by a current index;
+    /// `None` if none does. Reads all learnt indexes: not for each hit.
     ///
     /// # Errors
     /// Those of the index.
-    pub fn origin_of(&self, host: &str, path: &str, digest: &Digest) -> Result<Option<String>, StoreError> {
+    pub fn origin_of(&self, host: &str, path: &str, digest: &Digest) -> Result<Option<Option<String>>, StoreError> {
         let promises = |id: IndexId, name: NameHash| -> Result<bool, StoreError> {
             let entry = self.0.index.read()?.get::<Entry>(&key::entry(id, name))?;
             Ok(entry.is_some_and(|entry| !entry.retired && entry.promise.digest == *digest))
@@ -76,7 +76,7 @@ impl Store {
         for suite in self.suites_above(host, path)? {
             for snapshot in &suite.snapshots {
                 if promises(snapshot.id, name)? || is_by_hash(path, digest) && self.names(snapshot.id, digest)? {
-                    return Ok(snapshot.origin.clone());
+                    return Ok(Some(snapshot.origin.clone()));
                 }
             }
         }
@@ -85,7 +85,7 @@ impl Store {
                 let newest = self.suites_above(host, &index.path)?.into_iter().find_map(|mut suite| {
                     (!suite.snapshots.is_empty()).then(|| suite.snapshots.swap_remove(0))
                 });
-                return Ok(newest.and_then(|snapshot| snapshot.origin));
+                return Ok(Some(newest.and_then(|snapshot| snapshot.origin)));
             }
         }
         Ok(None)
