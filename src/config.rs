@@ -192,12 +192,17 @@ impl Config {
             &settings.upstream,
             "HOST/PATH=URL, such as example.org/debian=https://example.org/debian",
         )?;
-        let public = parse_all("--public", &settings.public, "an archive's HOST/PATH, such as mirror.example.org/debian")?;
+        let public =
+            parse_all("--public", &settings.public, "an archive's HOST/PATH, such as mirror.example.org/debian")?;
         let upload_rate = match settings.upload_rate.as_deref() {
             None => Some(UPLOAD_RATE),
             Some("unlimited") => None,
             Some(text) => Some(size::parse(text).filter(|rate| *rate >= UPLOAD_RATE_MIN).ok_or_else(|| {
-                value("--upload-rate", text.to_owned(), "bytes a second, at least 1K, such as 256K or 2M, or unlimited")
+                value(
+                    "--upload-rate",
+                    text.to_owned(),
+                    "bytes a second, at least 1K, such as 256K or 2M, or unlimited",
+                )
             })?),
         };
         let workers = settings.workers.unwrap_or(WORKERS);

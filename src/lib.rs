@@ -18,5 +18,6 @@ pub mod store;
 pub mod daemon;
 pub mod edge;
 pub mod front;
+pub mod peer;
 
 pub mod cleanup;

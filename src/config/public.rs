@@ -64,7 +64,8 @@ mod tests {
 
     #[test]
     fn an_archive_is_public_by_its_origin_and_all_its_addresses() {
-        let ips = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("an address")).collect::<Vec<IpAddr>>();
+        let ips =
+            |texts: &[&str]| texts.iter().map(|text| text.parse().expect("an address")).collect::<Vec<IpAddr>>();
         for (origin, addresses, public) in [
             (Some("Debian"), &["198.51.100.7", "2001:db8::7"][..], true),
             (Some("ubuntu"), &["198.51.100.7"], true),

@@ -4,6 +4,7 @@
 
 mod clock;
 mod live;
+mod peers;
 mod sharing;
 mod socket_dir;
 mod threads;
@@ -27,11 +28,11 @@ use self::live::Live;
 use self::socket_dir::SocketDir;
 use self::upkeep::Upkeep;
 use crate::config::{Config, ConfigError, Flags};
-use crate::edge::{self, Edge, EdgeConfig, EdgeHandle, Slots};
+use crate::edge::{self, Behind, Edge, EdgeConfig, EdgeHandle, Slots};
 use crate::fetch::{self, Fetcher, Shelf};
 use crate::front::{self, Front, Numbers};
 use crate::learn::Learner;
-use crate::limits::{CONNECTIONS, CONNECTIONS_PER_ADDRESS, FETCH_THREADS, NAME_THREADS, NEWS};
+use crate::limits::{CONNECTIONS, CONNECTIONS_PER_ADDRESS, FETCH_THREADS, IDLE_TIME, NAME_THREADS, NEWS};
 use crate::store::{Options, Store};
 
 /// Why the daemon could not start.
@@ -138,6 +139,8 @@ struct House {
     edge: EdgeHandle,
     edge_thread: std::thread::JoinHandle<()>,
     shelf: Shelf,
+    /// None when nothing is shared.
+    peer_edge: Option<EdgeHandle>,
     /// None when nothing is shared with the Internet.
     dht: Option<DhtHandle>,
     /// Dropped to end upkeep.
@@ -169,9 +172,10 @@ impl House {
         let (slots, workers) = (Slots::default(), live.config().workers);
         let (edge, handle) = Edge::new(EdgeConfig {
             listeners,
-            backend: socket_dir.socket(),
-            backends: workers,
-            slots: slots.clone(),
+            behind: Behind::Workers { socket: socket_dir.socket(), count: workers, slots: slots.clone() },
+            admits: Arc::new(|_| true),
+            upload: None,
+            idle_time: IDLE_TIME,
             connections_max: CONNECTIONS,
             per_address_max: CONNECTIONS_PER_ADDRESS,
         })
@@ -181,16 +185,20 @@ impl House {
             let live = live.clone();
             Arc::new(move |ip| live.config().allows(ip))
         };
+        let peer_edge = peers::start(live, &shelf, &fetcher, &clock);
         let parts = front::Parts { shelf: Arc::clone(&shelf), fetcher, slots, allow, calendar, numbers };
         start_workers(workers, Front::new(parts), server)?;
         let edge_thread = threads::start("edge", move || edge.run()).map_err(DaemonError::System)?;
         let dht = sharing::start(&live.config());
-        Ok(House { edge: handle, edge_thread, shelf, dht, _end: end_sender, _socket_dir: socket_dir })
+        Ok(House { edge: handle, peer_edge, edge_thread, shelf, dht, _end: end_sender, _socket_dir: socket_dir })
     }
 
     /// Ends what must end in order; the other threads hold nothing that a kill could hurt.
     fn end(self) {
         self.edge.stop();
+        if let Some(peer_edge) = &self.peer_edge {
+            peer_edge.stop();
+        }
         if self.dht.is_some_and(|dht| !dht.stop()) {
             log::warn!("the DHT did not end in time; its contacts of the last minutes are not saved");
         }

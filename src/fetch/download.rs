@@ -101,7 +101,13 @@ impl Inner {
     }
 
     /// One request and as much of its body as comes.
-    fn try_once(&self, flight: &Flight, sink: &mut Sink<'_>, url: &str, (digest, len): (Digest, Option<u64>)) -> Result<Head, Try> {
+    fn try_once(
+        &self,
+        flight: &Flight,
+        sink: &mut Sink<'_>,
+        url: &str,
+        (digest, len): (Digest, Option<u64>),
+    ) -> Result<Head, Try> {
         let from = sink.len();
         let known = sink.resumed_head();
         let ask = Ask { from, same_as: known.as_ref(), credentials: self.credentials(flight), ..Ask::default() };

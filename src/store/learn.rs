@@ -17,8 +17,8 @@ use super::record::{Entry, FileRecord, IndexRecord, Record, key};
 use super::{IndexId, Store, StoreError, at, lock};
 use crate::catalog::Promise;
 use crate::digest::{Digest, NameHash};
-use crate::time::Stamp;
 use crate::limits::{INDEX_ENTRIES, MERGE_CHANGES, RUN_ENTRIES, RUN_READ_ENTRIES};
+use crate::time::Stamp;
 
 /// Takes one entry; `Break` means that no more can be taken.
 pub type Put<'a> = dyn FnMut(NameHash, Promise) -> ControlFlow<()> + 'a;
@@ -170,13 +170,7 @@ impl Store {
         }
     }
 
-    fn apply(
-        &self,
-        id: IndexId,
-        changes: &[Change],
-        now: Stamp,
-        report: &mut LearnReport,
-    ) -> Result<(), StoreError> {
+    fn apply(&self, id: IndexId, changes: &[Change], now: Stamp, report: &mut LearnReport) -> Result<(), StoreError> {
         if changes.is_empty() {
             return Ok(());
         }

@@ -82,9 +82,10 @@ impl Store {
         }
         for index in self.indexes_of(host)? {
             if promises(index.id, name)? {
-                let newest = self.suites_above(host, &index.path)?.into_iter().find_map(|mut suite| {
-                    (!suite.snapshots.is_empty()).then(|| suite.snapshots.swap_remove(0))
-                });
+                let newest = self
+                    .suites_above(host, &index.path)?
+                    .into_iter()
+                    .find_map(|mut suite| (!suite.snapshots.is_empty()).then(|| suite.snapshots.swap_remove(0)));
                 return Ok(Some(newest.and_then(|snapshot| snapshot.origin)));
             }
         }
