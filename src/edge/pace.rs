@@ -196,9 +196,8 @@ mod tests {
         IpAddr::from([192, 0, 2, u8::try_from(n).expect("few peers")])
     }
 
-    /// What each connection got in `ms`; each belongs to the peer named and always has more to send, but no more than
-    /// `limit` of it at a time.
-    fn run(rate: u64, connections: &[usize], limit: u64, ms: u64) -> Vec<u64> {
+    /// What each connection got in `ms`; each belongs to the peer named and always has more to send.
+    fn run(rate: u64, connections: &[usize], ms: u64) -> Vec<u64> {
         let mut pace = Pace::new(rate, Time(0));
         let mut sent = vec![0; connections.len()];
         for (token, owner) in connections.iter().enumerate() {
@@ -209,11 +208,11 @@ mod tests {
             let mut ready: VecDeque<Token> = pace.release(now).into();
             while let Some(token) = ready.pop_front() {
                 let owner = peer(connections[token.0]);
-                let len = pace.credit(owner).min(limit);
+                let len = pace.credit(owner);
                 pace.spend(owner, len);
                 sent[token.0] += len;
                 pace.hold(owner, token);
-                ready.extend(pace.next_of(owner).filter(|next| *next != token));
+                ready.extend(pace.next_of(owner));
             }
             let next = pace.wake_at(now).expect("all have more");
             assert!(next > now, "it would spin at {now}");
@@ -229,9 +228,9 @@ mod tests {
     #[test]
     fn the_rate_is_kept_and_shared_among_peers_not_connections() {
         for rate in [4096, RATE, 100 << 20] {
-            let alone = run(rate, &[1], u64::MAX, 5000);
+            let alone = run(rate, &[1], 5000);
             assert!(is_near(alone[0], rate * 5), "{rate}: {alone:?}");
-            let ten_and_one = run(rate, &[1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2], u64::MAX, 10_000);
+            let ten_and_one = run(rate, &[1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2], 10_000);
             let (ten, one) = (ten_and_one[..10].iter().sum::<u64>(), ten_and_one[10]);
             assert!(is_near(ten + one, rate * 10) && is_near(ten, one), "{rate}: {ten_and_one:?}");
             assert!(ten_and_one[..10].iter().all(|sent| *sent > 0), "{rate}: {ten_and_one:?}");
@@ -240,8 +239,6 @@ mod tests {
 
     #[test]
     fn what_a_slow_peer_leaves_is_for_the_others() {
-        let sent = run(RATE, &[1, 2], 2000, 5000);
-        assert!(is_near(sent[0], sent[1]) && sent.iter().sum::<u64>() < RATE * 5, "{sent:?}");
         let mut pace = Pace::new(RATE, Time(0));
         pace.hold(peer(1), Token(1));
         assert_eq!(pace.release(Time(0)), [Token(1)]);
