@@ -2,7 +2,10 @@
 
 mod support;
 
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use support::archive::{Archive, Package, SUITE};
 use support::client::{Client, Response, get, get_with};
@@ -11,6 +14,7 @@ use support::mirror::Mirror;
 use support::{Scratch, noise};
 
 use apt_p2p::digest::{Digest, PIECE_LEN, PieceHasher};
+use apt_p2p::edge::{Answer, Asked, Behind, Body, Edge, EdgeConfig, Reply, Upload};
 
 /// A proxy that shares one archive, with one package of three pieces.
 struct House {
@@ -171,4 +175,65 @@ fn nothing_else_is_behind_the_peers_port() {
     client.send("\x13BitTorrent protocol");
     assert!(client.is_closed(), "without a word");
     assert_eq!(house.mirror.seen(&format!("{SUITE}/InRelease")).len(), seen);
+}
+
+/// Bytes that each of `connections` from these addresses of ours reads of an endless answer in `time`, at `rate`.
+fn read_at_rate(rate: u64, addresses: &[&str], time: Duration) -> Vec<u64> {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let address = listener.local_addr().expect("bound");
+    let body = vec![0; 64 << 20];
+    let (edge, handle) = Edge::new(EdgeConfig {
+        listeners: vec![listener],
+        behind: Behind::Here(Arc::new(move |_: &Asked<'_>| {
+            Reply::Now(Answer::new(200, Vec::new(), Some(body.len() as u64), Body::Bytes(body.clone()), "cache"))
+        })),
+        admits: Arc::new(|_| true),
+        upload: Some(Upload { rate, is_free: Arc::new(|_| false) }),
+        idle_time: Duration::from_secs(30),
+        connections_max: 32,
+        per_address_max: 16,
+    })
+    .expect("an edge");
+    let thread = std::thread::spawn(move || edge.run());
+    let readers: Vec<_> = addresses
+        .iter()
+        .map(|from| {
+            let from: std::net::Ipv4Addr = from.parse().expect("an address");
+            let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None);
+            let socket = socket.expect("a socket");
+            rustix::net::bind(&socket, &SocketAddr::from((from, 0))).expect("loopback is 127.0.0.0/8");
+            rustix::net::connect(&socket, &address).expect("it listens");
+            let mut stream = TcpStream::from(socket);
+            std::thread::spawn(move || {
+                stream.write_all(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n").expect("taken");
+                stream.set_read_timeout(Some(Duration::from_millis(20))).expect("a time-out");
+                let (mut total, mut part, start) = (0, vec![0; 64 * 1024], Instant::now());
+                while start.elapsed() < time {
+                    total += stream.read(&mut part).unwrap_or(0) as u64;
+                }
+                total
+            })
+        })
+        .collect();
+    let read = readers.into_iter().map(|reader| reader.join().expect("no panic")).collect();
+    handle.stop();
+    thread.join().expect("no panic");
+    read
+}
+
+fn is_near(got: u64, wanted: u64) -> bool {
+    got.abs_diff(wanted) * 20 <= wanted
+}
+
+#[test]
+fn strangers_share_the_upload_rate() {
+    let (rate, time) = (256 * 1024, Duration::from_secs(6));
+    let alone = read_at_rate(rate, &["127.0.0.2"], time);
+    assert!(is_near(alone[0], rate * 6), "{alone:?}");
+    // Four peers, of which one has three connections.
+    let from = ["127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5", "127.0.0.5", "127.0.0.5"];
+    let read = read_at_rate(rate, &from, time);
+    let each = [read[0], read[1], read[2], read[3..].iter().sum()];
+    assert!(is_near(each.iter().sum(), rate * 6), "{read:?}");
+    assert!(each.iter().all(|bytes| bytes.abs_diff(rate * 6 / 4) * 10 <= rate * 6 / 4), "{read:?}");
 }

@@ -103,6 +103,9 @@ impl Client {
                 _ if !self.writable => return Turn::Waits,
                 _ if *budget == 0 => return Turn::HasMore,
                 Output::Send { bytes, more } => {
+                    let most = usize::try_from(*budget).unwrap_or(usize::MAX);
+                    // What must wait for its share does not follow at once.
+                    let (bytes, more) = (&bytes[..most.min(bytes.len())], more && most > bytes.len());
                     let flags = if more { SendFlags::MORE | SendFlags::NOSIGNAL } else { SendFlags::NOSIGNAL };
                     rustix::net::send(self.stream.as_fd(), bytes, flags)
                 }

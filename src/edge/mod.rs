@@ -14,6 +14,7 @@
 
 mod backend;
 mod client;
+mod config;
 mod conn;
 mod event_loop;
 mod exchange;
@@ -24,7 +25,8 @@ mod pace;
 mod range;
 mod sending;
 
-pub use self::event_loop::{Answerer, Asked, Behind, Edge, EdgeConfig, Upload};
+pub use self::config::{Answerer, Asked, Behind, EdgeConfig, Upload};
+pub use self::event_loop::Edge;
 pub use self::exchange::{Answer, Body, Note, OURS, Reply, SlotId, Slots};
 pub use self::head::{Refusal, Request, parse as parse_head};
 pub use self::listen::{bind, from_systemd};
