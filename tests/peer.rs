@@ -181,11 +181,16 @@ fn nothing_else_is_behind_the_peers_port() {
 fn read_at_rate(rate: u64, addresses: &[&str], time: Duration) -> Vec<u64> {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
     let address = listener.local_addr().expect("bound");
-    let body = vec![0; 64 << 20];
+    let scratch = Scratch::new();
+    let len = 64 << 20;
+    let file = std::fs::File::create_new(scratch.path().join("endless")).expect("a scratch file");
+    file.set_len(len).expect("it may have holes");
+    let file = Arc::new(std::fs::File::open(scratch.path().join("endless")).expect("it is there"));
     let (edge, handle) = Edge::new(EdgeConfig {
         listeners: vec![listener],
         behind: Behind::Here(Arc::new(move |_: &Asked<'_>| {
-            Reply::Now(Answer::new(200, Vec::new(), Some(body.len() as u64), Body::Bytes(body.clone()), "cache"))
+            let body = Body::File { file: Arc::clone(&file), start: 0, len };
+            Reply::Now(Answer::new(200, Vec::new(), Some(len), body, "cache"))
         })),
         admits: Arc::new(|_| true),
         upload: Some(Upload { rate, is_free: Arc::new(|_| false) }),

@@ -19,12 +19,15 @@ use crate::store::{Store, StoreError};
 use crate::stream::{Outcome, Stream};
 use crate::time::Time;
 
+/// Finds the stream of the flight that brings a file.
+pub type Growing = Arc<dyn Fn(&Digest) -> Option<Arc<Stream>> + Send + Sync>;
+
 /// What the daemon hands to the peer face.
 pub struct Parts {
     /// The store, once its disk is there.
     pub store: Arc<dyn Fn() -> Option<Store> + Send + Sync>,
     /// What is being fetched right now and may be shared: the stream of this file's flight.
-    pub growing: Arc<dyn Fn(&Digest) -> Option<Arc<Stream>> + Send + Sync>,
+    pub growing: Growing,
     /// Who is a neighbour, and no stranger.
     pub is_neighbour: Arc<dyn Fn(IpAddr) -> bool + Send + Sync>,
     /// The clock.
