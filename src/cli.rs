@@ -55,9 +55,17 @@ pub(crate) struct Cli {
     #[argh(option, arg_name = "WITH")]
     pub(crate) share: Option<String>,
 
-    /// where others reach this machine, by UDP; default: [::]:9978
+    /// where others reach this machine, by TCP and UDP; default: [::]:9978
     #[argh(option, arg_name = "ADDR:PORT")]
     pub(crate) peer_listen: Option<String>,
+
+    /// an archive whose files may be shared though its origin is unknown, HOST/PATH; repeatable
+    #[argh(option, arg_name = "PREFIX")]
+    pub(crate) public: Vec<String>,
+
+    /// bytes a second that others on the Internet get in all; default: 256K
+    #[argh(option, arg_name = "RATE")]
+    pub(crate) upload_rate: Option<String>,
 
     /// another network than the public one, by its name
     #[argh(option, arg_name = "NAME")]
@@ -260,6 +268,8 @@ impl Cli {
             allow: self.allow.clone(),
             upstream: self.upstream.clone(),
             allow_upstream: self.allow_upstream.clone(),
+            public: self.public.clone(),
+            upload_rate: self.upload_rate.clone(),
             share: self.share.clone(),
             peer_listen: self.peer_listen.clone(),
             network: self.network.clone(),

@@ -5,6 +5,7 @@
 
 mod cidr;
 mod file;
+mod public;
 mod sharing;
 mod size;
 mod upstream;
@@ -25,6 +26,9 @@ pub const DEFAULT_FILE: &str = "/etc/apt-p2p.toml";
 /// Request workers, unless configured.
 const WORKERS: usize = 4;
 const WORKERS_MAX: usize = 64;
+/// Bytes a second for strangers, unless configured: what a home's line hardly feels.
+const UPLOAD_RATE: u64 = 256 * 1024;
+const UPLOAD_RATE_MIN: u64 = 1024;
 const GRACE: Duration = Duration::from_secs(3 * 86_400);
 
 /// What was given on the command line; each beats the file.
@@ -44,6 +48,10 @@ pub struct Flags {
     pub upstream: Vec<String>,
     /// Private addresses that may be fetched from.
     pub allow_upstream: Vec<String>,
+    /// Archives that are public.
+    pub public: Vec<String>,
+    /// Bytes a second for others.
+    pub upload_rate: Option<String>,
     /// With whom files are exchanged.
     pub share: Option<String>,
     /// Where others reach us.
@@ -86,6 +94,8 @@ pub struct Config {
     pub grace: Duration,
     /// With whom files are exchanged, and how they are found.
     pub sharing: Sharing,
+    /// Bytes a second that strangers get in all; none: as many as there are.
+    pub upload_rate: Option<u64>,
     /// Request workers.
     pub workers: usize,
     /// Peers on this LAN that are known without being announced.
@@ -97,6 +107,7 @@ pub struct Config {
     allow: Vec<Cidr>,
     upstream: Vec<UpstreamRule>,
     allow_upstream: Vec<UpstreamHost>,
+    public: Vec<public::Prefix>,
 }
 
 /// Private upstreams that may be fetched from.
@@ -199,6 +210,19 @@ impl Config {
             &settings.upstream,
             "HOST/PATH=URL, such as example.org/debian=https://example.org/debian",
         )?;
+        let public =
+            parse_all("--public", &settings.public, "an archive's HOST/PATH, such as mirror.example.org/debian")?;
+        let upload_rate = match settings.upload_rate.as_deref() {
+            None => Some(UPLOAD_RATE),
+            Some("unlimited") => None,
+            Some(text) => Some(size::parse(text).filter(|rate| *rate >= UPLOAD_RATE_MIN).ok_or_else(|| {
+                value(
+                    "--upload-rate",
+                    text.to_owned(),
+                    "bytes a second, at least 1K, such as 256K or 2M, or unlimited",
+                )
+            })?),
+        };
         let workers = settings.workers.unwrap_or(WORKERS);
         if !(1..=WORKERS_MAX).contains(&workers) {
             return Err(value("--workers", workers.to_string(), "a number from 1 to 64"));
@@ -217,6 +241,8 @@ impl Config {
             sharing,
             neighbours,
             prefer,
+            upload_rate,
+            public,
             listen,
             cache: settings.cache.map_or_else(default_cache, Ok)?,
             max_size: max_size.transpose()?,
@@ -247,6 +273,19 @@ impl Config {
                 UpstreamHost::Net(net) => net.contains(ip),
                 UpstreamHost::Name(name) => name.eq_ignore_ascii_case(host),
             })
+    }
+
+    /// Whether others may have what is fetched from `whole` (host/path): it is named, or its origin is a known distribution
+    /// and all `addresses` that it came from are public ones.
+    #[must_use]
+    pub fn is_public(&self, whole: &str, origin: Option<&str>, addresses: &[IpAddr]) -> bool {
+        self.public.iter().any(|prefix| prefix.has(whole)) || public::is_public(origin, addresses)
+    }
+
+    /// Whether a peer at this address is a neighbour, and no stranger.
+    #[must_use]
+    pub fn is_neighbour(&self, peer: IpAddr) -> bool {
+        cidr::is_neighbour(peer)
     }
 
     /// The rule for `host/path`, the longest that fits, and what of the path lies behind it.

@@ -67,6 +67,27 @@ impl Digest {
     }
 }
 
+impl Digest {
+    /// What stands for the digest between peers, in keys and paths: itself, or in a network with a secret its HMAC.
+    #[must_use]
+    pub fn on_the_wire(&self, secret: Option<&[u8]>) -> Digest {
+        secret.map_or(*self, |secret| hmac(secret, &self.0))
+    }
+}
+
+/// HMAC-SHA256 (RFC 2104).
+#[must_use]
+pub fn hmac(secret: &[u8], text: &[u8]) -> Digest {
+    let mut block = [0; 64];
+    if secret.len() > block.len() {
+        block[..32].copy_from_slice(&Digest::of(secret).0);
+    } else {
+        block[..secret.len()].copy_from_slice(secret);
+    }
+    let inner = Digest::of(&[&block.map(|byte| byte ^ 0x36)[..], text].concat());
+    Digest::of(&[&block.map(|byte| byte ^ 0x5c)[..], &inner.0[..]].concat())
+}
+
 fn nibble(digit: u8) -> Option<u8> {
     match digit {
         b'0'..=b'9' => Some(digit - b'0'),

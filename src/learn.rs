@@ -169,12 +169,13 @@ impl Learner {
             let mut sink = |path: &str, promise: Promise| put(NameHash::of(suite.host, path), promise);
             catalog::read_index(index, plain, &mut sink).map(|_| ())
         };
-        let report =
-            suite.store.learn(suite.host, base, &index_path, source, &mut feed).map_err(|error| match error {
+        let report = suite.store.learn(suite.host, base, &index_path, source, (self.calendar)(), &mut feed).map_err(
+            |error| match error {
                 LearnError::Store(error) => CannotLearn::Store(error),
                 LearnError::Feed(error) => CannotLearn::Catalog(error),
                 LearnError::TooMany => CannotLearn::TooMany,
-            })?;
+            },
+        )?;
         log::info!("learnt {}/{index_path}: {report}", suite.host);
         Ok(())
     }

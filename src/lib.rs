@@ -22,6 +22,7 @@ pub mod store;
 pub mod daemon;
 pub mod edge;
 pub mod front;
+pub mod peer;
 
 pub mod cleanup;
 pub mod explore;

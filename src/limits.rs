@@ -44,8 +44,37 @@ pub const SEND_BUFFER_LEN: usize = 256 * 1024;
 pub const BACKLOG: i32 = 1024;
 /// A worker must answer within this; later: its connection is opened anew, and the client gets 500.
 pub const WORKER_TIME: Duration = Duration::from_secs(60);
-/// Descriptors kept for everything but clients and their files: store, mirrors, workers, logs.
-pub const DESCRIPTORS_KEPT: usize = 192;
+/// Descriptors kept for everything but clients and their files: store, mirrors, workers, logs, peers and their files.
+pub const DESCRIPTORS_KEPT: usize = 192 + 2 * PEER_CONNECTIONS;
+
+// ── peers ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// Peers' connections at once; full: the longest idle one is closed, or else the newest is told 503. Below 1 KB each when
+/// idle, and 8 KB with half a head: 2 MB at most.
+pub const PEER_CONNECTIONS: usize = 256;
+/// Of these, from one address or IPv6 network: as many as another's fetch threads make, twice; full: the newest is told
+/// 503.
+pub const PEER_CONNECTIONS_PER_ADDRESS: usize = 16;
+/// A peer's connection without a request is closed after this.
+pub const PEER_IDLE_TIME: Duration = Duration::from_secs(30);
+/// Requests answered on the peer edge's thread before its sockets have their turn, at less than 100 µs each.
+pub const ANSWERS_PER_TURN: usize = 32;
+/// Strangers that are served at once; one more is told 429.
+pub const PEERS_SERVED: usize = 64;
+/// And no more than get this many bytes a second each: less is slower than any mirror.
+pub const PEER_RATE_MIN: u64 = 16 * 1024;
+/// A stranger that is told 429 may come back after so many seconds: by then a few have gone.
+pub const PEER_RETRY_S: u32 = 5;
+/// The upload is shared out in slices of this time: 20 wake-ups a second …
+pub const PACE_TIME: Duration = Duration::from_millis(50);
+/// … of at least so many bytes for one peer, about a packet …
+pub const PACE_LEN_MIN: u64 = 1024;
+/// … and what was not used is kept for this long: little enough to keep the rate within 5% over 5 s.
+pub const PACE_BURST_TIME: Duration = Duration::from_millis(120);
+/// Names of shared files remembered in a network with a secret, at 64 bytes each; more are not found there.
+pub const SECRET_NAMES: usize = 20_000;
+/// They are read again when a name is not found, at most this often.
+pub const SECRET_NAMES_TIME: Duration = Duration::from_secs(5);
 
 // ── front and fetch ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -152,7 +181,7 @@ pub const PEER_HEAD_TIME: Duration = Duration::from_millis(1500);
 /// A peer that sends nothing for this long loses its pieces.
 pub const PEER_STALL_TIME: Duration = Duration::from_secs(2);
 /// Bytes a second below which a peer loses its pieces: eight such peers hold no more than a slow line's worth.
-pub const PEER_RATE_MIN: u64 = 64 * 1024;
+pub const SOURCE_RATE_MIN: u64 = 64 * 1024;
 /// After this much of an answer it is told that a peer is slower.
 pub const PEER_SLOW_TIME: Duration = Duration::from_secs(2);
 /// A peer that was silent, slow or broken rests this long; each time in a row twice as long …
@@ -478,6 +507,9 @@ pub const CONTROL_LINE_LEN: u64 = 64 * 1024;
 
 /// Neighbours that announced themselves; full: new ones are left out. Each is asked for each miss.
 pub const NEIGHBOURS: usize = 32;
+
+/// Hosts of archives whose addresses are remembered; full: all are forgotten, and learnt again with the next answer.
+pub const HOST_MEMORY: usize = 256;
 
 // ── announcer ────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -70,7 +70,7 @@ impl House {
             keep_len_max: Arc::new(|| u64::MAX),
             news,
             finder: Some(finder),
-            may_share: Arc::new(|_| true),
+            is_public: Arc::new(|_, _| true),
         });
         for _ in 0..FETCH_THREADS {
             let fetcher = fetcher.clone();

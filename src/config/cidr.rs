@@ -76,6 +76,12 @@ pub(super) fn local_networks() -> Vec<Cidr> {
     LOCAL.into_iter().map(parsed).collect()
 }
 
+/// Whether an address is a neighbour's: of this machine, its link or a private network. What a carrier gives to its
+/// customers (100.64.0.0/10) is private, and yet full of strangers.
+pub(super) fn is_neighbour(ip: IpAddr) -> bool {
+    LOCAL.into_iter().filter(|net| *net != "100.64.0.0/10").any(|net| parsed(net).contains(ip))
+}
+
 /// Whether an address is out on the Internet. One that only wraps an IPv4 address is what that is (RFC 4291 §2.5.5, RFC
 /// 3056, RFC 6052).
 pub(super) fn is_public(ip: IpAddr) -> bool {

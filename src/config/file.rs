@@ -16,6 +16,8 @@ pub(super) struct Settings {
     pub(super) allow: Vec<String>,
     pub(super) upstream: Vec<String>,
     pub(super) allow_upstream: Vec<String>,
+    pub(super) public: Vec<String>,
+    pub(super) upload_rate: Option<String>,
     pub(super) share: Option<String>,
     pub(super) peer_listen: Option<String>,
     pub(super) network: Option<String>,
@@ -29,7 +31,7 @@ pub(super) struct Settings {
 }
 
 /// Every setting of the file.
-pub(super) const KEYS: [&str; 17] = [
+pub(super) const KEYS: [&str; 19] = [
     "listen",
     "cache",
     "max-size",
@@ -37,6 +39,8 @@ pub(super) const KEYS: [&str; 17] = [
     "allow",
     "upstream",
     "allow-upstream",
+    "public",
+    "upload-rate",
     "share",
     "peer-listen",
     "network",
@@ -60,6 +64,8 @@ impl Settings {
         list(&mut self.allow, &flags.allow);
         list(&mut self.upstream, &flags.upstream);
         list(&mut self.allow_upstream, &flags.allow_upstream);
+        list(&mut self.public, &flags.public);
+        self.upload_rate = flags.upload_rate.clone().or(self.upload_rate);
         list(&mut self.bootstrap, &flags.bootstrap);
         self.share = flags.share.clone().or(self.share);
         self.peer_listen = flags.peer_listen.clone().or(self.peer_listen);
@@ -104,6 +110,8 @@ impl Settings {
             "allow" => self.allow = texts(key, item)?,
             "upstream" => self.upstream = texts(key, item)?,
             "allow-upstream" => self.allow_upstream = texts(key, item)?,
+            "public" => self.public = texts(key, item)?,
+            "upload-rate" => self.upload_rate = Some(text_or_number(key, item)?),
             "bootstrap" => self.bootstrap = texts(key, item)?,
             "share" => self.share = Some(text(key, item)?),
             "peer-listen" => self.peer_listen = Some(text(key, item)?),

@@ -2,10 +2,13 @@
 //!
 //! Owns the table of threads (docs/ARCHITECTURE.md) and the clocks; refuses to know what the threads do.
 
+mod announcer;
 mod clock;
 mod control;
+mod finding;
 mod live;
 mod lone;
+mod peers;
 mod sharing;
 mod socket_dir;
 mod threads;
@@ -26,16 +29,19 @@ pub use self::clock::{clock, today};
 pub use self::lone::{crawl, lone_node};
 pub use self::udp::{Answers, Datagrams, DhtHandle, DhtOptions, DhtReport, run_dht};
 
+use self::announcer::Announcer;
 use self::control::{Control, Held};
 use self::live::Live;
 use self::socket_dir::SocketDir;
 use self::upkeep::Upkeep;
-use crate::config::{Config, ConfigError, Flags, Prefer, Share};
-use crate::edge::{self, Edge, EdgeConfig, EdgeHandle, Slots};
+use crate::config::{Config, ConfigError, Flags, Share};
+use crate::edge::{self, Behind, Edge, EdgeConfig, EdgeHandle, Slots};
 use crate::fetch::{self, Fetcher, Shelf};
 use crate::front::{self, Front, Numbers};
 use crate::learn::Learner;
-use crate::limits::{CONNECTIONS, CONNECTIONS_PER_ADDRESS, FETCH_THREADS, NAME_THREADS, NEWS, PEER_FETCH_THREADS};
+use crate::limits::{
+    CONNECTIONS, CONNECTIONS_PER_ADDRESS, FETCH_THREADS, IDLE_TIME, NAME_THREADS, NEWS, PEER_FETCH_THREADS,
+};
 use crate::store::{Options, Store};
 
 /// Why the daemon could not start.
@@ -142,6 +148,8 @@ struct House {
     edge: EdgeHandle,
     edge_thread: std::thread::JoinHandle<()>,
     shelf: Shelf,
+    /// None when nothing is shared.
+    peer_edge: Option<EdgeHandle>,
     /// None when nothing is shared with the Internet.
     dht: Option<DhtHandle>,
     control: Held,
@@ -154,7 +162,11 @@ impl House {
     fn build(live: &Live, shelf: Shelf, listeners: Vec<TcpListener>) -> Result<House, DaemonError> {
         let (clock, calendar) = (clock::clock(), clock::calendar());
         let (news, to_learn) = bounded(NEWS);
-        let fetcher = start_fetching(live, &shelf, (&clock, &calendar), news.clone())?;
+        let peer_listener = peers::listen(live);
+        let peer_port = peer_listener.as_ref().and_then(|listener| listener.local_addr().ok()).map(|at| at.port());
+        let dht = sharing::start(&live.config(), peer_port);
+        let finder = (live.config().sharing.share != Share::Off).then(|| finding::finder(live, dht.clone()));
+        let fetcher = start_fetching(live, &shelf, (&clock, &calendar), news.clone(), finder)?;
         let learner = Learner::new(Arc::clone(&shelf), fetcher.clone(), Arc::clone(&calendar));
         threads::start("learn", move || learner.work(&to_learn)).map_err(DaemonError::System)?;
         let (end_sender, end) = bounded(0);
@@ -174,9 +186,10 @@ impl House {
         let (slots, workers) = (Slots::default(), live.config().workers);
         let (edge, handle) = Edge::new(EdgeConfig {
             listeners,
-            backend: socket_dir.socket(),
-            backends: workers,
-            slots: slots.clone(),
+            behind: Behind::Workers { socket: socket_dir.socket(), count: workers, slots: slots.clone() },
+            admits: Arc::new(|_| true),
+            upload: None,
+            idle_time: IDLE_TIME,
             connections_max: CONNECTIONS,
             per_address_max: CONNECTIONS_PER_ADDRESS,
         })
@@ -186,12 +199,26 @@ impl House {
             let live = live.clone();
             Arc::new(move |ip| live.config().allows(ip))
         };
+        let peer_edge = peer_listener.and_then(|listener| peers::start(live, listener, &shelf, &fetcher, &clock));
         let parts = front::Parts { shelf: Arc::clone(&shelf), fetcher, slots, allow, calendar, numbers };
         start_workers(workers, Front::new(parts), server)?;
         let edge_thread = threads::start("edge", move || edge.run()).map_err(DaemonError::System)?;
-        let dht = sharing::start(&live.config());
+        if let (Some(dht), Some(port), true) = (&dht, peer_port, peer_edge.is_some()) {
+            let (shelf, dht, clock, end) = (Arc::clone(&shelf), dht.clone(), Arc::clone(&clock), end.clone());
+            let announcer = Announcer { shelf, dht, clock, port, end };
+            threads::start("announcer", move || announcer.run()).map_err(DaemonError::System)?;
+        }
         let control = start_control(live, (&shelf, dht.as_ref(), &clock), end)?;
-        Ok(House { edge: handle, edge_thread, shelf, dht, control, _end: end_sender, _socket_dir: socket_dir })
+        Ok(House {
+            edge: handle,
+            peer_edge,
+            edge_thread,
+            shelf,
+            dht,
+            control,
+            _end: end_sender,
+            _socket_dir: socket_dir,
+        })
     }
 
     /// Ends what must end in order; the other threads hold nothing that a kill could hurt.
@@ -200,6 +227,9 @@ impl House {
         // Nobody is to ask who gets no answer any more.
         if let Some(place) = self.control.get() {
             place.remove();
+        }
+        if let Some(peer_edge) = &self.peer_edge {
+            peer_edge.stop();
         }
         if self.dht.is_some_and(|dht| !dht.stop()) {
             log::warn!("the DHT did not end in time; its contacts of the last minutes are not saved");
@@ -220,18 +250,22 @@ fn start_fetching(
     shelf: &Shelf,
     (clock, calendar): (&fetch::Clock, &fetch::Calendar),
     news: Sender<fetch::News>,
+    finder: Option<fetch::Finder>,
 ) -> Result<Fetcher, DaemonError> {
-    let (mapping, rule, size) = (live.clone(), live.clone(), live.clone());
+    let (mapping, rule, size, public) = (live.clone(), live.clone(), live.clone(), live.clone());
     let (fetcher, name_thread) = Fetcher::new(fetch::Parts {
         shelf: Arc::clone(shelf),
         upstreams: Arc::new(move |object| mapping.urls(object)),
         allowed: Arc::new(move |ip, host| rule.config().upstream_allowed(ip, host)),
+        is_public: Arc::new(move |object, found| {
+            let whole = format!("{}/{}", object.host, object.path);
+            found.is_promised && public.config().is_public(&whole, found.origin, found.addresses)
+        }),
         clock: Arc::clone(clock),
         calendar: Arc::clone(calendar),
         keep_len_max: Arc::new(move || size.bytes_max() / 2),
         news,
-        finder: (live.config().sharing.share != Share::Off).then(|| finder(live)),
-        may_share: Arc::new(|_| false),
+        finder,
     });
     for n in 0..NAME_THREADS {
         let names = name_thread.clone();
@@ -264,21 +298,6 @@ fn start_control(
     };
     threads::start("control", move || control.run()).map_err(DaemonError::System)?;
     Ok(held)
-}
-
-/// How fetching learns of peers: from the configuration.
-fn finder(live: &Live) -> fetch::Finder {
-    let neighbours = live.clone();
-    let prefer = match live.config().prefer {
-        Prefer::Speed => fetch::Prefer::Speed,
-        Prefer::Offload => fetch::Prefer::Offload,
-    };
-    fetch::Finder {
-        neighbours: Arc::new(move || neighbours.config().neighbours.clone()),
-        lookup: Arc::new(|_| None),
-        wire_name: Arc::new(ToString::to_string),
-        prefer,
-    }
 }
 
 fn start_workers(count: usize, front: Front, server: Server) -> Result<(), DaemonError> {

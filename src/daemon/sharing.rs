@@ -10,8 +10,8 @@ use crate::config::{self, Config, Share};
 use crate::dht;
 
 /// Starts the DHT, if files are shared with the Internet, and says what is shared. What prevents it is logged: the
-/// proxy must never fail because of it.
-pub(super) fn start(config: &Config) -> Option<DhtHandle> {
+/// proxy must never fail because of it. `peer_port` is where peers are served, by TCP.
+pub(super) fn start(config: &Config, peer_port: Option<u16>) -> Option<DhtHandle> {
     match config.sharing.share {
         Share::Internet => {}
         Share::Lan => {
@@ -23,7 +23,9 @@ pub(super) fn start(config: &Config) -> Option<DhtHandle> {
             return None;
         }
     }
-    match options(config).and_then(run_dht) {
+    let with_port =
+        |options: DhtOptions| DhtOptions { config: dht::Config { port: peer_port, ..options.config }, ..options };
+    match options(config).map(with_port).and_then(run_dht) {
         Ok(dht) => {
             let addresses: Vec<String> = dht.addresses().iter().map(SocketAddr::to_string).collect();
             log::info!(

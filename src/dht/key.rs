@@ -1,13 +1,13 @@
 //! Keys: where on a network the record of a file lies, and where the nodes of an overlay meet.
 
 use super::id::NodeId;
-use crate::digest::Digest;
+use crate::digest::{Digest, hmac};
 
 /// The key of a file (DESIGN.md, "key"): the first 20 bytes of SHA-256("apt-p2p/1" ‖ network ‖ digest). With a secret
 /// HMAC-SHA256(secret, digest) stands for the digest.
 #[must_use]
 pub fn key(network: &str, secret: Option<&[u8]>, digest: &Digest) -> NodeId {
-    let digest = secret.map_or(*digest, |secret| hmac(secret, &digest.0));
+    let digest = digest.on_the_wire(secret);
     let mut input = b"apt-p2p/1".to_vec();
     input.extend_from_slice(network.as_bytes());
     input.extend_from_slice(&digest.0);
@@ -23,18 +23,6 @@ pub fn rendezvous(network: &str, secret: Option<&[u8]>) -> NodeId {
 
 fn first_20(digest: &Digest) -> NodeId {
     NodeId(digest.0[..20].try_into().expect("32 bytes are more than 20"))
-}
-
-/// HMAC-SHA256 (RFC 2104).
-fn hmac(secret: &[u8], text: &[u8]) -> Digest {
-    let mut block = [0; 64];
-    if secret.len() > block.len() {
-        block[..32].copy_from_slice(&Digest::of(secret).0);
-    } else {
-        block[..secret.len()].copy_from_slice(secret);
-    }
-    let inner = Digest::of(&[&block.map(|byte| byte ^ 0x36)[..], text].concat());
-    Digest::of(&[&block.map(|byte| byte ^ 0x5c)[..], &inner.0[..]].concat())
 }
 
 #[cfg(test)]

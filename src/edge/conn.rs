@@ -9,15 +9,18 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::exchange::{Answer, Body, Note, OURS, Reply};
 use super::head::{self, HeadEnd, Refusal, Request};
 use super::sending::Sending;
-use crate::limits::{
-    HEAD_LEN, HEAD_TIME, IDLE_TIME, LINGER_LEN, LINGER_TIME, PIPELINE, SLOW_READER_LEN, SLOW_READER_TIME,
-};
+use crate::limits::{HEAD_LEN, HEAD_TIME, LINGER_LEN, LINGER_TIME, PIPELINE, SLOW_READER_LEN, SLOW_READER_TIME};
 use crate::stream::{Follower, Outcome, Wake};
 use crate::time::Time;
+
+/// A BitTorrent handshake's first byte, which no request has: a client of mainline that took us for one of its own gets
+/// no answer that it would not understand (BEP 3).
+const BITTORRENT: u8 = 0x13;
 
 /// What happens to a connection.
 pub(super) enum Input<'a> {
@@ -31,6 +34,8 @@ pub(super) enum Input<'a> {
     Sent(u64),
     /// The file of the last [`Output::SendFile`] ends too early.
     FileCut,
+    /// What it could send was held back, by us: it is no slow reader.
+    Held,
     /// Time passed; also called when nothing else happens, about once a second.
     Tick,
 }
@@ -83,6 +88,7 @@ pub(super) struct Conn {
     slow_sent: u64,
     slow_since: Time,
     lingered: u64,
+    idle_time: Duration,
     wake: Arc<dyn Fn() + Send + Sync>,
 }
 
@@ -111,8 +117,8 @@ enum State {
 }
 
 impl Conn {
-    /// A new connection; `wake` is called by streams when they have news for it.
-    pub(super) fn new(now: Time, wake: Arc<dyn Fn() + Send + Sync>) -> Conn {
+    /// A new connection, closed after `idle_time` without a request; `wake` is called by streams when they have news for it.
+    pub(super) fn new(now: Time, idle_time: Duration, wake: Arc<dyn Fn() + Send + Sync>) -> Conn {
         Conn {
             input: Vec::new(),
             end: HeadEnd::default(),
@@ -125,6 +131,7 @@ impl Conn {
             slow_sent: 0,
             slow_since: now,
             lingered: 0,
+            idle_time,
             wake,
         }
     }
@@ -137,6 +144,7 @@ impl Conn {
             Input::Reply(number, reply) => self.take_reply(now, number, reply),
             Input::Sent(len) => self.take_sent(now, len),
             Input::FileCut => self.break_front(),
+            Input::Held => (self.slow_since, self.slow_sent) = (now, 0),
             Input::Tick => self.tick(now),
         }
     }
@@ -252,6 +260,10 @@ impl Conn {
             return;
         }
         if self.reading == Reading::Open {
+            if self.input.is_empty() && bytes.first() == Some(&BITTORRENT) {
+                self.reading = Reading::Closed;
+                return;
+            }
             self.input.extend_from_slice(bytes);
             self.parse_input(now);
         }
@@ -417,7 +429,7 @@ impl Conn {
             self.head_since = None;
             return self.refuse(now, Refusal { status: 408, reason: "the request's head did not come in time" });
         }
-        if self.is_idle() && self.head_since.is_none() && now.since(self.active) >= IDLE_TIME {
+        if self.is_idle() && self.head_since.is_none() && now.since(self.active) >= self.idle_time {
             self.reading = Reading::Closed;
         }
         if now.since(self.slow_since) >= SLOW_READER_TIME {

@@ -4,62 +4,35 @@
 //! otherwise. A connection that still could go on when its turn ends waits in a queue, so that nobody starves.
 
 use std::collections::{HashMap, VecDeque};
-use std::io::{self, Read, Write};
-use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
-use rustix::io::Errno;
-use rustix::net::SendFlags;
 
 use super::backend::{Backends, Errand};
-use super::conn::{Conn, Input, Log, Output};
-use super::exchange::Slots;
+use super::client::{Client, Turn};
+use super::config::{Answerer, Asked, Behind, EdgeConfig, Upload};
+use super::conn::{Conn, Input};
+use super::exchange::{Answer, Body, Reply, Slots};
 use super::mailbox::{EdgeHandle, Mailbox};
-use crate::limits::{DESCRIPTORS_KEPT, PIPELINE, READ_LEN, TURN_LEN};
+use super::pace::{self, Pace};
+use crate::limits::{ANSWERS_PER_TURN, DESCRIPTORS_KEPT, PIPELINE, READ_LEN, TURN_LEN};
 use crate::time::Time;
 
 const WAKER: Token = Token(0);
 const LISTENERS: usize = 1;
 const BACKENDS: usize = 1 << 10;
 const CLIENTS: usize = 1 << 11;
+/// Zero is before everything.
+const START: Time = Time(1000);
 const TICK: Duration = Duration::from_secs(1);
 
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nRetry-After: 2\r\n\
     Content-Length: 50\r\nConnection: close\r\n\r\napt-p2p: too many connections; try again shortly.\n";
-
-/// What an edge is made of.
-pub struct EdgeConfig {
-    /// Where clients connect.
-    pub listeners: Vec<std::net::TcpListener>,
-    /// The private socket of the workers.
-    pub backend: PathBuf,
-    /// How many workers there are.
-    pub backends: usize,
-    /// Shared with them.
-    pub slots: Slots,
-    /// Connections at once; fewer where the system allows fewer descriptors.
-    pub connections_max: usize,
-    /// Of these, from one address.
-    pub per_address_max: usize,
-}
-
-struct Client {
-    stream: TcpStream,
-    conn: Conn,
-    serial: u64,
-    peer: IpAddr,
-    local: SocketAddr,
-    readable: bool,
-    writable: bool,
-    /// Whether it stands in `ready`, and in `asking`.
-    is_ready: bool,
-    is_asking: bool,
-}
 
 /// The edge, before its thread runs.
 pub struct Edge {
@@ -68,6 +41,11 @@ pub struct Edge {
     clients: Vec<Option<Client>>,
     free: Vec<usize>,
     backends: Backends,
+    /// Answers in place of workers.
+    answerer: Option<Arc<Answerer>>,
+    admits: Arc<dyn Fn(IpAddr) -> bool + Send + Sync>,
+    pace: Option<(Pace, Upload)>,
+    idle_time: Duration,
     mailbox: Arc<Mailbox>,
     /// Connections that have something to do.
     ready: VecDeque<Token>,
@@ -83,14 +61,6 @@ pub struct Edge {
     accept_again: bool,
     buffer: Vec<u8>,
     start: Instant,
-}
-
-/// What ended a connection's turn.
-#[derive(PartialEq, Eq, Clone, Copy)]
-enum Turn {
-    Waits,
-    HasMore,
-    Over,
 }
 
 impl Edge {
@@ -112,12 +82,20 @@ impl Edge {
         let mailbox = Arc::new(Mailbox::new(waker));
         #[expect(clippy::disallowed_methods, reason = "the edge's loop reads its own clock")]
         let start = Instant::now();
+        let (backends, answerer) = match config.behind {
+            Behind::Workers { socket, count, slots } => (Backends::new(&socket, count, slots, BACKENDS), None),
+            Behind::Here(answerer) => (Backends::new(Path::new(""), 0, Slots::default(), BACKENDS), Some(answerer)),
+        };
         let edge = Edge {
             poll,
             listeners,
             clients: Vec::new(),
             free: Vec::new(),
-            backends: Backends::new(&config.backend, config.backends, config.slots, BACKENDS),
+            backends,
+            answerer,
+            admits: config.admits,
+            pace: config.upload.map(|upload| (Pace::new(upload.rate, START), upload)),
+            idle_time: config.idle_time,
             mailbox: Arc::clone(&mailbox),
             ready: VecDeque::new(),
             asking: VecDeque::new(),
@@ -138,9 +116,7 @@ impl Edge {
         let mut events = Events::with_capacity(256);
         let mut next_tick = self.now() + TICK;
         loop {
-            let wait = if self.ready.is_empty() { next_tick.since(self.now()) } else { Duration::ZERO };
-            // Rounded up: a wait of less than a millisecond would spin.
-            let wait = if wait.is_zero() { wait } else { wait + Duration::from_millis(1) };
+            let wait = self.wait(next_tick);
             if let Err(error) = self.poll.poll(&mut events, Some(wait))
                 && error.kind() != io::ErrorKind::Interrupted
             {
@@ -168,7 +144,11 @@ impl Edge {
                 let Some(token) = self.ready.pop_front() else { break };
                 self.take_turn(token, now);
             }
-            self.ask_workers(now);
+            match self.answerer.clone() {
+                Some(answerer) => self.answer_here(&answerer, now),
+                None => self.ask_workers(now),
+            }
+            self.release(now);
             if now >= next_tick {
                 next_tick = now + TICK;
                 self.tick(now);
@@ -177,7 +157,31 @@ impl Edge {
     }
 
     fn now(&self) -> Time {
-        Time(1000 + u64::try_from(self.start.elapsed().as_millis()).expect("less than 500 million years"))
+        START + self.start.elapsed()
+    }
+
+    /// How long the loop may wait for its sockets.
+    fn wait(&self, next_tick: Time) -> Duration {
+        let is_busy = !self.ready.is_empty() || self.answerer.is_some() && !self.asking.is_empty();
+        if is_busy {
+            return Duration::ZERO;
+        }
+        let now = self.now();
+        let next_slice = self.pace.as_ref().and_then(|(pace, _)| pace.wake_at(now));
+        let wait = next_tick.min(next_slice.unwrap_or(next_tick)).since(now);
+        // Rounded up: a wait of less than a millisecond would spin.
+        if wait.is_zero() { wait } else { wait + Duration::from_millis(1) }
+    }
+
+    /// Lets those go on whose share has come.
+    fn release(&mut self, now: Time) {
+        let Some((pace, _)) = &mut self.pace else { return };
+        for token in pace.release(now) {
+            if let Some(client) = self.client(token) {
+                client.is_held = false;
+            }
+            self.make_ready(token);
+        }
     }
 
     fn client(&mut self, token: Token) -> Option<&mut Client> {
@@ -235,6 +239,33 @@ impl Edge {
         }
     }
 
+    /// Answers requests on this thread, a bounded number before the sockets have their turn. Nothing is won by answering
+    /// ahead of a request's turn: each answer holds a file.
+    fn answer_here(&mut self, answerer: &Arc<Answerer>, now: Time) {
+        for _ in 0..ANSWERS_PER_TURN {
+            let Some(token) = self.asking.pop_front() else { return };
+            let Some(client) = self.clients.get_mut(token.0 - CLIENTS).and_then(Option::as_mut) else { continue };
+            client.is_asking = false;
+            let (peer, paced) = (client.peer, client.paced);
+            let Some((number, request)) = client.conn.next_request(1) else { continue };
+            let pace = self.pace.as_mut().map(|(pace, _)| pace);
+            let (busy, is_over) = match (&pace, paced) {
+                (Some(pace), Some(key)) => (pace.busy(), pace.is_over(key)),
+                (Some(pace), None) => (pace.busy(), false),
+                (None, _) => (0, false),
+            };
+            let reply = answerer(&Asked { request, peer, busy, is_over });
+            if let (Some(pace), Some(key)) = (pace, paced)
+                && has_file(&reply)
+                && !std::mem::replace(&mut client.is_served, true)
+            {
+                pace.begin(key);
+            }
+            client.conn.handle(now, Input::Reply(number, Some(reply)));
+            self.make_ready(token);
+        }
+    }
+
     fn accept(&mut self, listener: usize, now: Time) {
         loop {
             let Some(socket) = self.listeners.get(listener) else { return };
@@ -260,7 +291,12 @@ impl Edge {
     }
 
     fn admit(&mut self, mut stream: TcpStream, peer: IpAddr, now: Time) {
-        let from_there = self.by_address.get(&peer).copied().unwrap_or(0);
+        if !(self.admits)(peer) {
+            return;
+        }
+        let paced = self.pace.as_ref().filter(|(_, upload)| !(upload.is_free)(peer)).map(|_| pace::group(peer));
+        let group = paced.unwrap_or(peer);
+        let from_there = self.by_address.get(&group).copied().unwrap_or(0);
         let full = self.clients.len() - self.free.len() >= self.connections_max && !self.close_longest_idle(now);
         let Ok(local) = stream.local_addr() else { return };
         if full || from_there >= self.per_address_max {
@@ -279,10 +315,10 @@ impl Edge {
             self.free.push(index);
             return;
         }
-        *self.by_address.entry(peer).or_default() += 1;
+        *self.by_address.entry(group).or_default() += 1;
         self.next_serial += 1;
         let mailbox = Arc::clone(&self.mailbox);
-        let conn = Conn::new(now, Arc::new(move || mailbox.leave(token)));
+        let conn = Conn::new(now, self.idle_time, Arc::new(move || mailbox.leave(token)));
         self.clients[index] = Some(Client {
             stream,
             conn,
@@ -293,6 +329,9 @@ impl Edge {
             writable: true,
             is_ready: false,
             is_asking: false,
+            paced,
+            is_held: false,
+            is_served: false,
         });
         self.make_ready(token);
     }
@@ -310,7 +349,12 @@ impl Edge {
     fn take_turn(&mut self, token: Token, now: Time) {
         let Some(mut client) = self.clients.get_mut(token.0 - CLIENTS).and_then(Option::take) else { return };
         client.is_ready = false;
-        let turn = client.turn(&mut self.buffer, now, &mut |peer, log| self.mailbox.note(peer, &log));
+        let credit = |key| self.pace.as_ref().map_or(TURN_LEN, |(pace, _)| pace.credit(key));
+        let most = client.paced.map_or(TURN_LEN, credit).min(TURN_LEN);
+        let mut budget = most;
+        let mut note = |peer, log| self.mailbox.note(peer, &log);
+        let turn = client.turn(&mut self.buffer, &mut budget, now, &mut note);
+        let is_held = self.settle(token, &mut client, most - budget, turn);
         // The limit on requests ahead is looked at when the turn to ask comes.
         let asks = !client.is_asking && client.conn.has_request(PIPELINE);
         client.is_asking |= asks;
@@ -320,9 +364,31 @@ impl Edge {
         }
         match turn {
             Turn::Waits => {}
+            Turn::HasMore if is_held => {}
             Turn::HasMore => self.make_ready(token),
             Turn::Over => self.close(token, now),
         }
+    }
+
+    /// After a turn: what it sent is spent, and what it left is for others of the same peer; whether it must wait.
+    fn settle(&mut self, token: Token, client: &mut Client, sent: u64, turn: Turn) -> bool {
+        let (Some((pace, _)), Some(key)) = (&mut self.pace, client.paced) else { return false };
+        pace.spend(key, sent);
+        let is_held = turn == Turn::HasMore && pace.credit(key) == 0;
+        if is_held && !std::mem::replace(&mut client.is_held, true) {
+            pace.hold(key, token);
+        }
+        if client.is_served && client.conn.is_idle() {
+            client.is_served = false;
+            pace.end(key);
+        }
+        if let Some(next) = pace.next_of(key) {
+            if let Some(other) = self.client(next) {
+                other.is_held = false;
+            }
+            self.make_ready(next);
+        }
+        is_held
     }
 
     fn close(&mut self, token: Token, now: Time) {
@@ -333,10 +399,17 @@ impl Edge {
         }
         self.poll.registry().deregister(&mut client.stream).ok();
         self.free.push(index);
-        if let Some(count) = self.by_address.get_mut(&client.peer) {
+        if let (Some((pace, _)), Some(key)) = (&mut self.pace, client.paced) {
+            pace.leave(key, token);
+            if client.is_served {
+                pace.end(key);
+            }
+        }
+        let group = client.paced.unwrap_or(client.peer);
+        if let Some(count) = self.by_address.get_mut(&group) {
             *count -= 1;
             if *count == 0 {
-                self.by_address.remove(&client.peer);
+                self.by_address.remove(&group);
             }
         }
         drop(client);
@@ -351,6 +424,9 @@ impl Edge {
         }
         for index in 0..self.clients.len() {
             if let Some(client) = &mut self.clients[index] {
+                if client.is_held {
+                    client.conn.handle(now, Input::Held);
+                }
                 client.conn.handle(now, Input::Tick);
                 self.make_ready(Token(CLIENTS + index));
             }
@@ -365,92 +441,9 @@ impl Edge {
     }
 }
 
-impl Client {
-    /// Reads and sends until there is nothing to do, or others must have their turn.
-    fn turn(&mut self, buffer: &mut [u8], now: Time, note: &mut impl FnMut(IpAddr, Log)) -> Turn {
-        let mut budget = TURN_LEN;
-        loop {
-            let read = match self.read(buffer, now) {
-                Ok(read) => read,
-                Err(_) => return Turn::Over,
-            };
-            let before = budget;
-            match self.send(&mut budget, now, note) {
-                Turn::Over => return Turn::Over,
-                _ if budget == 0 => return Turn::HasMore,
-                _ if !read && before == budget => return Turn::Waits,
-                _ => {}
-            }
-        }
-    }
-
-    /// Whether anything came.
-    fn read(&mut self, buffer: &mut [u8], now: Time) -> io::Result<bool> {
-        let mut any = false;
-        while self.readable && self.conn.wants_bytes() {
-            match self.stream.read(buffer) {
-                Ok(0) => {
-                    self.readable = false;
-                    self.conn.handle(now, Input::End);
-                    return Ok(true);
-                }
-                Ok(len) => {
-                    any = true;
-                    self.conn.handle(now, Input::Bytes(&buffer[..len]));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(any)
-    }
-
-    fn send(&mut self, budget: &mut u64, now: Time, note: &mut impl FnMut(IpAddr, Log)) -> Turn {
-        loop {
-            let sent = match self.conn.poll(now) {
-                Output::Wait => return Turn::Waits,
-                Output::Close => return Turn::Over,
-                Output::Log(log) => {
-                    note(self.peer, log);
-                    continue;
-                }
-                Output::Shutdown => {
-                    if self.stream.shutdown(std::net::Shutdown::Write).is_err() {
-                        return Turn::Over;
-                    }
-                    continue;
-                }
-                _ if !self.writable => return Turn::Waits,
-                _ if *budget == 0 => return Turn::HasMore,
-                Output::Send { bytes, more } => {
-                    let flags = if more { SendFlags::MORE | SendFlags::NOSIGNAL } else { SendFlags::NOSIGNAL };
-                    rustix::net::send(self.stream.as_fd(), bytes, flags)
-                }
-                Output::SendFile { file, at, len } => {
-                    let mut offset = at;
-                    let count = usize::try_from(len.min(*budget)).expect("a turn's length");
-                    match rustix::fs::sendfile(self.stream.as_fd(), &*file, Some(&mut offset), count) {
-                        Ok(0) => {
-                            log::error!("a file of the cache is shorter than it was; its disk may be failing");
-                            self.conn.handle(now, Input::FileCut);
-                            continue;
-                        }
-                        other => other,
-                    }
-                }
-            };
-            match sent {
-                Ok(len) => {
-                    *budget = budget.saturating_sub(len as u64);
-                    self.conn.handle(now, Input::Sent(len as u64));
-                }
-                Err(Errno::AGAIN) => self.writable = false,
-                Err(Errno::INTR) => {}
-                Err(_) => return Turn::Over,
-            }
-        }
-    }
+/// Whether an answer is a file, which counts as serving a peer.
+fn has_file(reply: &Reply) -> bool {
+    matches!(reply, Reply::Later { .. } | Reply::Now(Answer { body: Body::File { .. }, .. }))
 }
 
 /// How many connections there may be, and how many files beside them, with what the system allows.

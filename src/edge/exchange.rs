@@ -70,6 +70,54 @@ pub struct Answer {
     pub note: Note,
 }
 
+impl Answer {
+    /// An answer with these header lines; their values are printable ASCII.
+    #[must_use]
+    pub fn new(
+        status: u16,
+        lines: Vec<(&'static str, String)>,
+        len: Option<u64>,
+        body: Body,
+        source: &'static str,
+    ) -> Answer {
+        use std::fmt::Write as _;
+        let mut head = format!("HTTP/1.1 {status} {}\r\n", reason(status));
+        for (name, value) in lines {
+            // Values that come from mirrors were checked when they were read.
+            write!(head, "{name}: {value}\r\n").expect("a String takes all");
+        }
+        if let Some(len) = len {
+            write!(head, "Content-Length: {len}\r\n").expect("a String takes all");
+        }
+        Answer { status, head: head.into_bytes(), body, close: false, note: Note { source, remark: String::new() } }
+    }
+}
+
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        202 => "Accepted",
+        206 => "Partial Content",
+        304 => "Not Modified",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        // auto-apt-proxy looks for these very words.
+        406 => "Usage Information",
+        410 => "Gone",
+        416 => "Range Not Satisfiable",
+        429 => "Too Many Requests",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        _ => "Error",
+    }
+}
+
 /// Where a body comes from.
 #[derive(Debug)]
 pub enum Body {

@@ -5,24 +5,33 @@
 //!         ◀═ sendfile ◀── conn ◀─── exchange (slots) ◀────────────────────────────────────┘
 //! ```
 //!
+//! Two of them run: one for clients, with workers behind it, and one for peers, which are answered on its own thread from
+//! the store (`peer`), paced to what may be uploaded.
+//!
 //! Owns everything that touches a client's socket. Refuses to know what a request means. tiny_http stands behind it,
 //! since it neither bounds heads nor times out, ends the process on a huge `Content-Length`, and cannot close a
 //! connection whose body failed: from here it gets one clean, bodiless request at a time on each of a few connections.
 
 mod backend;
+mod client;
+mod config;
 mod conn;
 mod event_loop;
 mod exchange;
 mod head;
 mod listen;
 mod mailbox;
+mod pace;
+mod range;
 mod sending;
 
-pub use self::event_loop::{Edge, EdgeConfig};
+pub use self::config::{Answerer, Asked, Behind, EdgeConfig, Upload};
+pub use self::event_loop::Edge;
 pub use self::exchange::{Answer, Body, Note, OURS, Reply, SlotId, Slots};
 pub use self::head::{Refusal, Request, parse as parse_head};
 pub use self::listen::{bind, from_systemd};
 pub use self::mailbox::{EdgeHandle, Stats};
+pub use self::range::{Conditions, Part, part};
 
 use std::fmt;
 

@@ -70,9 +70,7 @@ impl Inner {
     /// Whether peers may be asked for what a flight brings.
     pub(super) fn may_share(&self, flight: &Flight) -> bool {
         self.swarms.is_some()
-            && matches!(flight.job.goal, Goal::Promised { .. })
-            && flight.job.credentials.is_none()
-            && (self.parts.may_share)(&flight.job.object)
+            && matches!(flight.job.goal, Goal::Promised { digest, .. } if self.is_public(flight, &digest))
     }
 
     /// Takes peers in, if the file is a public one, long enough to be known, and goes to the disk.

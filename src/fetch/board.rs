@@ -32,6 +32,8 @@ pub struct Flight {
     pub(super) answered: AtomicBool,
     /// Whether some of them came from peers.
     pub from_peers: AtomicBool,
+    /// Whether others may have what it brings; known once the mirror has answered.
+    pub(super) public: AtomicBool,
     pub(super) started: Time,
     /// Bytes in place, for the status page; written by the thread that flies it.
     pub(super) progress: Mutex<u64>,
@@ -113,6 +115,7 @@ impl Board {
             found_away: AtomicBool::new(false),
             answered: AtomicBool::new(false),
             from_peers: AtomicBool::new(false),
+            public: AtomicBool::new(false),
             started: now,
             progress: Mutex::new(0),
         });
@@ -151,6 +154,13 @@ impl Board {
         }
         // The place that got free may be one that another thread skipped for this host.
         self.work.notify_one();
+    }
+
+    pub(super) fn shared_flight(&self, digest: &Digest) -> Option<Arc<Stream>> {
+        let state = self.lock();
+        let flight = state.flights.get(&Key::File(*digest, None))?;
+        let shared = flight.public.load(Ordering::Relaxed) && flight.stream.joinable();
+        shared.then(|| Arc::clone(&flight.stream))
     }
 
     pub(super) fn under_way(&self) -> Vec<(Object, u64, Option<u64>)> {

@@ -1,6 +1,7 @@
 //! Flights that bring a file: promised ones, which must match their digest, and what merely passes through.
 
 use std::io::Read;
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
 use super::beside::{Course, Stop, unwanted};
@@ -8,9 +9,9 @@ use super::board::Flight;
 use super::mirror::{Answer, Ask, MirrorError};
 use super::sink::{Landed, Sink, SinkError};
 use super::swarm::Swarm;
-use super::{Inner, News, bad_gateway, failure, gateway_timeout};
+use super::{Inner, News, Provenance, bad_gateway, failure, gateway_timeout};
 use crate::digest::{Digest, PIECE_LEN};
-use crate::limits::{COPY_LEN, FRUITLESS_TRIES, TRIES, UNWATCHED_REST_LEN, UNWATCHED_TIME};
+use crate::limits::{COPY_LEN, FRUITLESS_TRIES, HOST_MEMORY, TRIES, UNWATCHED_REST_LEN, UNWATCHED_TIME};
 use crate::store::{Draft, FileMeta, Store, StoreError, Want};
 use crate::stream::{Failure, Head};
 use crate::time::Time;
@@ -47,6 +48,7 @@ impl Inner {
         }
         let draft = self.draft(Want::Digest { digest, len }).filter(|_| len.is_none_or(|len| self.keeps(len)));
         let mut sink = Sink::new(&flight.stream, draft, Some(digest), len);
+        flight.public.store(self.is_public(flight, &digest), Ordering::Relaxed);
         let outcome = self.download(flight, &mut sink, digest, len);
         match outcome {
             Ok(head) => self.land_promised(flight, sink, digest, head),
@@ -173,6 +175,7 @@ impl Inner {
             let why = format!("{url} is {sent} bytes long, and {promised} were promised: not the same file");
             return Err(Try::Elsewhere(bad_gateway(why)));
         }
+        flight.public.store(self.is_public(flight, &course.digest), Ordering::Relaxed);
         let head = answer.head.clone();
         sink.begin(&head);
         flight.from_mirror.store(true, Ordering::Relaxed);
@@ -194,8 +197,39 @@ impl Inner {
         }
     }
 
+    /// Whether others may know of the file and have it: it is one of a public archive, and nobody's credentials opened it.
+    pub(super) fn is_public(&self, flight: &Flight, digest: &Digest) -> bool {
+        let object = &flight.job.object;
+        if flight.job.credentials.is_some() {
+            return false;
+        }
+        let promise = match self.store().map(|store| store.origin_of(&object.host, &object.path, digest)) {
+            Some(Ok(promise)) => promise,
+            Some(Err(error)) => {
+                log::warn!("{error}");
+                return false;
+            }
+            None => None,
+        };
+        let addresses =
+            self.places.lock().expect("no holder of the lock panics").get(&object.host).cloned().unwrap_or_default();
+        let origin = promise.as_ref().and_then(|origin| origin.as_deref());
+        let provenance = Provenance { is_promised: promise.is_some(), origin, addresses: &addresses };
+        (self.parts.is_public)(object, provenance)
+    }
+
+    /// Notes where a host's files come from; of too many hosts the others are learnt again.
+    fn note_place(&self, host: &str, addresses: &[IpAddr]) {
+        let mut places = self.places.lock().expect("no holder of the lock panics");
+        if places.len() >= HOST_MEMORY && !places.contains_key(host) {
+            places.clear();
+        }
+        places.insert(host.to_owned(), addresses.to_vec());
+    }
+
     fn land_promised(&self, flight: &Flight, sink: Sink<'_>, digest: Digest, head: Head) {
-        let meta = FileMeta { owner: flight.owner(), head };
+        let public = flight.public.load(Ordering::Relaxed);
+        let meta = FileMeta { owner: flight.owner(), head, public };
         match sink.finish(meta, self.today()) {
             Ok(Landed::Kept(_)) => self.tell(News::Index {
                 host: flight.job.object.host.clone(),
@@ -364,7 +398,8 @@ impl Inner {
 
     pub(super) fn ask(&self, flight: &Flight, url: &str, ask: Ask<'_>) -> Result<Answer, MirrorError> {
         let answer = self.mirrors.ask(url, ask);
-        if answer.is_ok() {
+        if let Ok(answer) = &answer {
+            self.note_place(&flight.job.object.host, &answer.addresses);
             flight.answered.store(true, Ordering::Relaxed);
             self.count(|received| received.answers += 1);
         }

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io::{self, Read};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use ureq::config::{Config, ConfigBuilder};
@@ -48,6 +49,8 @@ pub(super) struct Answer {
     pub(super) framed: bool,
     pub(super) challenge: Option<String>,
     pub(super) retry_after: Option<u32>,
+    /// All addresses of the hosts that had a part in it, redirects included.
+    pub(super) addresses: Vec<IpAddr>,
     pub(super) body: Body,
 }
 
@@ -94,7 +97,6 @@ pub(super) struct Mirrors {
     /// Made when first needed: the certificate authorities take memory that many never use.
     #[cfg(feature = "tls")]
     tls: std::sync::OnceLock<Agent>,
-    #[cfg(feature = "tls")]
     names: Names,
 }
 
@@ -105,7 +107,6 @@ impl Mirrors {
             plain: agent(config().build(), names.clone()),
             #[cfg(feature = "tls")]
             tls: std::sync::OnceLock::new(),
-            #[cfg(feature = "tls")]
             names,
         };
         (mirrors, name_thread)
@@ -135,10 +136,14 @@ impl Mirrors {
     pub(super) fn ask(&self, first_url: &str, ask: Ask<'_>) -> Result<Answer, MirrorError> {
         let mut url = first_url.to_owned();
         let mut credentials = ask.credentials;
+        let mut addresses = Vec::new();
         for _ in 0..=REDIRECTS {
             let ask = Ask { credentials, ..ask };
             let answer = self.ask_once(&url, ask)?;
-            let Some(location) = answer.1 else { return Ok(answer.0) };
+            let known = self.names.known(url::host(&url).unwrap_or(""));
+            // Nobody knows where it came from: then it came from anywhere.
+            addresses.extend(known.unwrap_or_else(|| vec![Ipv4Addr::UNSPECIFIED.into()]));
+            let Some(location) = answer.1 else { return Ok(Answer { addresses, ..answer.0 }) };
             let next = url::join(&url, &location)
                 .filter(|next| next.starts_with("https://") || !url.starts_with("https://"))
                 .ok_or_else(|| MirrorError::Nonsense(format!("{url} redirects to {location}, which is refused")))?;
@@ -248,6 +253,7 @@ fn answer(status: u16, headers: &HeaderMap, body: Body) -> Answer {
         framed: (chunked || length.is_some()) && !encoded,
         challenge: text(headers, header::WWW_AUTHENTICATE),
         retry_after: text(headers, header::RETRY_AFTER).and_then(|text| text.parse().ok()),
+        addresses: Vec::new(),
         body,
     }
 }

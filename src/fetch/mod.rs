@@ -27,6 +27,7 @@ mod unplaced;
 mod url;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -45,7 +46,7 @@ use crate::catalog::ReleaseFile;
 use crate::digest::{Digest, NameHash};
 use crate::limits::{REVALIDATE_MEMORY, REVALIDATE_TIME};
 use crate::store::Store;
-use crate::stream::Failure;
+use crate::stream::{Failure, Stream};
 use crate::time::{Stamp, Time};
 
 /// Reads the clock that never goes back.
@@ -56,6 +57,20 @@ pub type Calendar = Arc<dyn Fn() -> Stamp + Send + Sync>;
 pub type Shelf = Arc<OnceLock<Store>>;
 /// The URLs where an object can be had, best first.
 pub type Upstreams = Arc<dyn Fn(&Object) -> Vec<String> + Send + Sync>;
+
+/// What is known of where an object comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Provenance<'a> {
+    /// Whether a current index or Release promises it.
+    pub is_promised: bool,
+    /// That Release's `Origin`.
+    pub origin: Option<&'a str>,
+    /// The addresses of the hosts that its archive was fetched from.
+    pub addresses: &'a [IpAddr],
+}
+
+/// Whether an object is one of a public archive: others may know that we want it, and have it of us.
+pub type PublicRule = Arc<dyn Fn(&Object, Provenance<'_>) -> bool + Send + Sync>;
 
 /// Something on the web: `http://host/path?query`, its path decoded and normalised (see `catalog::normalise`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -151,6 +166,8 @@ pub struct Parts {
     pub upstreams: Upstreams,
     /// Which addresses may be fetched from.
     pub allowed: AddressRule,
+    /// Which files others may have.
+    pub is_public: PublicRule,
     /// The clock.
     pub clock: Clock,
     /// The calendar.
@@ -161,8 +178,6 @@ pub struct Parts {
     pub news: Sender<News>,
     /// Who may have what; without it, all comes from mirrors.
     pub finder: Option<Finder>,
-    /// Which objects may be asked of peers: those of public archives.
-    pub may_share: Arc<dyn Fn(&Object) -> bool + Send + Sync>,
 }
 
 /// Starts and joins flights; clones share everything.
@@ -174,6 +189,8 @@ struct Inner {
     board: Board,
     mirrors: Mirrors,
     swarms: Option<Arc<Swarms>>,
+    /// Where each archive's host was last fetched from.
+    places: Mutex<HashMap<String, Vec<IpAddr>>>,
     /// When the mirror last confirmed a mutable name.
     checked: Mutex<HashMap<NameHash, Time>>,
     /// When a host was last found away.
@@ -207,6 +224,7 @@ impl Fetcher {
             parts,
             board: Board::default(),
             mirrors,
+            places: Mutex::default(),
             checked: Mutex::default(),
             away: Mutex::default(),
             received: Mutex::default(),
@@ -255,6 +273,12 @@ impl Fetcher {
     pub fn is_fresh(&self, name: NameHash) -> bool {
         let checked = self.0.checked.lock().expect("no holder of the lock panics");
         checked.get(&name).is_some_and(|at| (self.0.parts.clock)().since(*at) < REVALIDATE_TIME)
+    }
+
+    /// The flight that brings a file which others may have: its stream, once the mirror has answered.
+    #[must_use]
+    pub fn shared_flight(&self, digest: &Digest) -> Option<Arc<Stream>> {
+        self.0.board.shared_flight(digest)
     }
 
     /// Flights under way: what, how much of it is here, and how long it is.

@@ -109,6 +109,18 @@ impl Names {
         Ok(found)
     }
 
+    /// The addresses of `host:port` as they were last found, without asking anybody.
+    pub(super) fn known(&self, authority: &str) -> Option<Vec<IpAddr>> {
+        let host = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => host,
+            _ => authority,
+        };
+        match host.trim_start_matches('[').trim_end_matches(']').parse() {
+            Ok(ip) => Some(vec![ip]),
+            Err(_) => self.remembered(host),
+        }
+    }
+
     fn remembered(&self, host: &str) -> Option<Vec<IpAddr>> {
         let known = self.0.known.lock().expect("no holder of the lock panics");
         let (ips, since) = known.get(host)?;

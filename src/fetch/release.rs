@@ -133,7 +133,7 @@ impl Inner {
         let host = &flight.job.object.host;
         let mut draft = store.draft(Want::Unknown)?;
         draft.append(bytes)?;
-        let meta = FileMeta { owner: flight.owner(), head: head.clone() };
+        let meta = FileMeta { owner: flight.owner(), head: head.clone(), public: false };
         let Finished { digest, len, .. } = draft.finish(meta, self.today()).map_err(StoreError::from)?;
         let new = NewSnapshot {
             digest,

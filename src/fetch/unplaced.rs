@@ -110,7 +110,7 @@ impl Inner {
     }
 
     fn keep_unplaced(&self, flight: &Flight, sink: Sink<'_>, head: Head) {
-        let meta = FileMeta { owner: flight.owner(), head: head.clone() };
+        let meta = FileMeta { owner: flight.owner(), head: head.clone(), public: false };
         let finished = match sink.finish(meta, self.today()) {
             Ok(Landed::Kept(finished)) => finished,
             Ok(Landed::Passed) => return,

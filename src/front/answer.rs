@@ -3,9 +3,7 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use super::ask::Conditions;
-use super::range::{Part, part};
-use crate::edge::{Answer, Body, Note, OURS};
+use crate::edge::{Answer, Body, Conditions, OURS, Part, part};
 use crate::stream::{Failure, Head, Outcome};
 
 /// Everything that a later answer needs to know of its request.
@@ -56,16 +54,16 @@ impl Wanted {
         let whole_len = len.map_or_else(String::new, |len| len.to_string());
         let mut lines = self.lines(&head);
         match part(&conditions, &head, len) {
-            Part::NotModified => build(304, lines, None, Body::Empty, source),
-            Part::Whole => build(200, lines, len, body(0, len), source),
+            Part::NotModified => Answer::new(304, lines, None, Body::Empty, source),
+            Part::Whole => Answer::new(200, lines, len, body(0, len), source),
             Part::Range { start, len: count } => {
                 let last = start + count - 1;
                 lines.push(("Content-Range", format!("bytes {start}-{last}/{whole_len}")));
-                build(206, lines, Some(count), body(start, Some(count)), source)
+                Answer::new(206, lines, Some(count), body(start, Some(count)), source)
             }
             Part::Unsatisfiable => {
                 lines.push(("Content-Range", format!("bytes */{whole_len}")));
-                build(416, lines, Some(0), Body::Empty, source)
+                Answer::new(416, lines, Some(0), Body::Empty, source)
             }
         }
     }
@@ -93,7 +91,7 @@ pub(super) fn refuse(failure: &Failure, date: &str) -> Answer {
 pub(super) fn text(status: u16, mut lines: Vec<(&'static str, String)>, body: String) -> Answer {
     lines.push(("Content-Type", "text/plain; charset=utf-8".into()));
     let body = body.into_bytes();
-    build(status, lines, Some(body.len() as u64), Body::Bytes(body), OURS)
+    Answer::new(status, lines, Some(body.len() as u64), Body::Bytes(body), OURS)
 }
 
 /// A page.
@@ -106,50 +104,7 @@ pub(super) fn html(date: &str, body: String) -> Answer {
         ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'".into()),
     ];
     let body = body.into_bytes();
-    build(200, lines, Some(body.len() as u64), Body::Bytes(body), OURS)
-}
-
-fn build(
-    status: u16,
-    lines: Vec<(&'static str, String)>,
-    len: Option<u64>,
-    body: Body,
-    source: &'static str,
-) -> Answer {
-    use std::fmt::Write as _;
-    let mut head = format!("HTTP/1.1 {status} {}\r\n", reason(status));
-    for (name, value) in lines {
-        // Values come from mirrors: printable ASCII, checked when they were read.
-        write!(head, "{name}: {value}\r\n").expect("a String takes all");
-    }
-    if let Some(len) = len {
-        write!(head, "Content-Length: {len}\r\n").expect("a String takes all");
-    }
-    Answer { status, head: head.into_bytes(), body, close: false, note: Note { source, remark: String::new() } }
-}
-
-fn reason(status: u16) -> &'static str {
-    match status {
-        200 => "OK",
-        206 => "Partial Content",
-        304 => "Not Modified",
-        400 => "Bad Request",
-        401 => "Unauthorized",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        // auto-apt-proxy looks for these very words.
-        406 => "Usage Information",
-        410 => "Gone",
-        416 => "Range Not Satisfiable",
-        429 => "Too Many Requests",
-        500 => "Internal Server Error",
-        501 => "Not Implemented",
-        502 => "Bad Gateway",
-        503 => "Service Unavailable",
-        504 => "Gateway Timeout",
-        _ => "Error",
-    }
+    Answer::new(200, lines, Some(body.len() as u64), Body::Bytes(body), OURS)
 }
 
 fn content_type(name: &str) -> &'static str {

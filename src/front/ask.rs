@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::edge::SlotId;
+use crate::edge::{Conditions, SlotId};
 
 /// A client's request, as far as it matters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,15 +21,6 @@ pub(super) struct Ask {
     /// `Cache-Control: no-cache`: the client doubts what it got.
     pub(super) doubts: bool,
     pub(super) conditions: Conditions,
-}
-
-/// What decides how much of a file is sent, if any.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Conditions {
-    pub(super) range: Option<String>,
-    pub(super) if_range: Option<String>,
-    pub(super) if_modified_since: Option<String>,
-    pub(super) if_none_match: Option<String>,
 }
 
 impl Ask {

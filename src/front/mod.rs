@@ -12,7 +12,6 @@ mod ask;
 mod find;
 mod given;
 mod page;
-mod range;
 mod route;
 mod serve;
 

@@ -18,7 +18,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::journal::Journal;
 use super::record::{FileRecord, Record, key};
-use super::{Store, StoreError, at, lock};
+use super::{Store, StoreError, Stored, at, lock};
 use crate::digest::{Digest, Midstate, PIECE_LEN, PieceHasher};
 use crate::limits::{VERIFY_LEN, WAITING_FILES};
 use crate::stream::Head;
@@ -45,6 +45,8 @@ pub struct FileMeta {
     pub owner: Option<String>,
     /// What the mirror said of it.
     pub head: Head,
+    /// Whether an index of a public archive promises it: others may have it.
+    pub public: bool,
 }
 
 /// A finished file.
@@ -113,6 +115,14 @@ pub(super) struct Waiting {
     pub(super) len: u64,
     pub(super) meta: FileMeta,
     pub(super) midstates: Vec<Midstate>,
+}
+
+impl Waiting {
+    /// The file as it can be served.
+    pub(super) fn stored(&self) -> Stored {
+        let FileMeta { owner, head, public } = self.meta.clone();
+        Stored { file: Arc::clone(&self.file), len: self.len, owner, head, public }
+    }
 }
 
 impl Store {
@@ -399,8 +409,8 @@ impl Store {
         if path != named && (named.exists() || fs::rename(path, &named).is_err()) {
             return path.to_owned();
         }
-        let FileMeta { owner, head } = meta.clone();
-        let record = FileRecord { stored: now, unreferenced: Stamp(0), owner, len, head };
+        let FileMeta { owner, head, public } = meta.clone();
+        let record = FileRecord { stored: now, unreferenced: Stamp(0), public, owner, len, head };
         let [_, done] = self.beside(digest);
         if let Err(error) = fs::write(&done, record.encode()) {
             log::debug!("{}: {error}", done.display());
@@ -445,24 +455,28 @@ impl Store {
             path: part,
             beside: self.beside(&digest),
             len: record.len,
-            meta: FileMeta { owner: record.owner, head: record.head },
+            meta: FileMeta { owner: record.owner, head: record.head, public: record.public },
             midstates,
         };
         self.wait(digest, waiting, Stamp(0));
         Ok(())
     }
 
-    /// If the file is stored already: that one. It belongs to nobody any more when it came without credentials.
+    /// If the file is stored already: that one. It belongs to nobody any more when it came without credentials, and is
+    /// public from now on when it came so.
     fn keep_known(&self, digest: &Digest, meta: &FileMeta, now: Stamp) -> Result<Option<Arc<File>>, StoreError> {
         let Some(stored) = self.open_file(digest, now)? else { return Ok(None) };
-        if stored.owner.is_some() && meta.owner.is_none() {
+        let (freed, published) = (stored.owner.is_some() && meta.owner.is_none(), meta.public && !stored.public);
+        if freed || published {
             if let Some(waiting) = self.0.waiting().get_mut(digest) {
-                waiting.meta.owner = None;
+                waiting.meta.owner = waiting.meta.owner.take().filter(|_| !freed);
+                waiting.meta.public |= published;
             }
             let mut write = self.0.index.write()?;
             let key = key::of_digest(b'F', digest);
             if let Some(mut record) = write.get::<FileRecord>(&key)? {
-                record.owner = None;
+                record.owner = record.owner.filter(|_| !freed);
+                record.public |= published;
                 write.put(&key, &record)?;
                 write.commit()?;
             }

@@ -13,11 +13,11 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::draft::{FileMeta, Waiting};
+use super::draft::Waiting;
 use super::index::Write;
 use super::record::{FileRecord, key};
 use super::{Inner, Store, StoreError, at, lock};
@@ -37,6 +37,8 @@ pub struct Stored {
     pub owner: Option<String>,
     /// What the mirror said of it.
     pub head: Head,
+    /// Whether others may have it, as long as it belongs to nobody.
+    pub public: bool,
 }
 
 /// How much is stored.
@@ -56,29 +58,19 @@ impl Store {
     /// Those of the disk; a file that is missing or cut is no error, but not there.
     pub fn open_file(&self, digest: &Digest, now: Stamp) -> Result<Option<Stored>, StoreError> {
         if let Some(waiting) = self.0.waiting().get(digest) {
-            let Waiting { file, len, meta, .. } = waiting;
-            let FileMeta { owner, head } = meta.clone();
-            return Ok(Some(Stored { file: Arc::clone(file), len: *len, owner, head }));
+            return Ok(Some(waiting.stored()));
         }
         let record = self.0.index.read()?.get::<FileRecord>(&key::of_digest(b'F', digest))?;
-        let Some(FileRecord { len, owner, head, .. }) = record else { return Ok(None) };
-        let path = self.0.file_path(digest);
-        let Ok(file) = File::open(&path) else {
+        let Some(record) = record else { return Ok(None) };
+        let Some((stored, used)) = open_whole(&self.0.file_path(digest), &record)? else {
             self.note_lost(*digest);
             return Ok(None);
         };
-        let metadata = file.metadata().map_err(at(&path))?;
-        if metadata.len() != len {
-            log::warn!("{} is {} bytes long instead of {len}; it is fetched again", path.display(), metadata.len());
-            self.note_lost(*digest);
-            return Ok(None);
-        }
-        let used = metadata.modified().ok().map_or(Stamp(0), stamp);
         if now.secs_since(used) >= TOUCH_TIME_S {
             // A disk that can only be read keeps no recency.
-            file.set_modified(UNIX_EPOCH + Duration::from_secs(now.0)).ok();
+            stored.file.set_modified(UNIX_EPOCH + Duration::from_secs(now.0)).ok();
         }
-        Ok(Some(Stored { file: Arc::new(file), len, owner, head }))
+        Ok(Some(stored))
     }
 
     /// Whether the file is stored, without opening it.
@@ -304,7 +296,8 @@ impl Inner {
         let known = write.get::<FileRecord>(&file_key)?;
         let known_len = known.as_ref().map_or(0, |known| known.len);
         let owner = meta.owner.filter(|_| known.as_ref().is_none_or(|known| known.owner.is_some()));
-        let record = FileRecord { stored: now, unreferenced: Stamp(0), owner, len, head: meta.head };
+        let public = meta.public || known.as_ref().is_some_and(|known| known.public);
+        let record = FileRecord { stored: now, unreferenced: Stamp(0), public, owner, len, head: meta.head };
         write.put(&file_key, &record)?;
         let table: Vec<u8> = midstates.iter().flat_map(|midstate| midstate.0).collect();
         if !table.is_empty() {
@@ -335,6 +328,19 @@ impl Inner {
         })?;
         Ok(Some(len))
     }
+}
+
+/// Opens a recorded file, with when it was last used; `None` if it is missing or cut.
+pub(super) fn open_whole(path: &Path, record: &FileRecord) -> Result<Option<(Stored, Stamp)>, StoreError> {
+    let Ok(file) = File::open(path) else { return Ok(None) };
+    let metadata = file.metadata().map_err(at(path))?;
+    let FileRecord { len, owner, head, public, .. } = record.clone();
+    if metadata.len() != len {
+        log::warn!("{} is {} bytes long instead of {len}; it is fetched again", path.display(), metadata.len());
+        return Ok(None);
+    }
+    let used = metadata.modified().ok().map_or(Stamp(0), stamp);
+    Ok(Some((Stored { file: Arc::new(file), len, owner, head, public }, used)))
 }
 
 /// A file's time as the calendar has it.

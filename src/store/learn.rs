@@ -13,11 +13,12 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use super::index::{Read, Write};
-use super::record::{Entry, IndexRecord, Record, key};
+use super::record::{Entry, FileRecord, IndexRecord, Record, key};
 use super::{IndexId, Store, StoreError, at};
 use crate::catalog::Promise;
 use crate::digest::{Digest, NameHash};
 use crate::limits::{INDEX_ENTRIES, MERGE_CHANGES, RUN_ENTRIES, RUN_READ_ENTRIES};
+use crate::time::Stamp;
 
 /// Takes one entry; `Break` means that no more can be taken.
 pub type Put<'a> = dyn FnMut(NameHash, Promise) -> ControlFlow<()> + 'a;
@@ -77,6 +78,8 @@ const ITEM_LEN: usize = 16 + 32 + 8;
 
 /// A change to be written.
 enum Change {
+    /// The last word on this file: no longer under this name. Till a sweep finds another one, others do not get it.
+    Unnamed(Digest),
     Put(NameHash, Entry),
     Delete(NameHash),
 }
@@ -92,7 +95,7 @@ impl Store {
     }
 
     /// Learns an index: `feed` puts its entries. `base` is the folder below which its files lie, `source` identifies
-    /// the version.
+    /// the version, `now` is noted of files that it no longer names.
     ///
     /// # Errors
     /// [`LearnError`]; what was learnt before stays until the merge begins.
@@ -102,6 +105,7 @@ impl Store {
         base: &str,
         index_path: &str,
         source: Digest,
+        now: Stamp,
         feed: &mut Feed<'_, E>,
     ) -> Result<LearnReport, LearnError<E>> {
         let mut sorter = Sorter::new(self.0.draft_path(&format!("run-{}", std::process::id()), "part"));
@@ -121,7 +125,7 @@ impl Store {
         }
         fed.map_err(LearnError::Feed)?;
         let mut record = self.begin_learning(host, base, index_path)?;
-        let report = self.merge(record.id, sorter)?;
+        let report = self.merge(record.id, sorter, now)?;
         record.learnt = Some(source);
         let mut write = self.0.index.write()?;
         write.put(&key::of_name(b'I', NameHash::of(host, index_path)), &record)?;
@@ -146,7 +150,7 @@ impl Store {
         Ok(record)
     }
 
-    fn merge(&self, id: IndexId, sorter: Sorter) -> Result<LearnReport, StoreError> {
+    fn merge(&self, id: IndexId, sorter: Sorter, now: Stamp) -> Result<LearnReport, StoreError> {
         let mut new = sorter.sorted()?;
         let mut report = LearnReport::default();
         let mut next = new.next(&mut report)?;
@@ -159,20 +163,24 @@ impl Store {
                 let mut merge = Merge { id, new, next, report, changes: &mut changes, after: &mut after };
                 merge.old_entries(self, &read)?
             };
-            self.apply(id, &changes, &mut report)?;
+            self.apply(id, &changes, now, &mut report)?;
             if whole {
                 return Ok(report);
             }
         }
     }
 
-    fn apply(&self, id: IndexId, changes: &[Change], report: &mut LearnReport) -> Result<(), StoreError> {
+    fn apply(&self, id: IndexId, changes: &[Change], now: Stamp, report: &mut LearnReport) -> Result<(), StoreError> {
         if changes.is_empty() {
             return Ok(());
         }
         let mut write: Write<'_> = self.0.index.write()?;
         for change in changes {
             let entry_key = match change {
+                Change::Unnamed(digest) => {
+                    mark_unreferenced(&mut write, digest, now)?;
+                    continue;
+                }
                 Change::Put(name, entry) => {
                     let entry_key = key::entry(id, *name);
                     write.put(&entry_key, entry)?;
@@ -210,6 +218,18 @@ impl Store {
         }
         Ok(current.or(retired))
     }
+}
+
+/// Another index may still name the file; the next sweep sees that.
+fn mark_unreferenced(write: &mut Write<'_>, digest: &Digest, now: Stamp) -> Result<(), StoreError> {
+    let file_key = key::of_digest(b'F', digest);
+    if let Some(mut record) = write.get::<FileRecord>(&file_key)?
+        && record.unreferenced == Stamp(0)
+    {
+        record.unreferenced = now;
+        write.put(&file_key, &record)?;
+    }
+    Ok(())
 }
 
 /// The indexes whose files lie below a folder that holds `path`.
@@ -289,6 +309,9 @@ impl Merge<'_> {
         let entry = Entry { promise: Promise { digest, len }, retired: false };
         if entry != old {
             self.changes.push(Change::Put(name, entry));
+            if entry.promise.digest != old.promise.digest {
+                self.changes.push(Change::Unnamed(old.promise.digest));
+            }
             self.report.changed += 1;
         }
         self.advance()
@@ -300,12 +323,12 @@ impl Merge<'_> {
             return Ok(());
         }
         self.report.removed += 1;
-        let change = if store.has_file(&old.promise.digest)? {
-            Change::Put(name, Entry { retired: true, ..old })
+        if store.has_file(&old.promise.digest)? {
+            self.changes.push(Change::Put(name, Entry { retired: true, ..old }));
+            self.changes.push(Change::Unnamed(old.promise.digest));
         } else {
-            Change::Delete(name)
-        };
-        self.changes.push(change);
+            self.changes.push(Change::Delete(name));
+        }
         Ok(())
     }
 }

@@ -17,6 +17,7 @@
 //! | `names` | mutable names and Release snapshots |
 //! | `learn` | promises: merged from an index's new version, looked up |
 //! | `liars` | addresses that lied |
+//! | `shared` | what others may have |
 //! | `sweep` | what may go, and letting it go |
 //!
 //! A file enters `files/` only whole and verified, by a rename inside the transaction that records it, after its bytes
@@ -34,6 +35,7 @@ mod learn;
 mod liars;
 mod names;
 mod record;
+mod shared;
 mod sweep;
 
 use std::collections::HashMap;
@@ -50,6 +52,7 @@ pub use self::learn::{Feed, LearnError, LearnReport, Put};
 pub use self::liars::Liar;
 pub use self::names::NewSnapshot;
 pub use self::record::{IndexId, NameRecord, Snapshot};
+pub use self::shared::Shared;
 pub use self::sweep::{Dropped, SweepOptions, SweepReport};
 
 use self::draft::Waiting;

@@ -5,7 +5,7 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `F` digest | file: stored, unreferenced since (0: referenced), owner, length, head |
+//! | `F` digest | file: stored, unreferenced since (0: referenced), public, owner, length, head |
 //! | `P` digest | piece table: the midstates after piece 1 … n−1 |
 //! | `N` name hash | what was last found under a name: digest, length, checked, private, head, host/path |
 //! | `S` hash of host/dir, which file | the snapshots of a Release, newest first, with host and dir |
@@ -27,7 +27,7 @@ use crate::stream::Head;
 use crate::time::Stamp;
 
 /// The version of this format; another one means an index made anew.
-pub(super) const VERSION: &[u8] = b"apt-p2p 1";
+pub(super) const VERSION: &[u8] = b"apt-p2p 2";
 
 /// A record that is not what its key says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub struct IndexId(pub(super) u32);
 pub(super) struct FileRecord {
     pub(super) stored: Stamp,
     pub(super) unreferenced: Stamp,
+    /// Whether an index of a public archive promised it when it was fetched: others may have it.
+    pub(super) public: bool,
     /// The host whose credentials opened it, if it needed any.
     pub(super) owner: Option<String>,
     pub(super) len: u64,
@@ -294,8 +296,8 @@ pub(super) trait Record: Sized {
 
 impl Record for FileRecord {
     fn encode(&self) -> Vec<u8> {
-        let out = Out::default().number(self.stored.0).number(self.unreferenced.0).maybe(self.owner.as_deref());
-        out.number(self.len).head(&self.head).0
+        let out = Out::default().number(self.stored.0).number(self.unreferenced.0).flag(self.public);
+        out.maybe(self.owner.as_deref()).number(self.len).head(&self.head).0
     }
 
     fn decode(bytes: &[u8]) -> Result<Self> {
@@ -303,6 +305,7 @@ impl Record for FileRecord {
         let record = FileRecord {
             stored: Stamp(bytes.number()?),
             unreferenced: Stamp(bytes.number()?),
+            public: bytes.flag()?,
             owner: bytes.maybe()?,
             len: bytes.number()?,
             head: bytes.head()?,
@@ -473,7 +476,7 @@ mod tests {
             let [len, stored, unreferenced] = numbers.map(|n| n);
             let digest = Digest(digest);
             let (stored, unreferenced) = (Stamp(stored), Stamp(unreferenced));
-            round_trip(&FileRecord { stored, unreferenced, owner: flag.then(|| url.clone()), len, head: head.clone() });
+            round_trip(&FileRecord { stored, unreferenced, public: !flag, owner: flag.then(|| url.clone()), len, head: head.clone() });
             let houses = [IpAddr::from([192, 0, 2, 1]), IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0])];
             round_trip(&LiarsRecord(houses.map(|house| super::Liar { house, lies: 2, last: stored }).to_vec()));
             round_trip(&NameRecord {

@@ -123,7 +123,7 @@ fn a_file_is_served_from_its_draft_then_from_its_place_then_after_a_restart() {
         let mut draft = store.draft(wanted(&content)).expect("a draft");
         draft.begin(head.clone()).expect("room");
         content.chunks(100_000).for_each(|part| draft.append(part).expect("room"));
-        draft.finish(FileMeta { owner: None, head: head.clone() }, NOW).expect("right");
+        draft.finish(FileMeta { head: head.clone(), ..FileMeta::default() }, NOW).expect("right");
         let early = store.open_file(&digest, NOW).expect("an index").expect("there");
         assert!(read(&early.file) == content && early.head == head);
         assert_eq!(store.usage().expect("an index"), Usage::default(), "not recorded yet");
@@ -213,7 +213,7 @@ fn finished_drafts_outlive_the_process() {
         let store = open(&dir);
         let mut draft = store.draft(wanted(&named)).expect("a draft");
         draft.append(&named).expect("room");
-        draft.finish(FileMeta { owner: Some("h".into()), head: head.clone() }, NOW).expect("right");
+        draft.finish(FileMeta { owner: Some("h".into()), head: head.clone(), public: false }, NOW).expect("right");
         let mut draft = store.draft(Want::Unknown).expect("a draft");
         draft.append(&unnamed).expect("room");
         draft.finish(FileMeta::default(), NOW).expect("anything is right");
@@ -344,7 +344,7 @@ fn a_private_file_becomes_public_when_it_comes_without_credentials() {
     for (private, expected) in [(true, true), (true, true), (false, false), (true, false)] {
         let mut draft = store.draft(Want::Unknown).expect("a draft");
         draft.append(&content).expect("room");
-        draft.finish(FileMeta { owner: private.then(|| "h".into()), head: Head::default() }, NOW).expect("right");
+        draft.finish(FileMeta { owner: private.then(|| "h".into()), ..FileMeta::default() }, NOW).expect("right");
         store.commit(NOW).expect("recorded");
         let stored = store.open_file(&Digest::of(&content), NOW).expect("an index").expect("there");
         assert_eq!(stored.owner.is_some(), expected);
@@ -426,7 +426,7 @@ fn learn_as(store: &Store, index_path: &str, version: &Model) -> LearnReport {
         }
         Ok(())
     };
-    store.learn("h", "b", index_path, Digest::of(b"version"), &mut feed).expect("learnt")
+    store.learn("h", "b", index_path, Digest::of(b"version"), NOW, &mut feed).expect("learnt")
 }
 
 fn promised(store: &Store, path: u32) -> Option<Promise> {
@@ -497,7 +497,7 @@ fn an_index_that_fails_half_way_keeps_what_was_known() {
         assert!(put(NameHash::of("h", "b/2"), promise(b"x")).is_continue());
         Err("damaged")
     };
-    let failed = store.learn("h", "b", "b/index", Digest::of(b"other"), &mut feed);
+    let failed = store.learn("h", "b", "b/index", Digest::of(b"other"), NOW, &mut feed);
     assert!(matches!(failed, Err(LearnError::Feed("damaged"))));
     assert!(promised(&store, 1).is_some() && promised(&store, 2).is_none());
     assert_eq!(store.learnt("h", "b/index").expect("an index"), Some(Digest::of(b"version")));

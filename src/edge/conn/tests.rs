@@ -1,6 +1,7 @@
 //! Transcripts: what happens on a connection, and what it does then. Time is made up.
 
 use super::*;
+use crate::limits::IDLE_TIME;
 use crate::stream::{Failure, Head, Stream};
 use proptest::prelude::*;
 
@@ -18,7 +19,7 @@ struct Pair {
 impl Pair {
     fn new() -> Pair {
         let now = Time(1000);
-        let conn = Conn::new(now, Arc::new(|| ()));
+        let conn = Conn::new(now, IDLE_TIME, Arc::new(|| ()));
         Pair { conn, now, got: Vec::new(), logs: Vec::new(), shut: false, closed: false }
     }
 
@@ -242,6 +243,28 @@ fn heads_that_do_not_come_and_idle_connections_are_closed() {
 }
 
 #[test]
+fn a_bittorrent_handshake_is_closed_without_a_word() {
+    let mut pair = Pair::new();
+    pair.say("\x13BitTorrent protocol");
+    assert!(pair.closed && pair.got.is_empty() && pair.logs.is_empty());
+}
+
+#[test]
+fn what_is_held_back_by_us_is_no_slow_reader() {
+    let mut pair = Pair::new();
+    pair.say(&get("/a"));
+    pair.requests();
+    let body = answer(200, Body::Bytes(vec![0; 1 << 20]), Some(1 << 20));
+    pair.conn.handle(pair.now, Input::Reply(0, Some(Reply::Now(body))));
+    for s in 1..600 {
+        let now = Time(pair.now.0 + s * 1000);
+        pair.conn.handle(now, Input::Held);
+        pair.conn.handle(now, Input::Tick);
+        assert!(matches!(pair.conn.poll(now), Output::Send { .. }), "closed after {s} s");
+    }
+}
+
+#[test]
 fn a_client_that_half_closes_still_gets_its_answer() {
     let mut pair = Pair::new();
     pair.say(&get("/a"));
@@ -355,7 +378,7 @@ fn a_worker_that_fails_is_an_error_of_ours() {
 
 #[test]
 fn a_reader_that_is_too_slow_is_closed_and_one_that_waits_for_the_mirror_is_not() {
-    let mut conn = Conn::new(Time(0), Arc::new(|| ()));
+    let mut conn = Conn::new(Time(0), IDLE_TIME, Arc::new(|| ()));
     conn.handle(Time(0), Input::Bytes(get("/a").as_bytes()));
     assert!(conn.next_request(PIPELINE).is_some());
     let body = answer(200, Body::Bytes(vec![0; 1 << 20]), Some(1 << 20));

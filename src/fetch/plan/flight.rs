@@ -11,7 +11,7 @@ use super::{End, FlightId, MirrorNews, Order, Output, Place, Prefer, RunId, RunN
 use crate::digest::{Digest, PIECE_LEN, PieceTable};
 use crate::limits::{
     CONVICTED_REST_TIME, GAIN_TIME, HOPE_TIME, KEEP_APT_ALIVE_TIME, LOOKUP_TIME, LOOKUP_WORTH_TIME,
-    MIRROR_STALL_TIME, PEER_HEAD_TIME, PEER_RATE_MIN, PEER_SLOW_TIME, PEER_STALL_TIME, SOURCES,
+    MIRROR_STALL_TIME, PEER_HEAD_TIME, PEER_SLOW_TIME, PEER_STALL_TIME, SOURCE_RATE_MIN, SOURCES,
 };
 use crate::time::Time;
 
@@ -433,7 +433,7 @@ impl Plan {
         match run.answered {
             None => run.heard + PEER_HEAD_TIME,
             Some(answered) => {
-                let too_slow = run.bytes < PEER_RATE_MIN.saturating_mul(run.heard.since(answered).as_secs());
+                let too_slow = run.bytes < SOURCE_RATE_MIN.saturating_mul(run.heard.since(answered).as_secs());
                 let stalled = run.heard + PEER_STALL_TIME;
                 if too_slow { stalled.min(answered + PEER_SLOW_TIME) } else { stalled }
             }

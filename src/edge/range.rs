@@ -1,23 +1,41 @@
 //! How much of a file a request gets: RFC 9110, §13 (conditions) and §14 (ranges). PURE.
 
-use super::ask::Conditions;
 use crate::stream::Head;
+
+/// What decides how much of a file is sent, if any: the values of the lines of these names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Conditions {
+    /// `Range`
+    pub range: Option<String>,
+    /// `If-Range`
+    pub if_range: Option<String>,
+    /// `If-Modified-Since`
+    pub if_modified_since: Option<String>,
+    /// `If-None-Match`
+    pub if_none_match: Option<String>,
+}
 
 /// What part of a file is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
+pub enum Part {
     /// 304: the client has it.
     NotModified,
     /// 200.
     Whole,
     /// 206: `len` bytes from `start`.
-    Range { start: u64, len: u64 },
+    Range {
+        /// The first byte.
+        start: u64,
+        /// How many.
+        len: u64,
+    },
     /// 416: nothing lies there.
     Unsatisfiable,
 }
 
 /// Decides; `len` is the file's length, without which there are no ranges.
-pub(super) fn part(conditions: &Conditions, head: &Head, len: Option<u64>) -> Part {
+#[must_use]
+pub fn part(conditions: &Conditions, head: &Head, len: Option<u64>) -> Part {
     if is_current(conditions, head) {
         return Part::NotModified;
     }

@@ -1,0 +1,92 @@
+//! The peer edge: made of the configuration, the store and the fetcher. The proxy runs without it too.
+
+use std::io;
+use std::net::{IpAddr, TcpListener};
+use std::sync::Arc;
+
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use super::live::Live;
+use super::threads;
+use crate::config::Share;
+use crate::edge::{self, Asked, Behind, Edge, EdgeConfig, EdgeHandle, Upload};
+use crate::fetch::{Clock, Fetcher, Shelf};
+use crate::limits::{PEER_CONNECTIONS, PEER_CONNECTIONS_PER_ADDRESS, PEER_IDLE_TIME};
+use crate::peer::{Parts, Peer};
+
+/// Where peers are served, if anything is shared. What prevents it is logged: the proxy must never fail because of it.
+pub(super) fn listen(live: &Live) -> Option<TcpListener> {
+    let sharing = &live.config().sharing;
+    if sharing.share == Share::Off {
+        return None;
+    }
+    let listener = edge::bind(sharing.peer_listen);
+    let told = |error: &io::Error| {
+        let address = sharing.peer_listen;
+        if error.kind() == io::ErrorKind::AddrInUse {
+            log::error!(
+                "{address} (TCP) is in use, so no peer is served: is apt-p2p running already? Another can be given with \
+                 --peer-listen"
+            );
+        } else {
+            log::error!("no peer is served, for {address} (TCP) cannot be used: {error}");
+        }
+    };
+    listener.inspect_err(told).ok()
+}
+
+/// Starts the peer edge.
+pub(super) fn start(
+    live: &Live,
+    listener: TcpListener,
+    shelf: &Shelf,
+    fetcher: &Fetcher,
+    clock: &Clock,
+) -> Option<EdgeHandle> {
+    let started = run(live, listener, shelf, fetcher, clock);
+    started.inspect_err(|error| log::error!("no peer is served: {error}")).ok()
+}
+
+fn run(
+    live: &Live,
+    listener: TcpListener,
+    shelf: &Shelf,
+    fetcher: &Fetcher,
+    clock: &Clock,
+) -> io::Result<EdgeHandle> {
+    let config = live.config();
+    let address = listener.local_addr()?;
+    let rule = live.clone();
+    let is_neighbour: Arc<dyn Fn(IpAddr) -> bool + Send + Sync> = Arc::new(move |ip| rule.config().is_neighbour(ip));
+    let (shelf, fetcher) = (Arc::clone(shelf), fetcher.clone());
+    let peer = Peer::new(Parts {
+        store: Arc::new(move || shelf.get().cloned()),
+        growing: Arc::new(move |digest| fetcher.shared_flight(digest)),
+        is_neighbour: Arc::clone(&is_neighbour),
+        clock: Arc::clone(clock),
+        network: config.sharing.network.clone(),
+        secret: config.sharing.secret.as_ref().map(|secret| secret.0.clone()),
+        node: node()?,
+    });
+    let takes_all = config.sharing.share == Share::Internet;
+    let admitted = Arc::clone(&is_neighbour);
+    let (edge, handle) = Edge::new(EdgeConfig {
+        listeners: vec![listener],
+        behind: Behind::Here(Arc::new(move |asked: &Asked<'_>| peer.reply(asked))),
+        admits: Arc::new(move |ip| takes_all || admitted(ip)),
+        upload: config.upload_rate.map(|rate| Upload { rate, is_free: is_neighbour }),
+        idle_time: PEER_IDLE_TIME,
+        connections_max: PEER_CONNECTIONS,
+        per_address_max: PEER_CONNECTIONS_PER_ADDRESS,
+    })?;
+    threads::start("peer-edge", move || edge.run())?;
+    log::info!("peers are served at {address} (TCP)");
+    Ok(handle)
+}
+
+/// A name for this node among its neighbours, new at each start.
+fn node() -> io::Result<String> {
+    let mut bytes = [0; 20];
+    getrandom(&mut bytes, GetRandomFlags::empty())?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}

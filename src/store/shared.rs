@@ -1,0 +1,133 @@
+//! What others may have: public files that a current index names, and who published a file.
+//!
+//! Refuses, when in doubt: what belongs to somebody, what no index names any more, what was stored before an index of a
+//! public archive promised it.
+
+use super::files::open_whole;
+use super::record::{Entry, FileRecord, IndexRecord, Record, Suite, key};
+use super::{IndexId, Store, StoreError, Stored};
+use crate::catalog;
+use crate::digest::{Digest, NameHash};
+use crate::time::Stamp;
+
+/// A file that others may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shared {
+    /// Its identity.
+    pub digest: Digest,
+    /// Its length in bytes.
+    pub len: u64,
+    /// When it was stored.
+    pub stored: Stamp,
+}
+
+/// Whether a file may be given to others.
+fn is_shared(record: &FileRecord) -> bool {
+    record.public && record.owner.is_none() && record.unreferenced == Stamp(0)
+}
+
+impl Store {
+    /// Opens a file for a peer. Its recency is not renewed: what only others ask for does not stay for them.
+    ///
+    /// # Errors
+    /// Those of the disk; what may not be shared is not there.
+    pub fn open_shared(&self, digest: &Digest) -> Result<Option<Stored>, StoreError> {
+        if let Some(waiting) = self.0.waiting().get(digest) {
+            let stored = waiting.stored();
+            return Ok(Some(stored).filter(|stored| stored.public && stored.owner.is_none()));
+        }
+        let record = self.0.index.read()?.get::<FileRecord>(&key::of_digest(b'F', digest))?;
+        let Some(record) = record.filter(is_shared) else { return Ok(None) };
+        Ok(open_whole(&self.0.file_path(digest), &record)?.map(|(stored, _)| stored))
+    }
+
+    /// Up to `count` files that may be announced, in the order of digests, behind `after`.
+    ///
+    /// # Errors
+    /// Those of the index.
+    pub fn shared_files(&self, after: Option<Digest>, count: usize) -> Result<Vec<Shared>, StoreError> {
+        let mut all = Vec::new();
+        let after = after.map(|digest| key::of_digest(b'F', &digest));
+        self.0.index.read()?.each_after(b"F", after.as_ref().map(<[u8; 33]>::as_slice), |file_key, bytes| {
+            if all.len() >= count {
+                return Ok(false);
+            }
+            let record = FileRecord::decode(bytes).map_err(|_| StoreError::Malformed)?;
+            if is_shared(&record) {
+                let digest = Digest(file_key[1..].try_into().map_err(|_| StoreError::Malformed)?);
+                all.push(Shared { digest, len: record.len, stored: record.stored });
+            }
+            Ok(true)
+        })?;
+        Ok(all)
+    }
+
+    /// The `Origin`, if it has one, of the Release that promises `digest` at `host/path`, itself or by a current index;
+    /// `None` if none does. Reads all learnt indexes: not for each hit.
+    ///
+    /// # Errors
+    /// Those of the index.
+    pub fn origin_of(&self, host: &str, path: &str, digest: &Digest) -> Result<Option<Option<String>>, StoreError> {
+        let promises = |id: IndexId, name: NameHash| -> Result<bool, StoreError> {
+            let entry = self.0.index.read()?.get::<Entry>(&key::entry(id, name))?;
+            Ok(entry.is_some_and(|entry| !entry.retired && entry.promise.digest == *digest))
+        };
+        let name = NameHash::of(host, path);
+        for suite in self.suites_above(host, path)? {
+            for snapshot in &suite.snapshots {
+                if promises(snapshot.id, name)? || is_by_hash(path, digest) && self.names(snapshot.id, digest)? {
+                    return Ok(Some(snapshot.origin.clone()));
+                }
+            }
+        }
+        for index in self.indexes_of(host)? {
+            if promises(index.id, name)? {
+                let newest = self
+                    .suites_above(host, &index.path)?
+                    .into_iter()
+                    .find_map(|mut suite| (!suite.snapshots.is_empty()).then(|| suite.snapshots.swap_remove(0)));
+                return Ok(Some(newest.and_then(|snapshot| snapshot.origin)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The Releases that may name a file at this path.
+    fn suites_above(&self, host: &str, path: &str) -> Result<Vec<Suite>, StoreError> {
+        let read = self.0.index.read()?;
+        let mut all = Vec::new();
+        for dir in catalog::release_dirs(path) {
+            read.each(&key::of_name(b'S', NameHash::of(host, dir)), |_, bytes| {
+                all.push(Suite::decode(bytes).map_err(|_| StoreError::Malformed)?);
+                Ok(true)
+            })?;
+        }
+        Ok(all)
+    }
+
+    fn indexes_of(&self, host: &str) -> Result<Vec<IndexRecord>, StoreError> {
+        let mut all = Vec::new();
+        self.0.index.read()?.each(b"I", |_, bytes| {
+            let record = IndexRecord::decode(bytes).map_err(|_| StoreError::Malformed)?;
+            if record.host == host {
+                all.push(record);
+            }
+            Ok(true)
+        })?;
+        Ok(all)
+    }
+
+    /// Whether a snapshot promises this digest under any name.
+    fn names(&self, id: IndexId, digest: &Digest) -> Result<bool, StoreError> {
+        let mut found = false;
+        self.0.index.read()?.each(&key::entries(id), |_, bytes| {
+            found = Entry::decode(bytes).map_err(|_| StoreError::Malformed)?.promise.digest == *digest;
+            Ok(!found)
+        })?;
+        Ok(found)
+    }
+}
+
+fn is_by_hash(path: &str, digest: &Digest) -> bool {
+    path.contains("/by-hash/") && path.rsplit('/').next().and_then(|name| name.parse().ok()) == Some(*digest)
+}
