@@ -184,7 +184,7 @@ impl House {
         let numbers = numbers(live, &shelf, &fetcher, &handle, &clock);
         let allow = {
             let live = live.clone();
-            Arc::new(move |ip| live.config().allows(ip))
+            Arc::new(move |ip| live.allows(ip))
         };
         let parts = front::Parts { shelf: Arc::clone(&shelf), fetcher, slots, allow, calendar, numbers };
         start_workers(workers, Front::new(parts), server)?;
