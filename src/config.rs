@@ -5,6 +5,7 @@
 
 mod cidr;
 mod file;
+mod on_link;
 mod public;
 mod sharing;
 mod size;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use self::cidr::Cidr;
+pub use self::on_link::on_link;
 pub use self::sharing::{Mainline, Secret, Share, Sharing};
 pub use self::size::parse_duration;
 pub use self::upstream::UpstreamRule;
@@ -105,6 +107,8 @@ pub struct Config {
     /// What is logged: a filter as `env_logger` takes it.
     pub log: String,
     allow: Vec<Cidr>,
+    /// Whether those on the link with this machine's inner interfaces are served too: unless clients are named.
+    pub allow_on_link: bool,
     upstream: Vec<UpstreamRule>,
     allow_upstream: Vec<UpstreamHost>,
     public: Vec<public::Prefix>,
@@ -250,6 +254,7 @@ impl Config {
             workers,
             log: settings.log.unwrap_or_else(|| "info".into()),
             allow,
+            allow_on_link: settings.allow.is_empty(),
             upstream: UpstreamRule::joined(upstream),
             allow_upstream: settings
                 .allow_upstream

@@ -3,11 +3,16 @@
 
 mod support;
 
+use std::collections::BTreeSet;
+use std::fs::DirEntry;
 use std::process::Command;
 
 use support::apt::Apt;
 use support::daemon::Daemon;
 use support::{Scratch, skip};
+
+/// With nothing installed yet these pull in some hundred packages of all sizes, 100 MB.
+const INSTALL: [&str; 4] = ["install", "--download-only", "build-essential", "debhelper"];
 
 /// A source of this machine's apt.
 struct Source {
@@ -65,11 +70,14 @@ fn fifty_packages_cold_and_again_with_the_mirror_unreachable() {
             Apt::new(&scratch, "cold", Some(daemon.address), depth, &source.line()).expect("this machine has apt");
         apt.run(&["update"]).expect("cold update");
         daemon.wait_for_log("main/binary-amd64/Packages: ");
-        let packages = fifty_packages(&apt);
-        let mut install = vec!["download"];
-        install.extend(packages.iter().map(String::as_str));
-        apt.run(&install).expect("cold download");
-        println!("pipeline depth {pipeline}: {} KB private memory after it", daemon.private_kb());
+        apt.run(&INSTALL).expect("cold install");
+        let packages = downloaded(&apt);
+        assert!(packages.len() >= 50, "{} packages are too few", packages.len());
+        println!(
+            "pipeline depth {pipeline}: {} packages, {} KB private memory after them",
+            packages.len(),
+            daemon.private_kb()
+        );
         assert_eq!(daemon.terminate(), Some(0));
 
         let nowhere = format!("{}=http://127.0.0.1:9", source.host());
@@ -77,27 +85,17 @@ fn fifty_packages_cold_and_again_with_the_mirror_unreachable() {
         let apt =
             Apt::new(&scratch, "away", Some(daemon.address), depth, &source.line()).expect("this machine has apt");
         apt.run(&["update"]).expect("update with the mirror unreachable");
-        apt.run(&install).expect("download with the mirror unreachable");
+        apt.run(&INSTALL).expect("install with the mirror unreachable");
+        assert_eq!(downloaded(&apt), packages);
         let from_mirror = daemon.log().iter().filter(|line| line.contains(" from mirror ")).count();
         assert_eq!(from_mirror, 0);
     }
 }
 
-/// Fifty packages of all sizes from the lists that apt has just fetched.
-fn fifty_packages(apt: &Apt) -> Vec<String> {
-    let lists = std::fs::read_dir(apt.here("state/lists")).expect("apt's folder").flatten();
-    let list = lists.map(|entry| entry.path()).find(|path| path.to_string_lossy().ends_with("binary-amd64_Packages"));
-    let text = std::fs::read_to_string(list.expect("a list, not compressed")).expect("text");
-    let field = |stanza: &str, name: &str| -> Option<String> {
-        stanza.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned)
-    };
-    let small = |stanza: &&str| {
-        field(stanza, "Size: ").and_then(|size| size.parse::<u64>().ok()).is_some_and(|size| size < 20_000_000)
-    };
-    let all: Vec<&str> = text.split("\n\n").filter(small).collect();
-    let step = all.len() / 50;
-    let names = all.iter().step_by(step).take(50).filter_map(|stanza| field(stanza, "Package: "));
-    let names: Vec<String> = names.collect();
-    assert_eq!(names.len(), 50);
-    names
+/// The packages that apt has downloaded, with their lengths.
+fn downloaded(apt: &Apt) -> BTreeSet<(String, u64)> {
+    let entries = std::fs::read_dir(apt.here("cache/archives")).expect("apt's folder").flatten();
+    let files = entries.filter(|entry| entry.path().extension().is_some_and(|ending| ending == "deb"));
+    let length = |entry: &DirEntry| entry.metadata().expect("apt is done").len();
+    files.map(|entry| (entry.file_name().to_string_lossy().into_owned(), length(&entry))).collect()
 }

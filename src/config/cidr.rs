@@ -31,6 +31,11 @@ impl FromStr for Cidr {
 }
 
 impl Cidr {
+    /// `bits` is at most the address's width.
+    pub(super) fn new(ip: IpAddr, bits: u32) -> Cidr {
+        Cidr { ip, bits }
+    }
+
     /// Whether `ip` lies in it; an IPv4 address counts as such in its IPv6 form too.
     #[must_use]
     pub fn contains(&self, ip: IpAddr) -> bool {

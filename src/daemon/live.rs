@@ -1,8 +1,9 @@
 //! The configuration as it is now: SIGHUP replaces it while the daemon runs.
 
+use std::net::IpAddr;
 use std::sync::{Arc, RwLock};
 
-use crate::config::Config;
+use crate::config::{Cidr, Config, on_link};
 use crate::fetch::Object;
 use crate::store::Store;
 
@@ -14,11 +15,34 @@ struct Current {
     config: Arc<Config>,
     /// What the size is when the configuration names none; known once the disk is there.
     default_bytes_max: Option<u64>,
+    /// The public prefixes of this machine's inner networks.
+    on_link: Vec<Cidr>,
 }
 
 impl Live {
     pub(super) fn new(config: Config) -> Live {
-        Live(Arc::new(RwLock::new(Current { config: Arc::new(config), default_bytes_max: None })))
+        let current = Current { config: Arc::new(config), default_bytes_max: None, on_link: Vec::new() };
+        let live = Live(Arc::new(RwLock::new(current)));
+        live.look_at_networks();
+        live
+    }
+
+    /// Learns which networks are this machine's own: a provider gives out another prefix now and then.
+    pub(super) fn look_at_networks(&self) {
+        // Without these tables nothing more is served.
+        let table = |name| std::fs::read_to_string(format!("/proc/net/{name}")).ok();
+        let networks = match (table("route"), table("ipv6_route")) {
+            (Some(routes_v4), Some(routes_v6)) => on_link(&routes_v4, &routes_v6),
+            _ => Vec::new(),
+        };
+        self.0.write().expect("no holder of the lock panics").on_link = networks;
+    }
+
+    /// Whether a client at this address is served.
+    pub(super) fn allows(&self, client: IpAddr) -> bool {
+        let current = self.0.read().expect("no holder of the lock panics");
+        let is_on_link = || current.on_link.iter().any(|net| net.contains(client));
+        current.config.allows(client) || (current.config.allow_on_link && is_on_link())
     }
 
     /// Takes note of what the disk of the store has room for.

@@ -197,7 +197,7 @@ impl House {
         let numbers = numbers(live, &shelf, &fetcher, &handle, &clock);
         let allow = {
             let live = live.clone();
-            Arc::new(move |ip| live.config().allows(ip))
+            Arc::new(move |ip| live.allows(ip))
         };
         let peer_edge = peer_listener.and_then(|listener| peers::start(live, listener, &shelf, &fetcher, &clock));
         let parts = front::Parts { shelf: Arc::clone(&shelf), fetcher, slots, allow, calendar, numbers };

@@ -1,5 +1,5 @@
 //! What has to be done now and then: recording what was downloaded, keeping the cache within its size, waiting for a
-//! disk.
+//! disk, looking at the machine's networks.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::live::Live;
 use crate::fetch::{Calendar, Clock, News, Shelf};
-use crate::limits::{SIZE_CHECK_TIME, STORE_RETRY_TIME};
+use crate::limits::{NETWORK_WATCH_TIME, SIZE_CHECK_TIME, STORE_RETRY_TIME};
 use crate::store::{Options, Store, StoreError, SweepOptions};
 use crate::time::Time;
 
@@ -30,9 +30,14 @@ impl Upkeep {
     pub(super) fn run(&self) {
         let mut next_open = (self.clock)() + STORE_RETRY_TIME;
         let mut next_size_check = Time(0);
+        let mut next_look = (self.clock)() + NETWORK_WATCH_TIME;
         let mut told = false;
         while self.end.recv_timeout(TURN) == Err(RecvTimeoutError::Timeout) {
             let now = (self.clock)();
+            if now >= next_look {
+                next_look = now + NETWORK_WATCH_TIME;
+                self.live.look_at_networks();
+            }
             let Some(store) = self.shelf.get() else {
                 if now >= next_open {
                     next_open = now + STORE_RETRY_TIME;
