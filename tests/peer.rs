@@ -1,5 +1,7 @@
 //! What peers get of the real program, and what they do not.
 
+#![expect(clippy::disallowed_methods, reason = "tests start threads and read clocks")]
+
 mod support;
 
 use std::io::{Read, Write};
