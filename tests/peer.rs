@@ -34,7 +34,8 @@ impl House {
         let archive = Archive::new(vec![long, Package::new("short", "1", 40_000)]);
         archive.publish(&mirror, None);
         let prefix = format!("{}/debian", mirror.address);
-        let mut flags = vec!["--allow-upstream", "127.0.0.0/8", "--share", "lan", "--peer-listen", "127.0.0.1:0"];
+        let mut flags = vec!["--allow-upstream", "127.0.0.0/8", "--share", "lan"];
+        flags.extend(["--peer-listen", "127.0.0.1:0", "--bootstrap", "none"]);
         if is_public {
             flags.extend(["--public", &prefix]);
         }
@@ -108,6 +109,26 @@ fn a_public_file_is_given_whole_in_part_and_with_its_table() {
 }
 
 #[test]
+fn the_example_in_the_document_is_what_is_said() {
+    let house = House::start(true);
+    let long = &house.archive.packages[0];
+    house.fetch(long);
+    let document = include_str!("../docs/PROTOCOL.md");
+    let (_, rest) = document.split_once("```http\n").expect("an example");
+    let (example, _) = rest.split_once("```").expect("its end");
+    let example = example.replace("<name>", &long.digest());
+    let example = example.replace("<table>", &Digest::of(&table(&long.content)).to_string()).replace('\n', "\r\n");
+    let (request, head) = example.split_at(example.find("HTTP/1.1 206").expect("an answer"));
+    let mut stream = TcpStream::connect(house.peers).expect("it listens");
+    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a time-out");
+    stream.write_all(request.as_bytes()).expect("taken");
+    let mut answer = vec![0; head.len() + 524_288];
+    stream.read_exact(&mut answer).expect("an answer as long as the example's");
+    assert_eq!(String::from_utf8_lossy(&answer[..head.len()]), head);
+    assert!(answer[head.len()..] == long.content[524_288..1_048_576]);
+}
+
+#[test]
 fn an_index_is_shared_and_a_release_is_not() {
     let house = House::start(true);
     let index = house.archive.packages_index();
@@ -177,6 +198,19 @@ fn nothing_else_is_behind_the_peers_port() {
     client.send("\x13BitTorrent protocol");
     assert!(client.is_closed(), "without a word");
     assert_eq!(house.mirror.seen(&format!("{SUITE}/InRelease")).len(), seen);
+}
+
+#[test]
+fn the_end_waits_for_no_peer() {
+    let house = House::start(true);
+    house.fetch(&house.archive.packages[0]);
+    // One that has asked and does not read, and one that says nothing.
+    let mut reader = Client::connect(house.peers);
+    reader.send(format!("GET /~/{} HTTP/1.1\r\nHost: x\r\n\r\n", house.archive.packages[0].digest()));
+    let _silent = Client::connect(house.peers);
+    let start = Instant::now();
+    assert_eq!(house.daemon.terminate(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 }
 
 /// Bytes that each of `connections` from these addresses of ours reads of an endless answer in `time`, at `rate`.

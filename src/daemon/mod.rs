@@ -32,6 +32,7 @@ pub use self::udp::{Answers, Datagrams, DhtHandle, DhtOptions, DhtReport, run_dh
 use self::announcer::Announcer;
 use self::control::{Control, Held};
 use self::live::Live;
+use self::peers::PeerEdge;
 use self::socket_dir::SocketDir;
 use self::upkeep::Upkeep;
 use crate::config::{Config, ConfigError, Flags, Share};
@@ -149,7 +150,7 @@ struct House {
     edge_thread: std::thread::JoinHandle<()>,
     shelf: Shelf,
     /// None when nothing is shared.
-    peer_edge: Option<EdgeHandle>,
+    peer_edge: Option<PeerEdge>,
     /// None when nothing is shared with the Internet.
     dht: Option<DhtHandle>,
     control: Held,
@@ -236,6 +237,9 @@ impl House {
         }
         if self.edge_thread.join().is_err() {
             log::error!("the edge ended in a panic");
+        }
+        if let Some(peer_edge) = self.peer_edge {
+            peer_edge.join();
         }
         if let Some(store) = self.shelf.get()
             && let Err(error) = store.commit(today())

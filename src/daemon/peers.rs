@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, TcpListener};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use rustix::rand::{GetRandomFlags, getrandom};
 
@@ -13,6 +14,26 @@ use crate::edge::{self, Asked, Behind, Edge, EdgeConfig, EdgeHandle, Upload};
 use crate::fetch::{Clock, Fetcher, Shelf};
 use crate::limits::{PEER_CONNECTIONS, PEER_CONNECTIONS_PER_ADDRESS, PEER_IDLE_TIME};
 use crate::peer::{Parts, Peer};
+
+/// The peer edge, running.
+pub(super) struct PeerEdge {
+    handle: EdgeHandle,
+    thread: JoinHandle<()>,
+}
+
+impl PeerEdge {
+    /// Asks it to end.
+    pub(super) fn stop(&self) {
+        self.handle.stop();
+    }
+
+    /// Waits until it has ended.
+    pub(super) fn join(self) {
+        if self.thread.join().is_err() {
+            log::error!("the peer edge ended in a panic");
+        }
+    }
+}
 
 /// Where peers are served, if anything is shared. What prevents it is logged: the proxy must never fail because of it.
 pub(super) fn listen(live: &Live) -> Option<TcpListener> {
@@ -42,7 +63,7 @@ pub(super) fn start(
     shelf: &Shelf,
     fetcher: &Fetcher,
     clock: &Clock,
-) -> Option<EdgeHandle> {
+) -> Option<PeerEdge> {
     let started = run(live, listener, shelf, fetcher, clock);
     started.inspect_err(|error| log::error!("no peer is served: {error}")).ok()
 }
@@ -53,7 +74,7 @@ fn run(
     shelf: &Shelf,
     fetcher: &Fetcher,
     clock: &Clock,
-) -> io::Result<EdgeHandle> {
+) -> io::Result<PeerEdge> {
     let config = live.config();
     let address = listener.local_addr()?;
     let rule = live.clone();
@@ -79,9 +100,9 @@ fn run(
         connections_max: PEER_CONNECTIONS,
         per_address_max: PEER_CONNECTIONS_PER_ADDRESS,
     })?;
-    threads::start("peer-edge", move || edge.run())?;
+    let thread = threads::start("peer-edge", move || edge.run())?;
     log::info!("peers are served at {address} (TCP)");
-    Ok(handle)
+    Ok(PeerEdge { handle, thread })
 }
 
 /// A name for this node among its neighbours, new at each start.
