@@ -68,13 +68,7 @@ pub(super) fn start(
     started.inspect_err(|error| log::error!("no peer is served: {error}")).ok()
 }
 
-fn run(
-    live: &Live,
-    listener: TcpListener,
-    shelf: &Shelf,
-    fetcher: &Fetcher,
-    clock: &Clock,
-) -> io::Result<PeerEdge> {
+fn run(live: &Live, listener: TcpListener, shelf: &Shelf, fetcher: &Fetcher, clock: &Clock) -> io::Result<PeerEdge> {
     let config = live.config();
     let address = listener.local_addr()?;
     let rule = live.clone();
