@@ -1,9 +1,10 @@
 //! The DHT among 100 to 10,000 nodes: the table and the plot of docs/DHT.md.
 //!
 //!     cargo bench --bench sim                  # 100, 300, 1,000, 3,000 and 10,000 nodes
+//!     cargo bench --bench sim -- 1             # the same for one hour each, not a day
 //!     cargo bench --bench sim -- 10000 24      # 10,000 nodes, 24 hours
 //!
-//! Writes docs/dht-lookups.svg when it runs all of them.
+//! Writes docs/dht-lookups.svg when it runs all of them, anew after each.
 
 #[path = "../../tests/sim/net.rs"]
 mod net;
@@ -34,8 +35,10 @@ fn main() {
         measure(usize::try_from(nodes).expect("a number of nodes"), hours);
         return;
     }
-    let reports: Vec<Report> = [(100, 24), (300, 24), (1000, 24), (3000, 24), (10_000, 24)]
-        .map(|(nodes, hours)| measure(nodes, hours))
-        .into();
-    std::fs::write("docs/dht-lookups.svg", plot::lookups(&reports)).expect("docs/ can be written");
+    let hours = numbers.first().copied().unwrap_or(24);
+    let mut reports = Vec::new();
+    for nodes in [100, 300, 1000, 3000, 10_000] {
+        reports.push(measure(nodes, hours));
+        std::fs::write("docs/dht-lookups.svg", plot::lookups(&reports)).expect("docs/ can be written");
+    }
 }

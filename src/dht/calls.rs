@@ -2,7 +2,8 @@
 //!
 //! A call *stalls* when most answers would have come: its lookup goes on without it, and still takes the answer if it
 //! comes. When that is, is learnt from the answers (the idea of mldht): beyond their 90th percentile, and at least
-//! 100 ms beyond the 10th.
+//! 100 ms beyond the 10th. One burst of late answers, as after a suspend, at most doubles it: an answer counts as no
+//! later than twice the time after which its call stalled.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -22,6 +23,8 @@ pub(super) struct Call<P> {
     pub(super) sent: Time,
     pub(super) stalled: bool,
     pub(super) purpose: P,
+    /// After what time it stalls.
+    stall_time: Duration,
     /// When it stalls or is lost.
     timer: Time,
 }
@@ -72,9 +75,10 @@ impl<P: Clone> Calls<P> {
                 break tx;
             }
         };
-        let timer = now + self.rtt.stall_time;
+        let stall_time = self.rtt.stall_time;
+        let timer = now + stall_time;
         self.timers.insert((timer, tx));
-        self.calls.insert(tx, Call { to, id, sent: now, stalled: false, purpose, timer });
+        self.calls.insert(tx, Call { to, id, sent: now, stalled: false, purpose, stall_time, timer });
         Some(tx.to_be_bytes()[4 - self.tx_len..].to_vec())
     }
 
@@ -89,7 +93,7 @@ impl<P: Clone> Calls<P> {
         }
         let call = self.calls.remove(&tx)?;
         self.timers.remove(&(call.timer, tx));
-        self.rtt.note(now.since(call.sent));
+        self.rtt.note(now.since(call.sent).min(2 * call.stall_time));
         Some(call)
     }
 
@@ -228,6 +232,28 @@ mod tests {
         assert!((180..=220).contains(&rtt.stall_time.as_millis()), "{:?}", rtt.stall_time);
         (0..300).for_each(|_| rtt.note(Duration::from_secs(60)));
         assert!(rtt.stall_time <= Duration::from_secs(1) + STALL_MARGIN);
+    }
+
+    #[test]
+    fn a_burst_of_late_answers_at_most_doubles_the_stall_time_and_a_slow_link_is_learnt() {
+        let (mut calls, mut rng) = calls();
+        let mut now = Time(0);
+        let mut round = |calls: &mut Calls<u8>, count, ms| {
+            let begun: Vec<_> =
+                (0..count).map(|_| calls.begin(address(1), None, 0, now, &mut rng).expect("room")).collect();
+            now = now + Duration::from_millis(ms);
+            while calls.late(now).is_some() {}
+            begun.iter().for_each(|tx| assert!(calls.answered(tx, address(1), now).is_some()));
+        };
+        (0..300).for_each(|_| round(&mut calls, 1, 60));
+        let before = calls.stall_time();
+        assert_eq!(before, Duration::from_millis(170));
+        round(&mut calls, 200, 9000);
+        assert!(calls.stall_time() <= 2 * before + STALL_MARGIN, "{:?}", calls.stall_time());
+        (0..300).for_each(|_| round(&mut calls, 1, 60));
+        assert_eq!(calls.stall_time(), before);
+        (0..100).for_each(|_| round(&mut calls, 8, 700));
+        assert!(calls.stall_time() >= Duration::from_millis(700), "{:?}", calls.stall_time());
     }
 
     #[test]

@@ -4,13 +4,17 @@
 //! over when the eight closest candidates that are not known to be silent have answered: a stalled call is not waited
 //! for, but counts if it answers meanwhile. One that only reads for somebody who waits is over when eight of the twelve
 //! closest have answered, the closest among them: whoever announces tells eight, so the four slowest decide nothing.
+//! There the late are asked once more, since what was asked may be lost. The end does not wait for that, unless
+//! [`LOOKUP_DOUBTS`] of the closest are late: they may be all that have it, and what was found may be a lie.
 //! Bounded against nodes that name ever more nodes: candidates, candidates from one machine, and queries in all.
 
 use std::net::SocketAddr;
 
 use super::contact::{Contact, Prefix, is_sendable};
 use super::id::{Distance, NodeId};
-use crate::limits::{LOOKUP_AHEAD, LOOKUP_CANDIDATES, LOOKUP_PER_PREFIX, LOOKUP_QUERIES, LOOKUP_WIDTH};
+use crate::limits::{
+    LOOKUP_AHEAD, LOOKUP_CANDIDATES, LOOKUP_DOUBTS, LOOKUP_PER_PREFIX, LOOKUP_QUERIES, LOOKUP_WIDTH,
+};
 use crate::time::Time;
 
 /// Where a candidate stands.
@@ -18,6 +22,8 @@ use crate::time::Time;
 enum State {
     Fresh,
     Asked,
+    /// Late, and asked once more.
+    AskedAgain,
     /// Late, and not waited for.
     Stalled,
     Answered {
@@ -149,13 +155,16 @@ impl Lookup {
         is_itself.then_some(hop + 1)
     }
 
-    pub(super) fn note_stall(&mut self, address: SocketAddr) {
-        if let Some(candidate) = self.asked(address)
-            && candidate.state == State::Asked
-        {
-            candidate.state = State::Stalled;
-            self.in_flight -= 1;
-        }
+    /// It is late; whether it is asked once more, which counts as done.
+    pub(super) fn note_stall(&mut self, address: SocketAddr) -> bool {
+        let may_again = self.is_brief && self.queries < LOOKUP_QUERIES;
+        let Some(candidate) = self.asked(address) else { return false };
+        let was_awaited = candidate.state == State::Asked;
+        let is_again = was_awaited && may_again;
+        candidate.state = if is_again { State::AskedAgain } else { State::Stalled };
+        self.in_flight -= usize::from(was_awaited);
+        self.queries += usize::from(is_again);
+        is_again
     }
 
     pub(super) fn note_loss(&mut self, address: SocketAddr) {
@@ -177,13 +186,14 @@ impl Lookup {
 
     fn asked(&mut self, address: SocketAddr) -> Option<&mut Candidate> {
         self.candidates.iter_mut().find(|candidate| {
-            candidate.contact.address == address && matches!(candidate.state, State::Asked | State::Stalled)
+            candidate.contact.address == address
+                && matches!(candidate.state, State::Asked | State::AskedAgain | State::Stalled)
         })
     }
 
     /// Whether the closest have answered, or there is nobody left to ask.
     pub(super) fn is_done(&self, now: Time) -> bool {
-        let (mut answered, mut stalled, mut awaited) = (0, 0, 0);
+        let (mut answered, mut stalled, mut awaited, mut again) = (0, 0, 0, 0);
         let is_spent = self.queries >= LOOKUP_QUERIES;
         let spare = if self.is_brief { LOOKUP_AHEAD } else { 0 };
         for candidate in &self.candidates {
@@ -191,17 +201,19 @@ impl Lookup {
                 State::Answered { .. } => answered += 1,
                 State::Asked if answered == 0 || awaited == spare => return false,
                 State::Asked => awaited += 1,
+                State::AskedAgain => again += 1,
                 State::Stalled if now < self.patient_until => return false,
                 State::Stalled => stalled += 1,
                 State::Fresh if !is_spent => return false,
                 State::Fresh | State::Failed => {}
             }
             if answered == self.wanted {
-                return true;
+                return again < LOOKUP_DOUBTS;
             }
         }
-        // On a very slow link everybody stalls at first: then their answers are all there is.
-        awaited == 0 && (answered > 0 || stalled == 0)
+        // On a very slow link everybody stalls at first: then their answers are all there is. Otherwise too few have
+        // answered for those to be left out that were asked again.
+        awaited == 0 && again == 0 && (answered > 0 || stalled == 0)
     }
 
     /// The closest nodes that answered, closest first, with their tokens.
@@ -320,10 +332,30 @@ mod tests {
     }
 
     #[test]
+    fn an_urgent_one_gives_the_late_a_second_chance() {
+        let late = |count: u8| {
+            let mut lookup = lookup(20..40);
+            (lookup.is_urgent, lookup.is_brief) = (true, true);
+            ask_all(&mut lookup);
+            (21..21 + count).for_each(|n| assert!(lookup.note_stall(node(n).address), "it is asked again"));
+            ask_all(&mut lookup);
+            answer(&mut lookup, 20);
+            (21 + count..32).for_each(|n| assert!(answer(&mut lookup, n).is_some()));
+            lookup
+        };
+        assert!(late(2).is_done(Time(0)), "two may be lost");
+        let mut lookup = late(3);
+        assert!(!lookup.is_done(Time(0)), "three may be those that know");
+        assert!(!lookup.note_stall(node(21).address), "once");
+        assert!(lookup.is_done(Time(0)));
+        assert!(answer(&mut lookup, 22).is_some() && lookup.closest().any(|(contact, _)| contact == node(22)));
+    }
+
+    #[test]
     fn it_ends_when_nobody_is_left() {
         let mut lookup = lookup(20..23);
         assert_eq!(ask_all(&mut lookup).len(), 3);
-        (20..23).for_each(|n| lookup.note_stall(node(n).address));
+        (20..23).for_each(|n| assert!(!lookup.note_stall(node(n).address)));
         assert!(!lookup.is_done(Time(0)), "all are slow: they are waited for");
         answer(&mut lookup, 21);
         assert!(lookup.is_done(Time(0)));

@@ -20,7 +20,8 @@ use super::table::Table;
 use super::token::Tokens;
 use super::{AskId, Event, Hop};
 use crate::limits::{
-    ANNOUNCE_WIDTH, CALLS, CLOSEST, ENTRANCES, LOOKUPS, MAINLINE_RECORD_TIME, PATIENCE, RECORD_TIME, UPKEEP_LOOKUPS,
+    ANNOUNCE_WIDTH, CALLS, CLOSEST, ENTRANCES, LOOKUP_SEEDS, LOOKUPS, MAINLINE_RECORD_TIME, PATIENCE, RECORD_TIME,
+    UPKEEP_LOOKUPS,
 };
 use crate::time::Time;
 
@@ -163,7 +164,7 @@ impl Node {
         let wanted = if matches!(owner, Owner::Announcer(_)) { ANNOUNCE_WIDTH } else { CLOSEST };
         let mut lookup = Lookup::new(target, is_urgent, patient_until, wanted);
         lookup.is_brief = is_urgent && !is_patient;
-        for contact in self.table.closest(&target, 2 * CLOSEST) {
+        for contact in self.table.closest(&target, LOOKUP_SEEDS) {
             if !self.quarantine.holds(contact.address, now) {
                 lookup.offer(contact, 0);
             }
@@ -333,20 +334,18 @@ impl Node {
         let ms = u64::try_from(now.since(call.sent).as_millis()).unwrap_or(u64::MAX);
         let peers = reply.values.len();
         running.trace(common, Hop::Answered { contact: Contact { id: reply.id, address: call.to }, ms, peers });
-        let Some(hop) = hop else {
-            self.lookups.insert(number, running);
-            return;
-        };
         let nodes = match self.seat.family {
             Family::V4 => &reply.nodes,
             Family::V6 => &reply.nodes6,
         };
-        for contact in nodes.iter().take(2 * CLOSEST) {
+        // Who has another id by now leads nowhere, but what it keeps counts: whoever announced knew it by this one, or by
+        // the one before.
+        for contact in nodes.iter().take(2 * CLOSEST).filter(|_| hop.is_some()) {
             let is_usable = common.is_sendable(contact.address) && self.may_be_known(contact);
             // Others may still give out the id that a node had before: we have heard it ourselves.
             let is_former = self.table.id_at(contact.address).is_some_and(|id| id != contact.id);
             if is_usable && !is_former && !self.quarantine.holds(contact.address, now) {
-                running.lookup.offer(*contact, hop);
+                running.lookup.offer(*contact, hop.unwrap_or(0));
             }
         }
         let is_over = running.take_findings(call.to, &reply, common);
@@ -386,11 +385,8 @@ impl Node {
                     if !self.table.has(call.to) {
                         self.quarantine.suspect(call.to, now);
                     }
-                    if let Purpose::Lookup(number) = call.purpose
-                        && let Some(running) = self.lookups.get_mut(&number)
-                    {
-                        running.lookup.note_stall(call.to);
-                        running.trace(common, Hop::Stalled { address: call.to });
+                    if let Purpose::Lookup(number) = call.purpose {
+                        self.note_stall(number, &call, now, common);
                     }
                 }
                 Late::Lost(call) => {
@@ -402,6 +398,21 @@ impl Node {
                     self.note_no_answer(&call, common);
                 }
             }
+        }
+    }
+
+    /// A lookup's query is late: the same may be asked again, in case that it or its answer is lost.
+    fn note_stall(&mut self, number: u64, call: &Call<Purpose>, now: Time, common: &mut Common) {
+        let Some(running) = self.lookups.get_mut(&number) else { return };
+        running.trace(common, Hop::Stalled { address: call.to });
+        if !running.lookup.note_stall(call.to) {
+            return;
+        }
+        let (query, is_urgent) = (running.query(), running.is_urgent());
+        let is_asked =
+            common.may_ask(is_urgent, now) && self.ask(call.to, call.id, query, Purpose::Lookup(number), now, common);
+        if !is_asked && let Some(running) = self.lookups.get_mut(&number) {
+            running.lookup.note_stall(call.to);
         }
     }
 

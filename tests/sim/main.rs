@@ -73,6 +73,17 @@ fn hostile_networks_are_survived() {
     assert!(bad.is_empty(), "{} of {seeds} seeds are bad: {bad:?}", bad.len());
 }
 
+/// Each of these missed a record that was there.
+#[test]
+fn hostile_networks_that_hid_a_record_hide_it_no_more() {
+    // All who kept it had their one query or answer lost, or were slow.
+    [136, 297, 395].into_iter().for_each(hostile::run);
+    // The closest sixteen contacts were gone, and the others were not asked.
+    hostile::run(644);
+    // It was kept by one who had a new id, and answered under that.
+    hostile::run(738);
+}
+
 #[test]
 fn a_partition_heals() {
     let mut net = Net::new(Plan { nodes: 60, loss: 0, ..Plan::default() });
