@@ -91,6 +91,10 @@ pub(crate) struct Cli {
     #[argh(option, arg_name = "speed|offload")]
     pub(crate) prefer: Option<String>,
 
+    /// on or off: whether neighbours and clients find the proxy by multicast DNS; default: on
+    #[argh(option, arg_name = "on|off")]
+    pub(crate) mdns: Option<String>,
+
     /// requests worked on at once; default: 4
     #[argh(option, arg_name = "N")]
     pub(crate) workers: Option<usize>,
@@ -279,6 +283,7 @@ impl Cli {
             workers: self.workers,
             neighbour: self.neighbour.clone(),
             prefer: self.prefer.clone(),
+            mdns: self.mdns.clone(),
         }
     }
 }

@@ -72,6 +72,8 @@ pub struct Flags {
     pub neighbour: Vec<String>,
     /// What is to be spared.
     pub prefer: Option<String>,
+    /// Whether multicast DNS is used.
+    pub mdns: Option<String>,
 }
 
 /// What is to be spared.
@@ -104,6 +106,8 @@ pub struct Config {
     pub neighbours: Vec<SocketAddr>,
     /// What is to be spared.
     pub prefer: Prefer,
+    /// Whether neighbours and clients find the proxy by multicast DNS.
+    pub mdns: bool,
     /// What is logged: a filter as `env_logger` takes it.
     pub log: String,
     allow: Vec<Cidr>,
@@ -236,15 +240,11 @@ impl Config {
             &settings.neighbour,
             "an address and a port, such as 192.0.2.7:9978 or [2001:db8::7]:9978",
         )?;
-        let prefer = match settings.prefer.as_deref() {
-            None | Some("speed") => Prefer::Speed,
-            Some("offload") => Prefer::Offload,
-            Some(other) => return Err(value("--prefer", other.to_owned(), "speed or offload")),
-        };
         Ok(Config {
             sharing,
             neighbours,
-            prefer,
+            prefer: settings.prefer.as_deref().map_or(Ok(Prefer::Speed), prefer)?,
+            mdns: settings.mdns.as_deref().map_or(Ok(true), mdns)?,
             upload_rate,
             public,
             listen,
@@ -312,6 +312,22 @@ impl UpstreamHost {
             return Err(value("--allow-upstream", text.to_owned(), expected));
         }
         Ok(UpstreamHost::Name(text.to_owned()))
+    }
+}
+
+fn prefer(text: &str) -> Result<Prefer, ConfigError> {
+    match text {
+        "speed" => Ok(Prefer::Speed),
+        "offload" => Ok(Prefer::Offload),
+        _ => Err(value("--prefer", text.to_owned(), "speed or offload")),
+    }
+}
+
+fn mdns(text: &str) -> Result<bool, ConfigError> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(value("--mdns", text.to_owned(), "on or off")),
     }
 }
 

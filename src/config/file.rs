@@ -28,10 +28,11 @@ pub(super) struct Settings {
     pub(super) log: Option<String>,
     pub(super) neighbour: Vec<String>,
     pub(super) prefer: Option<String>,
+    pub(super) mdns: Option<String>,
 }
 
 /// Every setting of the file.
-pub(super) const KEYS: [&str; 19] = [
+pub(super) const KEYS: [&str; 20] = [
     "listen",
     "cache",
     "max-size",
@@ -51,6 +52,7 @@ pub(super) const KEYS: [&str; 19] = [
     "log",
     "neighbour",
     "prefer",
+    "mdns",
 ];
 
 impl Settings {
@@ -74,6 +76,7 @@ impl Settings {
         self.mainline = flags.mainline.clone().or(self.mainline);
         list(&mut self.neighbour, &flags.neighbour);
         self.prefer = flags.prefer.clone().or(self.prefer);
+        self.mdns = flags.mdns.clone().or(self.mdns);
         self.cache = flags.cache.clone().or(self.cache);
         self.max_size = flags.max_size.clone().or(self.max_size);
         self.workers = flags.workers.or(self.workers);
@@ -120,6 +123,7 @@ impl Settings {
             "mainline" => self.mainline = Some(text(key, item)?),
             "neighbour" => self.neighbour = texts(key, item)?,
             "prefer" => self.prefer = Some(text(key, item)?),
+            "mdns" => self.mdns = Some(text(key, item)?),
             "cache" => self.cache = Some(PathBuf::from(text(key, item)?)),
             "max-size" => self.max_size = Some(text_or_number(key, item)?),
             "grace" => self.grace = Some(text(key, item)?),

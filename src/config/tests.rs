@@ -62,6 +62,7 @@ fn errors_say_where_and_what_to_do() {
         ("upstream = 'a=ftp://b'", "--upstream a=ftp://b: expected HOST/PATH=URL"),
         ("allow-upstream = 'a b'", "--allow-upstream a b: expected a host name"),
         ("neighbour = '192.0.2.7'", "--neighbour 192.0.2.7: expected an address and a port"),
+        ("mdns = 'maybe'", "--mdns maybe: expected on or off"),
         ("prefer = 'cheap'", "--prefer cheap: expected speed or offload"),
         ("a = \n", "1: "),
         ("[cache]\nx = 1", "1: cache: expected a text in quotes"),

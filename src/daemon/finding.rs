@@ -3,6 +3,7 @@
 //! Owns the translation between the two: a digest becomes a lookup, and what the lookup finds becomes leads. A hint that
 //! only says where the piece table lies (an item of BEP 44) becomes a second lookup, for that.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,14 +16,15 @@ use crate::dht::bencode::Value;
 use crate::dht::{Ask, Event, Hint, Network, NodeId};
 use crate::digest::{Digest, Midstate};
 use crate::fetch::{Finder, Lead, Leads};
+use crate::lan::{Neighbour, Neighbours};
 
 /// What finds peers for the fetcher.
-pub(super) fn finder(live: &Live, dht: Option<DhtHandle>) -> Finder {
-    let neighbours = live.clone();
+pub(super) fn finder(live: &Live, neighbours: Neighbours, dht: Option<DhtHandle>) -> Finder {
+    let named = live.clone();
     let config = live.config();
     let secret = config.sharing.secret.as_ref().map(|secret| secret.0.clone());
     Finder {
-        neighbours: Arc::new(move || neighbours.config().neighbours.clone()),
+        neighbours: Arc::new(move || joined(&named.config().neighbours, &neighbours.announced())),
         lookup: Arc::new(move |digest| look_up(dht.as_ref()?, digest)),
         wire_name: Arc::new(move |digest| digest.on_the_wire(secret.as_deref()).to_string()),
         prefer: match config.prefer {
@@ -30,6 +32,17 @@ pub(super) fn finder(live: &Live, dht: Option<DhtHandle>) -> Finder {
             Prefer::Offload => crate::fetch::Prefer::Offload,
         },
     }
+}
+
+/// Where to ask, each address once: those that the configuration names, then those that announced themselves.
+fn joined(named: &[SocketAddr], announced: &[Neighbour]) -> Vec<SocketAddr> {
+    let mut all = named.to_vec();
+    for neighbour in announced {
+        if !all.contains(&neighbour.address) {
+            all.push(neighbour.address);
+        }
+    }
+    all
 }
 
 fn look_up(dht: &DhtHandle, digest: &Digest) -> Option<Leads> {

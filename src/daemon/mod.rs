@@ -8,6 +8,8 @@ mod control;
 mod finding;
 mod live;
 mod lone;
+#[cfg(feature = "mdns")]
+mod neighbours;
 mod peers;
 mod sharing;
 mod socket_dir;
@@ -39,6 +41,7 @@ use crate::config::{Config, ConfigError, Flags, Share};
 use crate::edge::{self, Behind, Edge, EdgeConfig, EdgeHandle, Slots};
 use crate::fetch::{self, Fetcher, Shelf};
 use crate::front::{self, Front, Numbers};
+use crate::lan::Neighbours;
 use crate::learn::Learner;
 use crate::limits::{
     CONNECTIONS, CONNECTIONS_PER_ADDRESS, FETCH_THREADS, IDLE_TIME, NAME_THREADS, NEWS, PEER_FETCH_THREADS,
@@ -154,6 +157,9 @@ struct House {
     /// None when nothing is shared with the Internet.
     dht: Option<DhtHandle>,
     control: Held,
+    /// Says goodbye to the LAN when it is dropped.
+    #[cfg(feature = "mdns")]
+    _discovery: Option<crate::lan::discovery::Discovery>,
     /// Dropped to end upkeep.
     _end: Sender<()>,
     _socket_dir: SocketDir,
@@ -166,7 +172,9 @@ impl House {
         let peer_listener = peers::listen(live);
         let peer_port = peer_listener.as_ref().and_then(|listener| listener.local_addr().ok()).map(|at| at.port());
         let dht = sharing::start(&live.config(), peer_port);
-        let finder = (live.config().sharing.share != Share::Off).then(|| finding::finder(live, dht.clone()));
+        let neighbours = Neighbours::new(peers::lan_id().map_err(DaemonError::System)?);
+        let finder = (live.config().sharing.share != Share::Off)
+            .then(|| finding::finder(live, neighbours.clone(), dht.clone()));
         let fetcher = start_fetching(live, &shelf, (&clock, &calendar), news.clone(), finder)?;
         let learner = Learner::new(Arc::clone(&shelf), fetcher.clone(), Arc::clone(&calendar));
         threads::start("learn", move || learner.work(&to_learn)).map_err(DaemonError::System)?;
@@ -185,6 +193,12 @@ impl House {
         let server =
             Server::http_unix(&socket_dir.socket()).map_err(|error| DaemonError::PrivateSocket(error.to_string()))?;
         let (slots, workers) = (Slots::default(), live.config().workers);
+        #[cfg(feature = "mdns")]
+        let discovery = {
+            let listen: Vec<SocketAddr> =
+                listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+            neighbours::discover(live, &neighbours, &listen, peer_port)
+        };
         let (edge, handle) = Edge::new(EdgeConfig {
             listeners,
             behind: Behind::Workers { socket: socket_dir.socket(), count: workers, slots: slots.clone() },
@@ -200,7 +214,8 @@ impl House {
             let live = live.clone();
             Arc::new(move |ip| live.allows(ip))
         };
-        let peer_edge = peer_listener.and_then(|listener| peers::start(live, listener, &shelf, &fetcher, &clock));
+        let peer_edge = peer_listener
+            .and_then(|listener| peers::start(live, listener, neighbours.own(), (&shelf, &fetcher, &clock)));
         let parts = front::Parts { shelf: Arc::clone(&shelf), fetcher, slots, allow, calendar, numbers };
         start_workers(workers, Front::new(parts), server)?;
         let edge_thread = threads::start("edge", move || edge.run()).map_err(DaemonError::System)?;
@@ -217,6 +232,8 @@ impl House {
             shelf,
             dht,
             control,
+            #[cfg(feature = "mdns")]
+            _discovery: discovery,
             _end: end_sender,
             _socket_dir: socket_dir,
         })

@@ -12,6 +12,7 @@ use super::threads;
 use crate::config::Share;
 use crate::edge::{self, Asked, Behind, Edge, EdgeConfig, EdgeHandle, Upload};
 use crate::fetch::{Clock, Fetcher, Shelf};
+use crate::lan::LanId;
 use crate::limits::{PEER_CONNECTIONS, PEER_CONNECTIONS_PER_ADDRESS, PEER_IDLE_TIME};
 use crate::peer::{Parts, Peer};
 
@@ -60,15 +61,19 @@ pub(super) fn listen(live: &Live) -> Option<TcpListener> {
 pub(super) fn start(
     live: &Live,
     listener: TcpListener,
-    shelf: &Shelf,
-    fetcher: &Fetcher,
-    clock: &Clock,
+    own: LanId,
+    (shelf, fetcher, clock): (&Shelf, &Fetcher, &Clock),
 ) -> Option<PeerEdge> {
-    let started = run(live, listener, shelf, fetcher, clock);
+    let started = run(live, listener, own, (shelf, fetcher, clock));
     started.inspect_err(|error| log::error!("no peer is served: {error}")).ok()
 }
 
-fn run(live: &Live, listener: TcpListener, shelf: &Shelf, fetcher: &Fetcher, clock: &Clock) -> io::Result<PeerEdge> {
+fn run(
+    live: &Live,
+    listener: TcpListener,
+    own: LanId,
+    (shelf, fetcher, clock): (&Shelf, &Fetcher, &Clock),
+) -> io::Result<PeerEdge> {
     let config = live.config();
     let address = listener.local_addr()?;
     let rule = live.clone();
@@ -81,7 +86,7 @@ fn run(live: &Live, listener: TcpListener, shelf: &Shelf, fetcher: &Fetcher, clo
         clock: Arc::clone(clock),
         network: config.sharing.network.clone(),
         secret: config.sharing.secret.as_ref().map(|secret| secret.0.clone()),
-        node: node()?,
+        node: own.to_string(),
     });
     let takes_all = config.sharing.share == Share::Internet;
     let admitted = Arc::clone(&is_neighbour);
@@ -99,9 +104,9 @@ fn run(live: &Live, listener: TcpListener, shelf: &Shelf, fetcher: &Fetcher, clo
     Ok(PeerEdge { handle, thread })
 }
 
-/// A name for this node among its neighbours, new at each start.
-fn node() -> io::Result<String> {
+/// A name for this daemon among its neighbours, new at each start.
+pub(super) fn lan_id() -> io::Result<LanId> {
     let mut bytes = [0; 20];
     getrandom(&mut bytes, GetRandomFlags::empty())?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(LanId(bytes))
 }

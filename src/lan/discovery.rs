@@ -130,9 +130,15 @@ impl Listener {
         while let Ok(event) = self.events.recv() {
             match event {
                 ServiceEvent::ServiceResolved(service) => self.resolved(&service),
-                ServiceEvent::ServiceRemoved(_, name) => self.neighbours.forget(&name),
+                ServiceEvent::ServiceRemoved(_, name) => self.left(&name),
                 _ => {}
             }
+        }
+    }
+
+    fn left(&self, name: &str) {
+        if self.neighbours.forget(name).is_some() {
+            log::info!("a neighbour has left: {name}");
         }
     }
 
@@ -141,13 +147,12 @@ impl Listener {
         let id = service.get_property_val_str("id").and_then(LanId::from_hex);
         let addresses = service.addresses.iter().map(|address| address.to_ip_addr());
         let (Some(id), Some(ip)) = (id.filter(|_| is_ours), best(addresses)) else {
-            return self.neighbours.forget(&service.fullname);
+            return self.left(&service.fullname);
         };
         let neighbour = Neighbour { id, address: SocketAddr::new(ip, service.port) };
-        if id != self.neighbours.own() {
-            log::debug!("a neighbour: {} at {}", service.fullname, neighbour.address);
+        if self.neighbours.note(&service.fullname, neighbour) {
+            log::info!("a neighbour on this LAN: {} at {}", service.fullname, SocketAddr::new(ip, service.port));
         }
-        self.neighbours.note(&service.fullname, neighbour);
     }
 }
 

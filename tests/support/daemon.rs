@@ -35,10 +35,12 @@ impl Daemon {
     /// packet leaves the machine: it shares nothing, unless `flags` say with whom.
     pub fn try_start(cache: &Path, flags: &[&str], mut command: Command) -> Result<Daemon, String> {
         let share: &[&str] = if flags.contains(&"--share") { &[] } else { &["--share", "off"] };
+        let mdns: &[&str] = if flags.contains(&"--mdns") { &[] } else { &["--mdns", "off"] };
         let mut child = command
             .args(["--listen", "127.0.0.1:0", "--cache"])
             .arg(cache)
             .args(share)
+            .args(mdns)
             .args(flags)
             .env_remove("RUST_LOG")
             .env_remove("JOURNAL_STREAM")

@@ -1,0 +1,47 @@
+//! Discovery on the LAN: made of the configuration. The proxy runs without it too.
+
+use std::net::SocketAddr;
+
+use super::live::Live;
+use super::threads;
+use crate::lan::Neighbours;
+use crate::lan::discovery::{Announcement, Discovery};
+
+/// Announces the proxy and its peer edge, and hears of others, if that is wanted. What prevents it is logged.
+pub(super) fn discover(
+    live: &Live,
+    neighbours: &Neighbours,
+    listen: &[SocketAddr],
+    peer_port: Option<u16>,
+) -> Option<Discovery> {
+    let config = live.config();
+    if !config.mdns || peer_port.is_none() {
+        return None;
+    }
+    let is_outside = |address: &&SocketAddr| !address.ip().is_loopback();
+    let announcement = Announcement {
+        host: host(),
+        network: config.sharing.network.clone(),
+        proxy_port: listen.iter().find(is_outside).map(SocketAddr::port),
+        peer_port,
+    };
+    let started = Discovery::start(&announcement, neighbours.clone());
+    let (discovery, listener) = started.inspect_err(|error| log::warn!("{error}")).ok()?;
+    match threads::start("neighbours", move || listener.run()) {
+        Ok(_) => Some(discovery),
+        Err(error) => {
+            log::warn!("neighbours are not heard of: {error}");
+            None
+        }
+    }
+}
+
+/// This machine's name, as far as it can be a label of the DNS.
+fn host() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let label = name.split('.').next().unwrap_or_default();
+    let is_plain = !label.is_empty()
+        && label.len() <= 50
+        && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    if is_plain { label.to_owned() } else { "apt-p2p".to_owned() }
+}
