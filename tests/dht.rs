@@ -292,8 +292,9 @@ fn a_port_in_use_is_told_and_the_proxy_runs() {
     let port = taken.local_addr().expect("bound").to_string();
     let daemon = sharing(scratch.path(), &port, "none");
     daemon.wait_for_log("is in use, so nothing is shared");
-    let told = daemon.log().into_iter().filter(|line| line.contains(&port)).collect::<Vec<_>>();
-    assert!(told.len() == 1 && told[0].starts_with("error: ") && told[0].contains("--peer-listen"), "{told:?}");
+    let told =
+        daemon.log().into_iter().filter(|line| line.contains(&port) && line.starts_with("error")).collect::<Vec<_>>();
+    assert!(told.len() == 1 && told[0].contains("--peer-listen"), "{told:?}");
     assert_eq!(get(daemon.address, "/").status, 406);
     assert_eq!(daemon.terminate(), Some(0));
 }

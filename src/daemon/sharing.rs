@@ -39,11 +39,13 @@ pub(super) fn start(config: &Config, peer_port: Option<u16>) -> Option<DhtHandle
             let address = config.sharing.peer_listen;
             if error.kind() == io::ErrorKind::AddrInUse {
                 log::error!(
-                    "{address} (UDP) is in use, so nothing is shared: is apt-p2p running already? Another can be \
+                    "{address} (UDP) is in use, so nothing is shared with the Internet: is apt-p2p running already? Another can be \
                      given with --peer-listen"
                 );
             } else {
-                log::error!("nothing is shared, for {address} (UDP) cannot be used: {error}; see --peer-listen");
+                log::error!(
+                    "nothing is shared with the Internet, for {address} (UDP) cannot be used: {error}; see --peer-listen"
+                );
             }
             None
         }
