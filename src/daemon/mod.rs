@@ -189,9 +189,7 @@ impl House {
         };
         threads::start("upkeep", move || upkeep.run()).map_err(DaemonError::System)?;
 
-        let socket_dir = SocketDir::new().map_err(|error| DaemonError::PrivateSocket(error.to_string()))?;
-        let server =
-            Server::http_unix(&socket_dir.socket()).map_err(|error| DaemonError::PrivateSocket(error.to_string()))?;
+        let (socket_dir, server) = private_socket().map_err(DaemonError::PrivateSocket)?;
         let (slots, workers) = (Slots::default(), live.config().workers);
         #[cfg(feature = "mdns")]
         let discovery = {
@@ -219,11 +217,8 @@ impl House {
         let parts = front::Parts { shelf: Arc::clone(&shelf), fetcher, slots, allow, calendar, numbers };
         start_workers(workers, Front::new(parts), server)?;
         let edge_thread = threads::start("edge", move || edge.run()).map_err(DaemonError::System)?;
-        if let (Some(dht), Some(port), true) = (&dht, peer_port, peer_edge.is_some()) {
-            let (shelf, dht, clock, end) = (Arc::clone(&shelf), dht.clone(), Arc::clone(&clock), end.clone());
-            let announcer = Announcer { shelf, dht, clock, port, end };
-            threads::start("announcer", move || announcer.run()).map_err(DaemonError::System)?;
-        }
+        let served = peer_port.filter(|_| peer_edge.is_some());
+        start_announcer(dht.as_ref().zip(served), (&shelf, &clock), end.clone())?;
         let control = start_control(live, (&shelf, dht.as_ref(), &clock), end)?;
         Ok(House {
             edge: handle,
@@ -301,6 +296,25 @@ fn start_fetching(
         threads::start(&format!("peer-{n}"), move || fetcher.work_peers()).map_err(DaemonError::System)?;
     }
     Ok(fetcher)
+}
+
+/// Where tiny_http's workers hear of the edge.
+fn private_socket() -> Result<(SocketDir, Server), String> {
+    let socket_dir = SocketDir::new().map_err(|error| error.to_string())?;
+    let server = Server::http_unix(&socket_dir.socket()).map_err(|error| error.to_string())?;
+    Ok((socket_dir, server))
+}
+
+/// Only who is part of the DHT and serves peers, at this port, announces anything.
+fn start_announcer(
+    served: Option<(&DhtHandle, u16)>,
+    (shelf, clock): (&Shelf, &fetch::Clock),
+    end: Receiver<()>,
+) -> Result<(), DaemonError> {
+    let Some((dht, port)) = served else { return Ok(()) };
+    let announcer = Announcer { shelf: Arc::clone(shelf), dht: dht.clone(), clock: Arc::clone(clock), port, end };
+    threads::start("announcer", move || announcer.run()).map_err(DaemonError::System)?;
+    Ok(())
 }
 
 fn start_control(

@@ -53,7 +53,7 @@ fn write_text(report: &DhtReport, text: &mut String) -> std::fmt::Result {
 
 fn write_node(node: &NodeStatus, text: &mut String) -> std::fmt::Result {
     let address = node.address.map_or_else(|| "not known yet".into(), |address| address.to_string());
-    writeln!(text, "{:<14}{}", names(node).join(", "), node.id)?;
+    writeln!(text, "{}  {}", names(node).join(", "), node.id)?;
     writeln!(text, "  {:<12}{address}", "seen at")?;
     writeln!(text, "  {:<12}{}", "reached", reach(node.reach))?;
     writeln!(text, "  {:<12}{}", "table", counted(node.contacts, "contact", "contacts"))?;
@@ -191,7 +191,7 @@ mod tests {
         let text = text(&report());
         for line in [
             "listens at    0.0.0.0:9978 (UDP), for 1 h",
-            &format!("overlay, IPv4 {}", "ab".repeat(20)),
+            &format!("overlay, IPv4  {}", "ab".repeat(20)),
             "  seen at     203.0.113.5:9978",
             "  reached     no: nothing is announced; open the UDP port on the router to share",
             "  table       1 contact",
