@@ -1,7 +1,8 @@
 //! The public IPv6 prefixes of this machine's inner networks, as the kernel's tables tell them (proc(5)).
 //!
-//! Owns the judgement which networks are inner; reads no file. Refuses all that is in doubt: an interface with a default
-//! route may lead out, and one without a private network of its own may be anybody's.
+//! Owns the judgement which networks are inner; reads no file. An interface with a private network of its own is inner: who
+//! is on that link is served by its private address anyway. One without may be anybody's. That the interface leads out
+//! says nothing: the one interface of a NAS does.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -29,10 +30,6 @@ impl Route<'_> {
         self.bits > 0 && self.flags & (RTF_GATEWAY | RTF_REJECT | RTF_LOCAL) == 0
     }
 
-    fn is_default(&self) -> bool {
-        self.bits == 0 && self.flags & RTF_REJECT == 0
-    }
-
     /// Of one network with many machines: half a site at most, and no single address.
     fn is_public_prefix(&self) -> bool {
         self.to.is_ipv6() && (49..128).contains(&self.bits) && is_public(self.to)
@@ -44,12 +41,10 @@ impl Route<'_> {
 pub fn on_link(routes_v4: &str, routes_v6: &str) -> Vec<Cidr> {
     let routes: Vec<Route<'_>> =
         routes_v4.lines().filter_map(route_v4).chain(routes_v6.lines().filter_map(route_v6)).collect();
-    let leads_out: BTreeSet<&str> = routes.iter().filter(|r| r.is_default()).map(|r| r.interface).collect();
     let is_private = |r: &&Route<'_>| r.is_on_link() && is_of_a_site(r.to);
     let private: BTreeSet<&str> = routes.iter().filter(is_private).map(|r| r.interface).collect();
-    let is_inner = |r: &&Route<'_>| private.contains(r.interface) && !leads_out.contains(r.interface);
-    let prefixes = routes.iter().filter(|r| r.is_on_link() && r.is_public_prefix()).filter(is_inner);
-    prefixes.map(|r| Cidr::new(r.to, r.bits)).collect()
+    let prefixes = routes.iter().filter(|r| r.is_on_link() && r.is_public_prefix());
+    prefixes.filter(|r| private.contains(r.interface)).map(|r| Cidr::new(r.to, r.bits)).collect()
 }
 
 /// A network that somebody runs for himself (RFC 1918, RFC 4193); link-local addresses say nothing, every interface has one.
@@ -99,10 +94,11 @@ mod tests {
     const TITLE: &str = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n";
 
     #[test]
-    fn a_router_s_inner_networks_and_no_others() {
+    fn the_inner_networks_of_a_router_or_a_nas_and_no_others() {
         let out_v4 = v4([0; 4], [0; 4], 3, "wan");
         let lan_v4 = v4([192, 168, 1, 0], [255, 255, 255, 0], 1, "lan");
-        let wan_v4 = v4([192, 168, 9, 0], [255, 255, 255, 0], 1, "wan");
+        let wan_v4 = v4([203, 0, 113, 0], [255, 255, 255, 0], 1, "wan");
+        let nas_v4 = v4([0; 4], [0; 4], 3, "lan");
         let lan = v6("2001:db8:1:2::", 64, 1, "lan");
         let ula = v6("fd00:1::", 64, 1, "lan");
         let none: [&str; 0] = [];
@@ -110,8 +106,9 @@ mod tests {
             ("a LAN", [&lan_v4, &out_v4], vec![lan.clone(), v6("::", 0, 3, "wan")], &["2001:db8:1:2::/64"][..]),
             ("known by its ULA", [&out_v4, &out_v4], vec![lan.clone(), ula.clone()], &["2001:db8:1:2::/64"]),
             ("nothing private", [&out_v4, &out_v4], vec![lan.clone()], &none),
-            ("leads out", [&lan_v4, &out_v4], vec![lan.clone(), v6("::", 0, 3, "lan")], &none),
-            ("leads out by IPv4", [&wan_v4, &out_v4], vec![v6("2001:db8:9::", 64, 1, "wan")], &none),
+            ("a NAS", [&lan_v4, &nas_v4], vec![lan.clone(), v6("::", 0, 3, "lan")], &["2001:db8:1:2::/64"]),
+            ("the provider's", [&wan_v4, &out_v4], vec![v6("2001:db8:9::", 64, 1, "wan")], &none),
+            ("a provider's behind a LAN", [&lan_v4, &out_v4], vec![v6("2001:db8:9::", 64, 1, "wan")], &none),
             (
                 "leads nowhere",
                 [&lan_v4, &out_v4],
