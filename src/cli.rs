@@ -2,10 +2,14 @@
 //!
 //! A contract (docs/ARCHITECTURE.md): names and defaults stay. Owns the words; `config` owns their meaning.
 
+mod commands;
+
 use std::path::PathBuf;
 
 use apt_p2p::config::Flags;
 use argh::FromArgs;
+
+pub(crate) use self::commands::{Cleanup, Crawl, Dht, Import, Lookup, Verify};
 
 /// A caching proxy for apt: keeps the packages of a whole network, each checked against its archive's own index.
 /// Without a command it runs the proxy in the foreground.
@@ -112,154 +116,11 @@ pub(crate) struct Cli {
 #[argh(subcommand)]
 pub(crate) enum Command {
     Cleanup(Cleanup),
+    Verify(Verify),
+    Import(Import),
     Dht(Dht),
     Lookup(Lookup),
     Crawl(Crawl),
-}
-
-/// Let go what may go: packages that no index has named for three days, the least recently used beyond --max-size,
-/// leftovers of crashes. For cron, beside the running proxy or without it.
-#[derive(FromArgs, Debug)]
-#[argh(
-    subcommand,
-    name = "cleanup",
-    example = "Every night at four, from cron:\n  0 4 * * * root {command_name}\nSee what would go:\n  {command_name} \
-               --max-size 5G --dry-run",
-    note = "It does nothing while the clock is before the newest file of the cache: set the clock first.",
-    error_code(0, "done"),
-    error_code(1, "failed"),
-    error_code(2, "the command line or the configuration cannot be used")
-)]
-pub(crate) struct Cleanup {
-    /// configuration file; default: /etc/apt-p2p.toml, if it is there
-    #[argh(option, arg_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-
-    /// the cache folder
-    #[argh(option, arg_name = "DIR")]
-    pub(crate) cache: Option<PathBuf>,
-
-    /// the most that stays, e.g. 20G
-    #[argh(option, arg_name = "SIZE")]
-    pub(crate) max_size: Option<String>,
-
-    /// only say what would go
-    #[argh(switch)]
-    pub(crate) dry_run: bool,
-
-    /// print the report as JSON
-    #[argh(switch)]
-    pub(crate) json: bool,
-}
-
-/// Say how the running proxy's part of the DHT goes: its ids and addresses, whether others reach it, whom it knows, what
-/// it keeps for others, its traffic.
-#[derive(FromArgs, Debug)]
-#[argh(
-    subcommand,
-    name = "dht",
-    example = "{command_name}\nOf a proxy with another cache, for a program:\n  {command_name} --cache /srv/apt --json",
-    note = "It asks the running proxy by the socket named control in its cache folder, which only its own user may open.",
-    error_code(0, "done"),
-    error_code(1, "no proxy runs there, or it has no DHT"),
-    error_code(2, "the command line or the configuration cannot be used")
-)]
-pub(crate) struct Dht {
-    /// configuration file; default: /etc/apt-p2p.toml, if it is there
-    #[argh(option, arg_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-
-    /// the cache folder of the running proxy
-    #[argh(option, arg_name = "DIR")]
-    pub(crate) cache: Option<PathBuf>,
-
-    /// print it as JSON
-    #[argh(switch)]
-    pub(crate) json: bool,
-}
-
-/// Look in the DHT for who has a file, and show each step as it happens: whom it asks, how many steps away, how many
-/// leading bits the node's id has in common with the file's key, who answers.
-#[derive(FromArgs, Debug)]
-#[argh(
-    subcommand,
-    name = "lookup",
-    example = "Who has this package?\n  {command_name} $(sha256sum < hello_2.10-3_amd64.deb | cut -c1-64)\nIn a private \
-               network, without a proxy:\n  {command_name} --bootstrap node.example.org:9978 --secret \
-               /etc/apt-p2p.secret DIGEST",
-    note = "The running proxy makes the lookup. Where none runs, or --network, --secret or --bootstrap is given here, a node \
-            of its own does: it answers nobody and keeps nothing. With --json each step is one object on one line.",
-    error_code(0, "somebody says to have it"),
-    error_code(1, "nobody is known to have it, or it failed: then standard error says why"),
-    error_code(2, "the command line or the configuration cannot be used")
-)]
-pub(crate) struct Lookup {
-    /// the file's SHA-256, 64 hexadecimal digits
-    #[argh(positional, arg_name = "DIGEST")]
-    pub(crate) digest: String,
-
-    /// configuration file; default: /etc/apt-p2p.toml, if it is there
-    #[argh(option, arg_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-
-    /// the cache folder of the running proxy
-    #[argh(option, arg_name = "DIR")]
-    pub(crate) cache: Option<PathBuf>,
-
-    /// another network, by its name
-    #[argh(option, arg_name = "NAME")]
-    pub(crate) network: Option<String>,
-
-    /// the file with that network's secret
-    #[argh(option, arg_name = "FILE")]
-    pub(crate) secret: Option<PathBuf>,
-
-    /// where to begin, HOST:PORT; repeatable
-    #[argh(option, arg_name = "HOST:PORT")]
-    pub(crate) bootstrap: Vec<String>,
-
-    /// print each step as JSON
-    #[argh(switch)]
-    pub(crate) json: bool,
-}
-
-/// Walk over all nodes of the network and say how many there are, how many answer and how fast, which versions they are,
-/// and with --duration how long they stay.
-#[derive(FromArgs, Debug)]
-#[argh(
-    subcommand,
-    name = "crawl",
-    example = "{command_name}\nFor six hours, with a sweep each ten minutes:\n  {command_name} --duration 6h --json",
-    note = "It is polite: at most 20 queries a second in all and two for each node and sweep, only for nodes, never for \
-            files. It answers nobody. Ctrl-C ends it with what it has seen.",
-    error_code(0, "done"),
-    error_code(1, "nobody answers, or it failed"),
-    error_code(2, "the command line or the configuration cannot be used")
-)]
-pub(crate) struct Crawl {
-    /// configuration file; default: /etc/apt-p2p.toml, if it is there
-    #[argh(option, arg_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-
-    /// the cache folder: contacts that are saved there are a beginning
-    #[argh(option, arg_name = "DIR")]
-    pub(crate) cache: Option<PathBuf>,
-
-    /// another network, by its name
-    #[argh(option, arg_name = "NAME")]
-    pub(crate) network: Option<String>,
-
-    /// where to begin, HOST:PORT; repeatable
-    #[argh(option, arg_name = "HOST:PORT")]
-    pub(crate) bootstrap: Vec<String>,
-
-    /// how long to go on, e.g. 6h; default: one sweep
-    #[argh(option, arg_name = "TIME")]
-    pub(crate) duration: Option<String>,
-
-    /// print the result as JSON
-    #[argh(switch)]
-    pub(crate) json: bool,
 }
 
 impl Cli {
@@ -284,53 +145,6 @@ impl Cli {
             neighbour: self.neighbour.clone(),
             prefer: self.prefer.clone(),
             mdns: self.mdns.clone(),
-        }
-    }
-}
-
-impl Cleanup {
-    /// Options may stand before the command or behind it.
-    pub(crate) fn flags(&self, before: Flags) -> Flags {
-        Flags {
-            config: self.config.clone().or(before.config.clone()),
-            cache: self.cache.clone().or(before.cache.clone()),
-            max_size: self.max_size.clone().or(before.max_size.clone()),
-            ..before
-        }
-    }
-}
-
-impl Dht {
-    pub(crate) fn flags(&self, before: Flags) -> Flags {
-        Flags {
-            config: self.config.clone().or(before.config.clone()),
-            cache: self.cache.clone().or(before.cache.clone()),
-            ..before
-        }
-    }
-}
-
-impl Lookup {
-    pub(crate) fn flags(&self, before: Flags) -> Flags {
-        Flags {
-            config: self.config.clone().or(before.config.clone()),
-            cache: self.cache.clone().or(before.cache.clone()),
-            network: self.network.clone().or(before.network.clone()),
-            secret: self.secret.clone().or(before.secret.clone()),
-            bootstrap: [before.bootstrap.clone(), self.bootstrap.clone()].concat(),
-            ..before
-        }
-    }
-}
-
-impl Crawl {
-    pub(crate) fn flags(&self, before: Flags) -> Flags {
-        Flags {
-            config: self.config.clone().or(before.config.clone()),
-            cache: self.cache.clone().or(before.cache.clone()),
-            network: self.network.clone().or(before.network.clone()),
-            bootstrap: [before.bootstrap.clone(), self.bootstrap.clone()].concat(),
-            ..before
         }
     }
 }

@@ -26,3 +26,6 @@ pub mod peer;
 
 pub mod cleanup;
 pub mod explore;
+pub mod import;
+pub mod progress;
+pub mod verify;

@@ -265,6 +265,14 @@ pub const LOST_MEMORY: usize = 256;
 pub const TOUCH_TIME_S: u64 = 3600;
 /// Bytes read at a time when a file is hashed again.
 pub const VERIFY_LEN: usize = 128 * 1024;
+/// Bytes of a file that the commands verify and import map at a time: some pages, and few calls for each.
+pub const WINDOW_LEN: u64 = 1024 * 1024;
+/// Files in a row that cannot be read before verify gives the disk up instead of dropping all that is on it.
+pub const UNREADABLE_FILES: usize = 8;
+/// Folders in folders that import looks into; a mirror's pool has seven levels.
+pub const IMPORT_DEPTH: usize = 16;
+/// Bytes at the start of a file of squid's cache in which its body begins: its notes, and a mirror's head.
+pub const SQUID_HEAD_LEN: usize = 64 * 1024;
 /// Snapshots of a Release that are kept; more: the oldest goes, but never the newest complete one.
 pub const SNAPSHOTS: usize = 4;
 /// Index files of a suite that are noted as used by clients; more are not noted.

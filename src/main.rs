@@ -12,7 +12,7 @@ use apt_p2p::control::Format;
 use apt_p2p::daemon::DaemonError;
 use apt_p2p::digest::Digest;
 use apt_p2p::explore::ExploreError;
-use apt_p2p::{cleanup, daemon, explore};
+use apt_p2p::{cleanup, daemon, explore, import, verify};
 
 use crate::cli::{Cli, Command};
 
@@ -28,10 +28,9 @@ fn main() -> ExitCode {
     }
     let flags = cli.flags();
     match &cli.command {
-        Some(Command::Cleanup(options)) => {
-            let report = cleanup::Report { dry_run: options.dry_run, json: options.json };
-            clean_up(&options.flags(flags), report)
-        }
+        Some(Command::Cleanup(options)) => clean_up(options, flags),
+        Some(Command::Verify(options)) => verify_all(options, flags),
+        Some(Command::Import(options)) => import_all(options, flags),
         Some(Command::Dht(options)) => {
             let format = format(options.json);
             explore(&options.flags(flags), |config, out| explore::dht(config, format, out))
@@ -72,13 +71,30 @@ fn serve(flags: &Flags) -> ExitCode {
     }
 }
 
-fn clean_up(flags: &Flags, report: cleanup::Report) -> ExitCode {
+fn clean_up(options: &cli::Cleanup, before: Flags) -> ExitCode {
+    let report = cleanup::Report { dry_run: options.dry_run, json: options.json };
+    keep(&options.flags(before), |config, out| cleanup::run(config, report, daemon::today(), out).map(|()| true))
+}
+
+fn verify_all(options: &cli::Verify, before: Flags) -> ExitCode {
+    keep(&options.flags(before), |config, out| verify::run(config, options.json, daemon::today(), out))
+}
+
+fn import_all(options: &cli::Import, before: Flags) -> ExitCode {
+    let request = import::Request { dir: options.dir.clone(), indexes: options.index.clone(), json: options.json };
+    keep(&options.flags(before), |config, out| import::run(config, &request, daemon::today(), out))
+}
+
+/// Runs a command on the cache; `false` from it: not all is well.
+fn keep<E: std::error::Error>(
+    flags: &Flags,
+    run: impl FnOnce(&Config, &mut io::Stdout) -> Result<bool, E>,
+) -> ExitCode {
     logging::start("warn");
-    match Config::load(flags) {
-        Ok(config) => match cleanup::run(&config, report, daemon::today(), &mut std::io::stdout()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(&error),
-        },
+    match Config::load(flags).map(|config| run(&config, &mut io::stdout())) {
+        Ok(Ok(true)) => ExitCode::SUCCESS,
+        Ok(Ok(false)) => ExitCode::FAILURE,
+        Ok(Err(error)) => fail(&error),
         Err(error) => refuse(&error),
     }
 }

@@ -218,6 +218,20 @@ impl Store {
         }
         Ok(current.or(retired))
     }
+
+    /// Passes all that current indexes and snapshots promise to `visit`, in no order that means anything.
+    ///
+    /// # Errors
+    /// Those of the index.
+    pub fn each_promise(&self, visit: &mut dyn FnMut(Promise)) -> Result<(), StoreError> {
+        self.0.index.read()?.each(b"E", |_, bytes| {
+            let entry = Entry::decode(bytes).map_err(|_| StoreError::Malformed)?;
+            if !entry.retired {
+                visit(entry.promise);
+            }
+            Ok(true)
+        })
+    }
 }
 
 /// Another index may still name the file; the next sweep sees that.

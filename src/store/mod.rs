@@ -19,6 +19,8 @@
 //! | `liars` | addresses that lied |
 //! | `shared` | what others may have |
 //! | `sweep` | what may go, and letting it go |
+//! | `verify` | all files hashed again |
+//! | [`window`] | a file's bytes through the memory map |
 //!
 //! A file enters `files/` only whole and verified, by a rename inside the transaction that records it, after its bytes
 //! were synced; it leaves inside one too. A crash leaves one of two harmless states: a record without its file (a miss)
@@ -37,6 +39,8 @@ mod names;
 mod record;
 mod shared;
 mod sweep;
+mod verify;
+pub mod window;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -54,6 +58,7 @@ pub use self::names::NewSnapshot;
 pub use self::record::{IndexId, NameRecord, Snapshot};
 pub use self::shared::Shared;
 pub use self::sweep::{Dropped, SweepOptions, SweepReport};
+pub use self::verify::{Verdict, Verified};
 
 use self::draft::Waiting;
 use self::index::Index;
