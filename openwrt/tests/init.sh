@@ -1,0 +1,253 @@
+#!/bin/sh
+# Tests of the init script without a router: OpenWrt's functions are stubs that record how they are called, mounts and
+# cron's file lie in a scratch folder. Runs under busybox ash, which is what routers have: openwrt/tests/run
+# shellcheck shell=dash disable=SC2034,SC2317 # what is set and defined here is used by the init script
+
+here=$(cd "$(dirname "$0")" && pwd)
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+calls=$scratch/calls
+failed=0
+
+# ── stubs ──
+
+# Options: a file of lines "main.option=value"; those of a list stand on several lines.
+config_load() { [ "$1" = apt-p2p ]; }
+value_of() { sed -n "s|^$1\.$2=||p" "$scratch/uci"; }
+config_get() {
+	local found
+	found=$(value_of "$2" "$3" | tr '\n' ' ')
+	found=${found% }
+	eval "$1=\${found:-\$4}"
+}
+config_get_bool() { config_get "$@"; }
+config_list_foreach() {
+	local section="$1" option="$2" function="$3" each
+	shift 3
+	value_of "$section" "$option" >"$scratch/list"
+	while read -r each; do "$function" "$each" "$@"; done <"$scratch/list"
+}
+record() { echo "$*" >>"$calls"; }
+for stub in procd_open_instance procd_close_instance procd_set_param procd_add_jail procd_add_jail_mount \
+	procd_add_jail_mount_rw procd_add_mdns procd_open_data procd_close_data json_add_object json_add_string \
+	json_add_array json_close_object json_close_array procd_set_config_changed procd_add_reload_trigger \
+	procd_add_reload_interface_trigger procd_add_restart_mount_trigger procd_kill start-stop-daemon; do
+	# Names with a dash are none for a function: those are programs below.
+	case $stub in
+	*-*)
+		printf '#!/bin/sh\necho "%s $*" >>"%s"\n' "$stub" "$calls" >"$scratch/$stub"
+		chmod +x "$scratch/$stub"
+		;;
+	*) eval "$stub() { record $stub \"\$@\"; }" ;;
+	esac
+done
+procd_append_param() {
+	shift
+	record "flag $*"
+}
+logger() { record "logger $*"; }
+chown() { [ -z "$no_owners" ] && record "chown $*"; }
+start() { record start; }
+PATH=$scratch:$PATH
+
+# shellcheck source=/dev/null
+. "$here/../apt-p2p/files/apt-p2p.init"
+
+CRON=$scratch/cron
+printf '#!/bin/sh\necho "cron $*" >>"%s"\n' "$calls" >"$CRON"
+chmod +x "$CRON"
+MOUNTS=$scratch/mounts
+CRONTAB=$scratch/crontabs/root
+MEMORY_CACHE=$scratch/memory
+
+# ── words of the tests ──
+
+# A router as it comes, with these options.
+router() {
+	no_owners=
+	rm -rf "$scratch/crontabs" "$scratch/memory" "$scratch/disk"
+	: >"$calls"
+	cat >"$MOUNTS" <<-MOUNTED
+		/dev/root /rom squashfs ro 0 0
+		overlayfs:/overlay / overlay rw 0 0
+		/dev/mtdblock6 /overlay jffs2 rw 0 0
+		tmpfs /tmp tmpfs rw 0 0
+	MOUNTED
+	printf '%s\n' "$@" >"$scratch/uci"
+}
+mounted() { echo "/dev/sda1 $1 ext4 rw 0 0" >>"$MOUNTS"; }
+has() { grep -qxF -e "$1" "$calls" || fail "not called: $1"; }
+has_not() { ! grep -qF -e "$1" "$calls" || fail "called: $1"; }
+is() { [ "$1" = "$2" ] || fail "'$1' is not '$2'"; }
+fail() {
+	echo "FAILED $test: $1"
+	sed 's/^/    /' "$calls"
+	failed=1
+}
+
+# ── tests ──
+
+as_it_comes_it_serves_the_lan_from_memory() {
+	router
+	start_service
+	has "procd_set_param command /usr/bin/apt-p2p --cache $scratch/memory --share lan"
+	has "flag --config /dev/null"
+	has "procd_add_mdns apt_proxy tcp 9977"
+	has "procd_add_mdns apt-p2p tcp 9978"
+	has "procd_set_param user apt-p2p"
+	has "procd_set_param no_new_privs 1"
+	has "procd_add_jail_mount_rw $scratch/memory"
+	has_not firewall
+	has_not logger
+	is "$(cat "$CRONTAB")" "0 4 * * * /etc/init.d/apt-p2p cleanup # apt-p2p"
+}
+
+a_mounted_disk_is_used() {
+	router "main.cache=$scratch/disk/apt-p2p" main.max_size=20G
+	mkdir "$scratch/disk"
+	mounted "$scratch/disk"
+	start_service
+	has "procd_set_param command /usr/bin/apt-p2p --cache $scratch/disk/apt-p2p --share lan"
+	has "flag --max-size 20G"
+	[ -d "$scratch/disk/apt-p2p" ] || fail "the folder is not made"
+	[ ! -e "$scratch/memory" ] || fail "memory is used too"
+}
+
+the_flash_is_never_filled_while_the_disk_is_away() {
+	router "main.cache=/mnt/sda1/apt-p2p" main.max_size=20G
+	start_service
+	has "procd_set_param command /usr/bin/apt-p2p --cache $scratch/memory --share lan"
+	has_not --max-size
+	has "logger -t apt-p2p -p daemon.warn no disk is mounted at /mnt/sda1/apt-p2p: memory is used until there is one"
+	[ ! -e /mnt/sda1/apt-p2p ] || fail "the mount point is written to"
+	for mount in /mnt/sda1 /mnt; do
+		router "main.cache=/mnt/sda1/apt-p2p"
+		mounted "$mount"
+		is "$(mount_of /mnt/sda1/apt-p2p)" "$mount"
+	done
+	router
+	mounted /mnt/sda
+	is "$(mount_of /mnt/sda1/apt-p2p)" /
+}
+
+a_root_on_a_disk_is_used_when_the_owner_says_so() {
+	router "main.cache=$scratch/root/apt-p2p" main.cache_on_root=1
+	start_service
+	has "procd_set_param command /usr/bin/apt-p2p --cache $scratch/root/apt-p2p --share lan"
+}
+
+a_folder_that_is_no_path_is_not_used() {
+	router main.cache=sda1
+	start_service
+	has "logger -t apt-p2p -p daemon.warn the cache 'sda1' is no full path: memory is used instead"
+}
+
+a_disk_without_owners_is_written_to_by_root() {
+	router "main.cache=$scratch/disk/apt-p2p"
+	mkdir "$scratch/disk"
+	mounted "$scratch/disk"
+	no_owners=1
+	start_service
+	has "procd_set_param user root"
+}
+
+every_option_becomes_its_flag() {
+	router main.listen=192.168.1.1:3142 'main.listen=[fd00::1]:3142' main.allow=192.168.1.0/24 \
+		main.upstream=a.example.org/debian=https://m.example.org/debian main.allow_upstream=mirror.lan \
+		main.public=m.example.org/debian main.neighbour=192.168.1.7:9978 'main.peer_listen=[::]:7000' \
+		main.upload_rate=1M main.prefer=offload main.network=example main.secret=/etc/apt-p2p.secret main.log=info \
+		main.share=internet
+	start_service
+	for flag in '--listen 192.168.1.1:3142' '--listen [fd00::1]:3142' '--allow 192.168.1.0/24' \
+		'--upstream a.example.org/debian=https://m.example.org/debian' '--allow-upstream mirror.lan' \
+		'--public m.example.org/debian' '--neighbour 192.168.1.7:9978' '--peer-listen [::]:7000' '--upload-rate 1M' \
+		'--prefer offload' '--network example' '--secret /etc/apt-p2p.secret'; do
+		has "flag $flag"
+	done
+	has "procd_set_param env RUST_LOG=info"
+	has "procd_add_mdns apt_proxy tcp 3142"
+	has "procd_add_mdns apt-p2p tcp 7000"
+	has "procd_add_jail_mount /etc/apt-p2p.secret"
+	has_not firewall
+}
+
+the_peer_port_opens_only_for_the_internet_and_when_asked() {
+	router main.open_port=1
+	start_service
+	has_not firewall
+	router main.open_port=1 main.share=internet
+	start_service
+	has "json_add_array firewall"
+	has "json_add_string dest_port 9978"
+	has "json_add_string src wan"
+	router main.share=off main.open_port=1
+	start_service
+	has_not firewall
+	has_not "procd_add_mdns apt-p2p"
+}
+
+cron_has_one_line_and_others_stay() {
+	router main.cleanup='30 5 * * 1'
+	mkdir -p "${CRONTAB%/*}"
+	printf '%s\n' '1 2 * * * /bin/true' '0 4 * * * /etc/init.d/apt-p2p cleanup # apt-p2p' >"$CRONTAB"
+	start_service
+	is "$(cat "$CRONTAB")" "1 2 * * * /bin/true
+30 5 * * 1 /etc/init.d/apt-p2p cleanup # apt-p2p"
+	has "cron restart"
+	: >"$calls"
+	start_service
+	has_not "cron restart"
+	restart
+	has "procd_kill apt-p2p"
+	has start
+	has_not "cron restart"
+	stop_service
+	is "$(cat "$CRONTAB")" '1 2 * * * /bin/true'
+	: >"$calls"
+	stop_service
+	has_not "cron restart"
+}
+
+switched_off_it_leaves_nothing_behind() {
+	router
+	start_service
+	echo main.enabled=0 >>"$scratch/uci"
+	: >"$calls"
+	start_service
+	has_not procd_open_instance
+	is "$(cat "$CRONTAB")" ''
+	cleanup
+	has_not start-stop-daemon
+}
+
+cleanup_runs_as_the_cache_s_owner_with_its_size() {
+	router "main.cache=$scratch/disk/apt-p2p" main.max_size=20G
+	mkdir "$scratch/disk"
+	mounted "$scratch/disk"
+	cleanup
+	has "start-stop-daemon -S -q -c apt-p2p -p /var/run/apt-p2p-cleanup.pid -x /usr/bin/apt-p2p -- cleanup --config /dev/null --cache $scratch/disk/apt-p2p --max-size 20G"
+}
+
+the_disk_s_coming_and_going_restarts_it() {
+	router "main.cache=/mnt/sda1/apt-p2p"
+	service_triggers
+	has "procd_add_restart_mount_trigger /mnt/sda1/apt-p2p"
+	has "procd_add_reload_trigger apt-p2p"
+	has "procd_add_reload_interface_trigger lan"
+	router
+	service_triggers
+	has_not mount_trigger
+}
+
+for test in as_it_comes_it_serves_the_lan_from_memory a_mounted_disk_is_used \
+	the_flash_is_never_filled_while_the_disk_is_away a_root_on_a_disk_is_used_when_the_owner_says_so \
+	a_folder_that_is_no_path_is_not_used a_disk_without_owners_is_written_to_by_root every_option_becomes_its_flag \
+	the_peer_port_opens_only_for_the_internet_and_when_asked cron_has_one_line_and_others_stay \
+	switched_off_it_leaves_nothing_behind cleanup_runs_as_the_cache_s_owner_with_its_size \
+	the_disk_s_coming_and_going_restarts_it; do
+	count=${count:-0}
+	$test
+	count=$((count + 1))
+done
+[ $failed = 0 ] && echo "$count tests of the init script passed"
+exit $failed
