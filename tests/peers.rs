@@ -58,6 +58,7 @@ impl House {
             }),
             wire_name: Arc::new(ToString::to_string),
             prefer,
+            landed: Arc::new(|_| ()),
         };
         let start = Instant::now();
         let (news, _) = crossbeam_channel::bounded(1);

@@ -1,12 +1,13 @@
 //! What is stored is announced to the network, and what is not any more is withdrawn.
 //!
 //! Owns the comparison of the store with what was announced so far, once in a while: whatever way a file came or went
-//! (a download, `cleanup` in another process, an index that stopped naming it), the next look finds it. The DHT spreads
-//! the announcements over time. Only files that a current index of a public archive names: the store knows which.
+//! (a download, `cleanup` in another process, an index that stopped naming it), the next look finds it. What was just
+//! downloaded is not left for that: others want it now. The DHT spreads the announcements over time. Only files that a
+//! current index of a public archive names: the store knows which.
 
 use std::collections::BTreeMap;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, select};
 
 use super::udp::DhtHandle;
 use crate::dht::bencode::Writer;
@@ -27,6 +28,8 @@ pub(super) struct Announcer {
     pub(super) clock: Clock,
     /// Where the peer edge listens.
     pub(super) port: u16,
+    /// Files that were just downloaded.
+    pub(super) landed: Receiver<Digest>,
     /// Closed when the daemon ends.
     pub(super) end: Receiver<()>,
 }
@@ -52,40 +55,86 @@ impl Announcer {
     pub(super) fn run(&self) {
         let mut announced = BTreeMap::new();
         let mut dialled = None;
-        let mut pause = ANNOUNCER_FIRST_TIME;
-        while self.end.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
-            pause = ANNOUNCER_TIME;
-            let Some(store) = self.shelf.get() else { continue };
-            if !self.is_reached(&mut dialled) {
+        let mut next_look = (self.clock)() + ANNOUNCER_FIRST_TIME;
+        loop {
+            let landed = select! {
+                recv(self.end) -> _ => return,
+                // Who says so lives as long as the daemon.
+                recv(self.landed) -> landed => match landed {
+                    Ok(digest) => Some(digest),
+                    Err(_) => return,
+                },
+                default(next_look.since((self.clock)())) => None,
+            };
+            let Some(store) = self.shelf.get() else {
+                next_look = (self.clock)() + ANNOUNCER_TIME;
                 continue;
-            }
-            if let Err(error) = self.look(store, &mut announced) {
+            };
+            let done = match landed {
+                // What lands before anybody has reached us waits for the next look.
+                Some(digest) if dialled.is_some() => self.announce_landed(store, digest, &mut announced),
+                Some(_) => Ok(()),
+                None => {
+                    next_look = (self.clock)() + ANNOUNCER_TIME;
+                    if self.is_reached(&mut dialled) { self.look(store, &mut announced) } else { Ok(()) }
+                }
+            };
+            if let Err(error) = done {
                 log::warn!("{error}; what is stored is announced later");
             }
         }
     }
 
+    /// Announces what was just downloaded.
+    fn announce_landed(
+        &self,
+        store: &Store,
+        digest: Digest,
+        announced: &mut BTreeMap<Digest, Announced>,
+    ) -> Result<(), StoreError> {
+        let Some(stored) = store.open_shared(&digest)?.filter(|_| announced.len() < ANNOUNCED_FILES) else {
+            return Ok(());
+        };
+        self.announce(store, digest, stored.len, announced)?;
+        self.put_items(store, &BTreeMap::from([(digest, stored.len)]), announced)
+    }
+
+    fn announce(
+        &self,
+        store: &Store,
+        digest: Digest,
+        len: u64,
+        announced: &mut BTreeMap<Digest, Announced>,
+    ) -> Result<(), StoreError> {
+        if announced.contains_key(&digest) {
+            return Ok(());
+        }
+        let (hint, item_due) = match table(len, store.piece_table(&digest)?) {
+            Table::Elsewhere => (None, None),
+            Table::Beside(table) => (Hint::new(&table), None),
+            Table::Item(item) => (Hint::new(&item_target(&item).0), Some(Time(0))),
+        };
+        self.dht.announce(self.dht.key(&digest), hint);
+        announced.insert(digest, Announced { item_due });
+        Ok(())
+    }
+
     /// Compares the store with what is announced, and puts some of the items that are due.
     fn look(&self, store: &Store, announced: &mut BTreeMap<Digest, Announced>) -> Result<(), StoreError> {
         let files = newest(store)?;
-        announced.retain(|digest, _| {
-            let stays = files.contains_key(digest);
-            if !stays {
-                self.dht.withdraw(self.dht.key(digest));
+        let mut gone = Vec::new();
+        for digest in announced.keys().filter(|digest| !files.contains_key(digest)) {
+            // What was just downloaded may not be recorded yet.
+            if files.len() >= ANNOUNCED_FILES || store.open_shared(digest)?.is_none() {
+                gone.push(*digest);
             }
-            stays
-        });
+        }
+        for digest in gone {
+            announced.remove(&digest);
+            self.dht.withdraw(self.dht.key(&digest));
+        }
         for (digest, len) in &files {
-            if announced.contains_key(digest) {
-                continue;
-            }
-            let (hint, item_due) = match table(*len, store.piece_table(digest)?) {
-                Table::Elsewhere => (None, None),
-                Table::Beside(table) => (Hint::new(&table), None),
-                Table::Item(item) => (Hint::new(&item_target(&item).0), Some(Time(0))),
-            };
-            self.dht.announce(self.dht.key(digest), hint);
-            announced.insert(*digest, Announced { item_due });
+            self.announce(store, *digest, *len, announced)?;
         }
         self.put_items(store, &files, announced)
     }

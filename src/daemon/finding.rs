@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{RecvTimeoutError, TryRecvError};
+use crossbeam_channel::{RecvTimeoutError, Sender, TryRecvError};
 
 use super::live::Live;
 use super::udp::{Answers, DhtHandle};
@@ -18,8 +18,13 @@ use crate::digest::{Digest, Midstate};
 use crate::fetch::{Finder, Lead, Leads};
 use crate::lan::{Neighbour, Neighbours};
 
-/// What finds peers for the fetcher.
-pub(super) fn finder(live: &Live, neighbours: Neighbours, dht: Option<DhtHandle>) -> Finder {
+/// What finds peers for the fetcher; `landed` hears of what came and may be announced.
+pub(super) fn finder(
+    live: &Live,
+    neighbours: Neighbours,
+    dht: Option<DhtHandle>,
+    landed: Sender<Digest>,
+) -> Finder {
     let named = live.clone();
     let config = live.config();
     let secret = config.sharing.secret.as_ref().map(|secret| secret.0.clone());
@@ -31,6 +36,8 @@ pub(super) fn finder(live: &Live, neighbours: Neighbours, dht: Option<DhtHandle>
             Prefer::Speed => crate::fetch::Prefer::Speed,
             Prefer::Offload => crate::fetch::Prefer::Offload,
         },
+        // Full, or nobody announces: the announcer's next look finds it.
+        landed: Arc::new(move |digest| _ = landed.try_send(*digest)),
     }
 }
 

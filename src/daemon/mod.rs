@@ -38,13 +38,14 @@ use self::peers::PeerEdge;
 use self::socket_dir::SocketDir;
 use self::upkeep::Upkeep;
 use crate::config::{Config, ConfigError, Flags, Share};
+use crate::digest::Digest;
 use crate::edge::{self, Behind, Edge, EdgeConfig, EdgeHandle, Slots};
 use crate::fetch::{self, Fetcher, Shelf};
 use crate::front::{self, Front, Numbers};
 use crate::lan::Neighbours;
 use crate::learn::Learner;
 use crate::limits::{
-    CONNECTIONS, CONNECTIONS_PER_ADDRESS, FETCH_THREADS, IDLE_TIME, NAME_THREADS, NEWS, PEER_FETCH_THREADS,
+    CONNECTIONS, CONNECTIONS_PER_ADDRESS, FETCH_THREADS, IDLE_TIME, LANDED, NAME_THREADS, NEWS, PEER_FETCH_THREADS,
 };
 use crate::store::{Options, Store};
 
@@ -173,8 +174,9 @@ impl House {
         let peer_port = peer_listener.as_ref().and_then(|listener| listener.local_addr().ok()).map(|at| at.port());
         let dht = sharing::start(&live.config(), peer_port);
         let neighbours = Neighbours::new(peers::lan_id().map_err(DaemonError::System)?);
+        let (landed, to_announce) = bounded(LANDED);
         let finder = (live.config().sharing.share != Share::Off)
-            .then(|| finding::finder(live, neighbours.clone(), dht.clone()));
+            .then(|| finding::finder(live, neighbours.clone(), dht.clone(), landed));
         let fetcher = start_fetching(live, &shelf, (&clock, &calendar), news.clone(), finder)?;
         let learner = Learner::new(Arc::clone(&shelf), fetcher.clone(), Arc::clone(&calendar));
         threads::start("learn", move || learner.work(&to_learn)).map_err(DaemonError::System)?;
@@ -218,7 +220,7 @@ impl House {
         start_workers(workers, Front::new(parts), server)?;
         let edge_thread = threads::start("edge", move || edge.run()).map_err(DaemonError::System)?;
         let served = peer_port.filter(|_| peer_edge.is_some());
-        start_announcer(dht.as_ref().zip(served), (&shelf, &clock), end.clone())?;
+        start_announcer(dht.as_ref().zip(served), (&shelf, &clock), to_announce, end.clone())?;
         let control = start_control(live, (&shelf, dht.as_ref(), &clock), end)?;
         Ok(House {
             edge: handle,
@@ -309,10 +311,12 @@ fn private_socket() -> Result<(SocketDir, Server), String> {
 fn start_announcer(
     served: Option<(&DhtHandle, u16)>,
     (shelf, clock): (&Shelf, &fetch::Clock),
+    landed: Receiver<Digest>,
     end: Receiver<()>,
 ) -> Result<(), DaemonError> {
     let Some((dht, port)) = served else { return Ok(()) };
-    let announcer = Announcer { shelf: Arc::clone(shelf), dht: dht.clone(), clock: Arc::clone(clock), port, end };
+    let (shelf, clock) = (Arc::clone(shelf), Arc::clone(clock));
+    let announcer = Announcer { shelf, dht: dht.clone(), clock, port, landed, end };
     threads::start("announcer", move || announcer.run()).map_err(DaemonError::System)?;
     Ok(())
 }

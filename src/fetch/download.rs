@@ -231,11 +231,16 @@ impl Inner {
         let public = flight.public.load(Ordering::Relaxed);
         let meta = FileMeta { owner: flight.owner(), head, public };
         match sink.finish(meta, self.today()) {
-            Ok(Landed::Kept(_)) => self.tell(News::Index {
-                host: flight.job.object.host.clone(),
-                path: flight.job.object.path.clone(),
-                digest,
-            }),
+            Ok(Landed::Kept(_)) => {
+                if let Some(finder) = self.parts.finder.as_ref().filter(|_| public) {
+                    (finder.landed)(&digest);
+                }
+                self.tell(News::Index {
+                    host: flight.job.object.host.clone(),
+                    path: flight.job.object.path.clone(),
+                    digest,
+                });
+            }
             Ok(Landed::Passed) => {}
             Ok(Landed::Wrong { got }) => {
                 let object = &flight.job.object;

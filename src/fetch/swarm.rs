@@ -53,6 +53,8 @@ pub struct Finder {
     pub wire_name: Arc<dyn Fn(&Digest) -> String + Send + Sync>,
     /// What is to be spared.
     pub prefer: Prefer,
+    /// Hears of each file that came and that others may have.
+    pub landed: Arc<dyn Fn(&Digest) + Send + Sync>,
 }
 
 /// What came from peers since the start.
