@@ -123,7 +123,8 @@ class Daemon:
             ["ip", "netns", "exec", self.netns, options.binary, "--config", "/dev/null",
              "--cache", str(folder / f"d{n}"), "--listen", f"{self.ip}:9977", "--peer-listen", f"{self.ip}:9978",
              "--allow", "0.0.0.0/0", "--allow-upstream", mirror_ip, "--public", f"{mirror_ip}/debian",
-             "--upload-rate", str(RATE), "--prefer", options.prefer, *share, *options.more],
+             # On a disk of memory it would keep 16 MB at most.
+             "--max-size", "10G", "--upload-rate", str(RATE), "--prefer", options.prefer, *share, *options.more],
             stderr=open(self.log, "w"), env={**os.environ, "RUST_LOG": options.log})
 
     def said(self, words):

@@ -207,6 +207,10 @@ pub const PEER_PAUSE_MAX: Duration = Duration::from_secs(60);
 pub const MIRROR_STALL_TIME: Duration = Duration::from_millis(500);
 /// A lookup counts as over after this.
 pub const LOOKUP_TIME: Duration = Duration::from_secs(5);
+/// While only the mirror gives a file, it is looked up again after this: 15 queries a time …
+pub const LOOKUP_AGAIN_TIME: Duration = Duration::from_secs(5);
+/// … if more pieces than these are missing.
+pub const LOOKUP_AGAIN_PIECES: usize = 4;
 /// What the mirror brings within this is not looked up: a lookup among 90 nodes takes as long.
 pub const LOOKUP_WORTH_TIME: Duration = Duration::from_millis(200);
 /// Peers that may serve within this are waited for when the mirror has failed, or is to be spared.
@@ -215,6 +219,19 @@ pub const HOPE_TIME: Duration = Duration::from_secs(5);
 pub const GAIN_TIME: Duration = Duration::from_secs(20);
 /// With `prefer = "offload"`: bytes are shown at least this often, from the mirror if need be; apt waits 30 s.
 pub const KEEP_APT_ALIVE_TIME: Duration = Duration::from_secs(20);
+/// Nobody waits longer than this for a neighbour that fetches the same file and has nothing to show yet.
+pub const COMING_TIME: Duration = Duration::from_secs(1);
+/// After this such a neighbour is asked again; when nobody waits for it, after five times as long.
+pub const COMING_PAUSE: Duration = Duration::from_millis(50);
+/// One that has so many pieces more than we is followed whoever of the two is to ask the mirror.
+pub const FOLLOW_AHEAD_PIECES: usize = 4;
+/// To be quick, one is followed only when the mirror gives less than this: over a LAN of 1 Gbit/s the file's last way, from
+/// the neighbour to the client, takes a twentieth of that.
+pub const FOLLOW_RATE_MAX: u64 = 5_000_000;
+/// After each such time one that was slower than the mirror is left.
+pub const FOLLOW_TRIAL_TIME: Duration = Duration::from_secs(3);
+/// How often one neighbour is followed for one file.
+pub const FOLLOWS_PER_SOURCE: u32 = 3;
 /// Neighbours that are asked before the mirror get no more of a head start than this.
 pub const HEAD_START_MAX: Duration = Duration::from_millis(20);
 

@@ -1,11 +1,18 @@
-//! Two proxies on one LAN find each other by multicast DNS: in network namespaces of their own, so that no packet leaves.
+//! Two proxies on one LAN: they find each other by multicast DNS, in network namespaces of their own, so that no packet
+//! leaves; and they act as one towards the mirror.
 
 mod support;
 
+use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
+use apt_p2p::digest::Digest;
+use support::archive::{Archive, BASE, Package, SUITE};
+use support::client::{Client, get};
 use support::daemon::{BINARY, Daemon};
-use support::{Scratch, skip};
+use support::mirror::Mirror;
+use support::{Scratch, skip, wait_until};
 
 /// Two hosts on a wire; gone when it is dropped.
 struct Lan([String; 2]);
@@ -56,4 +63,49 @@ fn neighbours_find_each_other_and_say_goodbye() {
     assert_eq!(second.terminate(), Some(0));
     first.wait_for_log("a neighbour has left");
     assert_eq!(first.terminate(), Some(0));
+}
+
+/// A proxy that shares with those named.
+fn named(cache: &Path, mirror: &Mirror, neighbours: &[&str]) -> Daemon {
+    let public = format!("{}{BASE}", mirror.address);
+    let mut flags = vec!["--share", "lan", "--peer-listen", "127.0.0.1:0", "--prefer", "offload"];
+    flags.extend(["--public", &public, "--allow-upstream", "127.0.0.0/8"]);
+    neighbours.iter().for_each(|neighbour| flags.extend(["--neighbour", neighbour]));
+    let daemon = Daemon::start_with(cache, &flags);
+    for name in ["InRelease", "main/binary-amd64/Packages"] {
+        assert!(get(daemon.address, &mirror.url(&format!("{SUITE}/{name}"))).is_good(), "{name}");
+    }
+    daemon.wait_for_log("learnt ");
+    daemon
+}
+
+/// Where it serves its neighbours.
+fn peer_edge(daemon: &Daemon) -> String {
+    let line = daemon.log().into_iter().find(|line| line.contains("peers are served at")).expect("it shares");
+    line.split("served at ").nth(1).and_then(|rest| rest.split(' ').next()).expect("an address").to_owned()
+}
+
+#[test]
+fn of_two_that_want_the_same_file_one_fetches_it_and_the_other_follows() {
+    let (scratch, mirror) = (Scratch::new(), Mirror::start());
+    let archive = Archive::new(vec![Package::new("large", "1", 6_000_000)]);
+    archive.publish(&mirror, None);
+    let path = format!("{BASE}/{}", archive.packages[0].path());
+    let first = named(&scratch.path().join("first"), &mirror, &[]);
+    let second = named(&scratch.path().join("second"), &mirror, &[&peer_edge(&first)]);
+    // The mirror stops within the file, until the second has what the first has.
+    mirror.hold_after(3_000_000);
+    let mut clients = [&first, &second].map(|daemon| Client::connect(daemon.address));
+    clients[0].ask("GET", &mirror.url(&path), &[]);
+    wait_until(Duration::from_secs(20), "the first gets bytes", || mirror.sent(&path) >= 3_000_000);
+    clients[1].ask("GET", &mirror.url(&path), &[]);
+    let draft = second.cache.join("drafts").join(format!("{}.part", Digest::of(&archive.packages[0].content)));
+    wait_until(Duration::from_secs(20), "the second follows", || {
+        std::fs::metadata(&draft).is_ok_and(|file| file.len() > 2_000_000)
+    });
+    mirror.release();
+    for client in &mut clients {
+        assert!(client.read("GET").body == archive.packages[0].content);
+    }
+    assert_eq!(mirror.seen(&path).len(), 1);
 }

@@ -58,6 +58,7 @@ impl House {
             }),
             wire_name: Arc::new(ToString::to_string),
             prefer,
+            node: [0; 20],
             landed: Arc::new(|_| ()),
         };
         let start = Instant::now();

@@ -19,14 +19,10 @@ use crate::fetch::{Finder, Lead, Leads};
 use crate::lan::{Neighbour, Neighbours};
 
 /// What finds peers for the fetcher; `landed` hears of what came and may be announced.
-pub(super) fn finder(
-    live: &Live,
-    neighbours: Neighbours,
-    dht: Option<DhtHandle>,
-    landed: Sender<Digest>,
-) -> Finder {
+pub(super) fn finder(live: &Live, neighbours: Neighbours, dht: Option<DhtHandle>, landed: Sender<Digest>) -> Finder {
     let named = live.clone();
     let config = live.config();
+    let node = neighbours.own().0;
     let secret = config.sharing.secret.as_ref().map(|secret| secret.0.clone());
     Finder {
         neighbours: Arc::new(move || joined(&named.config().neighbours, &neighbours.announced())),
@@ -36,6 +32,7 @@ pub(super) fn finder(
             Prefer::Speed => crate::fetch::Prefer::Speed,
             Prefer::Offload => crate::fetch::Prefer::Offload,
         },
+        node,
         // Full, or nobody announces: the announcer's next look finds it.
         landed: Arc::new(move |digest| _ = landed.try_send(*digest)),
     }

@@ -14,7 +14,7 @@ use crate::edge::{self, Asked, Behind, Edge, EdgeConfig, EdgeHandle, Upload};
 use crate::fetch::{Clock, Fetcher, Shelf};
 use crate::lan::LanId;
 use crate::limits::{PEER_CONNECTIONS, PEER_CONNECTIONS_PER_ADDRESS, PEER_IDLE_TIME};
-use crate::peer::{Parts, Peer};
+use crate::peer::{Parts, Peer, UnderWay};
 
 /// The peer edge, running.
 pub(super) struct PeerEdge {
@@ -81,7 +81,10 @@ fn run(
     let (shelf, fetcher) = (Arc::clone(shelf), fetcher.clone());
     let peer = Peer::new(Parts {
         store: Arc::new(move || shelf.get().cloned()),
-        growing: Arc::new(move |digest| fetcher.shared_flight(digest)),
+        growing: Arc::new(move |digest| {
+            let (stream, asks_mirror) = fetcher.shared_flight(digest)?;
+            Some(UnderWay { stream, asks_mirror })
+        }),
         is_neighbour: Arc::clone(&is_neighbour),
         clock: Arc::clone(clock),
         network: config.sharing.network.clone(),

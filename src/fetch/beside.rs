@@ -141,6 +141,7 @@ impl Inner {
                     }
                 }
                 Next::Fetch(until, let_go) => {
+                    course.flight.asks_mirror.store(true, Ordering::Relaxed);
                     swarm.asked(until);
                     course.let_go = Some(let_go.clone());
                     let fetched = let_go.during(|| self.ask_mirrors(course, sink, until));

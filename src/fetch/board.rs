@@ -32,6 +32,8 @@ pub struct Flight {
     pub(super) answered: AtomicBool,
     /// Whether some of them came from peers.
     pub from_peers: AtomicBool,
+    /// Whether the mirror was asked for them.
+    pub(super) asks_mirror: AtomicBool,
     /// Whether others may have what it brings; known once the mirror has answered.
     pub(super) public: AtomicBool,
     pub(super) started: Time,
@@ -115,6 +117,7 @@ impl Board {
             found_away: AtomicBool::new(false),
             answered: AtomicBool::new(false),
             from_peers: AtomicBool::new(false),
+            asks_mirror: AtomicBool::new(false),
             public: AtomicBool::new(false),
             started: now,
             progress: Mutex::new(0),
@@ -156,11 +159,11 @@ impl Board {
         self.work.notify_one();
     }
 
-    pub(super) fn shared_flight(&self, digest: &Digest) -> Option<Arc<Stream>> {
+    pub(super) fn shared_flight(&self, digest: &Digest) -> Option<(Arc<Stream>, bool)> {
         let state = self.lock();
         let flight = state.flights.get(&Key::File(*digest, None))?;
         let shared = flight.public.load(Ordering::Relaxed) && flight.stream.joinable();
-        shared.then(|| Arc::clone(&flight.stream))
+        shared.then(|| (Arc::clone(&flight.stream), flight.asks_mirror.load(Ordering::Relaxed)))
     }
 
     pub(super) fn under_way(&self) -> Vec<(Object, u64, Option<u64>)> {

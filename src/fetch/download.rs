@@ -92,6 +92,7 @@ impl Inner {
         self.join_swarm(&mut course, sink, len);
         if course.swarm.is_none() {
             // Without a length or a right to share it, or it is told only by the mirror's head.
+            flight.asks_mirror.store(true, Ordering::Relaxed);
             match self.ask_mirrors(&mut course, sink, None) {
                 Ok(head) => return Ok(head),
                 Err(Stop::LetGo | Stop::Away(_)) if course.swarm.is_some() => {}

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::peer::Sent;
 use super::plan::{Ask, End, Input, Place, RunNews, Target};
 use super::swarm::{Shared, Swarms};
-use crate::digest::{Digest, Midstate, PIECE_LEN, PieceCheck, PieceTable};
+use crate::digest::{Digest, Midstate, PIECE_LEN, PieceCheck, PieceHasher, PieceTable};
 use crate::limits::COPY_LEN;
 use crate::time::Time;
 
@@ -23,10 +23,17 @@ pub(super) struct Errand<'a> {
 
 impl Errand<'_> {
     pub(super) fn run(&self) -> Result<(), End> {
+        if self.ask.follows {
+            return self.follow();
+        }
         let Target { len, .. } = self.shared.target;
         let bytes = self.ask.pieces.start as u64 * PIECE_LEN..(self.ask.pieces.end as u64 * PIECE_LEN).min(len);
         if self.ask.table_first {
-            self.fetch_table()?;
+            match self.fetch_table() {
+                // A neighbour that fetches the file itself has no table yet.
+                Err(End::NotHere) if self.is_neighbour() => {}
+                other => other?,
+            }
         }
         let (peers, name) = (&self.swarms.peers, self.shared.name.as_str());
         let mut sent = peers.ask(self.ask.peer, name, &bytes, len)?;
@@ -50,6 +57,10 @@ impl Errand<'_> {
 
     fn now(&self) -> Time {
         (self.swarms.clock)()
+    }
+
+    fn is_neighbour(&self) -> bool {
+        self.swarms.lock().plans.is_neighbour(self.ask.peer)
     }
 
     fn table(&self, hash: &Digest) -> Option<Arc<PieceTable>> {
@@ -99,6 +110,33 @@ impl Errand<'_> {
         Ok(())
     }
 
+    /// Takes the file from its first byte on from a neighbour that fetches it itself, as it grows: where it leads to is all
+    /// that can be said of it.
+    fn follow(&self) -> Result<(), End> {
+        let Target { len, digest, .. } = self.shared.target;
+        let mut sent = self.swarms.peers.follow(self.ask.peer, &self.shared.name, len)?;
+        self.note(0)?;
+        let (mut hasher, mut buffer) = (PieceHasher::default(), Vec::new());
+        for piece in self.ask.pieces.clone() {
+            let piece_len = usize::try_from(PIECE_LEN.min(len - hasher.len())).expect("a piece fits memory");
+            buffer.resize(piece_len, 0);
+            let mut filled = 0;
+            while filled < piece_len {
+                let read = sent.read(&mut buffer[filled..])?;
+                self.note(read)?;
+                filled += read;
+            }
+            hasher.update(&buffer, |_| ());
+            let is_last = piece + 1 == self.ask.pieces.end;
+            if is_last && hasher.clone().finish() != digest {
+                return Err(End::Lied);
+            }
+            self.put(piece, &buffer);
+            self.tell(RunNews::Followed(hasher.at_piece_end().filter(|_| !is_last)));
+        }
+        Ok(())
+    }
+
     /// Bytes came; whether more are wanted.
     fn note(&self, read: usize) -> Result<(), End> {
         let mut hub = self.swarms.lock();
@@ -143,7 +181,11 @@ impl Errand<'_> {
         if let Err(error) = &written {
             log::warn!("a peer's piece cannot be written: {error}");
         }
-        self.tell(RunNews::Written { piece, is_there: written.is_ok() });
+        let is_there = written.is_ok();
+        self.tell(match self.ask.follows {
+            true => RunNews::WrittenBehind { piece, is_there },
+            false => RunNews::Written { piece, is_there },
+        });
         // The flight's thread may wait for this very piece.
         self.shared.news.notify_all();
     }

@@ -36,7 +36,7 @@ use crossbeam_channel::Sender;
 pub use self::board::{Flight, Full};
 pub use self::mirror::MirrorError;
 pub use self::names::{AddressRule, NameThread};
-pub use self::plan::Prefer;
+pub use self::plan::{NodeName, Prefer};
 pub use self::swarm::{Finder, FromPeers, Lead, Leads, Lookup};
 
 use self::board::Board;
@@ -275,9 +275,9 @@ impl Fetcher {
         checked.get(&name).is_some_and(|at| (self.0.parts.clock)().since(*at) < REVALIDATE_TIME)
     }
 
-    /// The flight that brings a file which others may have: its stream, once the mirror has answered.
+    /// The flight that brings a file which others may have: its stream, and whether it has asked the mirror.
     #[must_use]
-    pub fn shared_flight(&self, digest: &Digest) -> Option<Arc<Stream>> {
+    pub fn shared_flight(&self, digest: &Digest) -> Option<(Arc<Stream>, bool)> {
         self.0.board.shared_flight(digest)
     }
 

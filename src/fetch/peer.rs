@@ -15,7 +15,7 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Body, BodyReader};
 
-use super::plan::End;
+use super::plan::{End, Fetching, NodeName};
 use crate::digest::{Digest, PieceTable, pieces};
 use crate::limits::{
     PEER_CONNECT_TIME, PEER_HEAD_LEN, PEER_HEAD_TIME, PEER_IDLE, PEER_PAUSE_MAX, PEER_READ_LEN, PEER_STALL_TIME,
@@ -24,8 +24,6 @@ use crate::limits::{
 
 /// A pause where a peer names none.
 const PAUSE: Duration = Duration::from_secs(5);
-/// After this a neighbour that is still fetching the file itself is asked again.
-const COMING_PAUSE: Duration = Duration::from_millis(250);
 
 /// Peers are named by their addresses.
 #[derive(Debug)]
@@ -97,8 +95,33 @@ impl Peers {
         Peers(Agent::with_parts(config, DefaultConnector::default(), Literal))
     }
 
-    /// Asks for bytes of the file that is called `name` between peers and is `len` bytes long.
+    /// Asks for bytes of the file that is called `name` between peers and is `len` bytes long, from one that has all of it.
     pub(super) fn ask(&self, peer: SocketAddr, name: &str, range: &Range<u64>, len: u64) -> Result<Sent, End> {
+        let (sent, node) = self.request(peer, name, range, len)?;
+        if pieces(len) > 1 && sent.vouches.is_none() {
+            // It has nothing to stand for yet.
+            return Err(End::Fetching(Fetching { node, asks_mirror: true, grows: true }));
+        }
+        Ok(sent)
+    }
+
+    /// Asks for all of a file from a neighbour that fetches it itself.
+    pub(super) fn follow(&self, peer: SocketAddr, name: &str, len: u64) -> Result<Sent, End> {
+        let (sent, _) = self.request(peer, name, &(0..len), len)?;
+        match sent.vouches {
+            // It has it by now.
+            Some(_) => Err(End::Stopped),
+            None => Ok(sent),
+        }
+    }
+
+    fn request(
+        &self,
+        peer: SocketAddr,
+        name: &str,
+        range: &Range<u64>,
+        len: u64,
+    ) -> Result<(Sent, Option<NodeName>), End> {
         let last = range.end - 1;
         let lines = [(header::RANGE, format!("bytes={}-{last}", range.start))];
         let response = self.get(&format!("http://{peer}/~/{name}"), &lines)?;
@@ -123,15 +146,9 @@ impl Peers {
             Some(Ok(hash)) => Some(hash),
             None => None,
         };
-        if pieces(len) > 1 && vouches.is_none() {
-            // A neighbour that is fetching it itself: it has nothing to stand for yet.
-            return Err(End::Later { pause: COMING_PAUSE, is_busy: false });
-        }
-        Ok(Sent {
-            vouches: vouches.filter(|_| pieces(len) > 1),
-            body: response.into_body().into_reader(),
-            left: count,
-        })
+        let node = node_name(headers);
+        let vouches = vouches.filter(|_| pieces(len) > 1);
+        Ok((Sent { vouches, body: response.into_body().into_reader(), left: count }, node))
     }
 
     /// Asks for the file's piece table.
@@ -175,11 +192,29 @@ fn end_of_status(status: u16, headers: &HeaderMap) -> End {
     let named =
         text(headers, header::RETRY_AFTER.as_str()).and_then(|text| text.parse().ok()).map(Duration::from_secs);
     match status {
-        202 => End::Later { pause: COMING_PAUSE, is_busy: false },
+        202 => End::Fetching(Fetching {
+            node: node_name(headers),
+            asks_mirror: text(headers, "asks-mirror") == Some("yes"),
+            grows: false,
+        }),
         404 | 410 => End::NotHere,
         429 | 503 => End::Later { pause: named.unwrap_or(PAUSE).min(PEER_PAUSE_MAX), is_busy: true },
         _ => End::Unusable,
     }
+}
+
+/// What a neighbour calls itself.
+fn node_name(headers: &HeaderMap) -> Option<NodeName> {
+    let hex = text(headers, "node")?.as_bytes();
+    let mut name = [0; 20];
+    let (pairs, []) = hex.as_chunks::<2>() else { return None };
+    if pairs.len() != name.len() {
+        return None;
+    }
+    for (byte, pair) in name.iter_mut().zip(pairs) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(name)
 }
 
 fn end_of_io(error: &io::Error) -> End {

@@ -20,7 +20,9 @@ use crossbeam_channel::TryRecvError;
 use super::errand::Errand;
 use super::let_go::LetGo;
 use super::peer::Peers;
-use super::plan::{Ask, End, FlightId, Graft, Input, MirrorNews, Order, Output, Plans, Prefer, RunNews, Target};
+use super::plan::{
+    Ask, End, FlightId, Graft, Input, MirrorNews, NodeName, Order, Output, Plans, Prefer, RunNews, Target,
+};
 use super::trust::Trust;
 use super::{Calendar, Clock, Shelf};
 use crate::digest::{Digest, Midstate, PIECE_LEN, PieceTable};
@@ -53,6 +55,8 @@ pub struct Finder {
     pub wire_name: Arc<dyn Fn(&Digest) -> String + Send + Sync>,
     /// What is to be spared.
     pub prefer: Prefer,
+    /// What this daemon is called among its neighbours.
+    pub node: NodeName,
     /// Hears of each file that came and that others may have.
     pub landed: Arc<dyn Fn(&Digest) + Send + Sync>,
 }
@@ -148,7 +152,7 @@ impl std::fmt::Debug for LetGo {
 impl Swarms {
     pub(super) fn new(finder: Finder, shelf: Shelf, clock: Clock, calendar: Calendar) -> Swarms {
         let hub = Hub {
-            plans: Plans::new(finder.prefer, PEER_FETCH_THREADS),
+            plans: Plans::new(finder.prefer, finder.node, PEER_FETCH_THREADS),
             asks: VecDeque::new(),
             members: HashMap::new(),
             wake_at: Time(u64::MAX),
@@ -263,6 +267,7 @@ impl Swarms {
     fn look_up(&self, hub: &mut Hub, flight: FlightId, now: Time) {
         let Some(member) = hub.members.get_mut(&flight) else { return };
         member.leads = (self.finder.lookup)(&member.shared.target.digest);
+        member.strangers = 0;
         self.watch.notify_one();
         if member.leads.is_none() {
             hub.plans.handle(now, Input::LeadsOver(flight));
@@ -304,7 +309,8 @@ impl Swarms {
     pub(super) fn work(&self) -> ! {
         loop {
             let (ask, shared) = self.next_ask();
-            let end = Errand { swarms: self, ask: &ask, shared: &shared }.run().err().unwrap_or(End::Whole);
+            let errand = Errand { swarms: self, ask: &ask, shared: &shared };
+            let end = errand.run().err().unwrap_or(End::Whole);
             log::debug!("{}: pieces {:?} of {}: {end:?}", ask.peer, ask.pieces, shared.target.digest);
             self.tell(Input::Run(ask.run, RunNews::Ended(end)));
         }
@@ -398,6 +404,11 @@ impl Swarm {
     /// The mirror is asked now.
     pub(super) fn asked(&self, until: Option<u64>) {
         self.swarms.tell(Input::Mirror(self.id, MirrorNews::Asked { until }));
+        // A neighbour that is followed may be writing where the mirror is to begin.
+        let mut hub = self.swarms.lock();
+        while hub.plans.front_is_being_written(self.id) {
+            hub = self.shared.news.wait(hub).expect("no holder of the lock panics");
+        }
     }
 
     /// So many bytes are in place from the start; whether the mirror is to go on.

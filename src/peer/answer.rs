@@ -54,9 +54,14 @@ pub(super) enum Found {
     Growing {
         stream: Arc<Stream>,
         len: Option<u64>,
+        /// What we are called: of two that fetch the same, one follows the other.
+        node: String,
     },
-    /// It is being fetched, and there is nothing to show yet.
-    Coming,
+    /// It is being fetched, and there is nothing to show yet; maybe the mirror was not even asked.
+    Coming {
+        node: String,
+        asks_mirror: bool,
+    },
 }
 
 /// The piece table as it is sent and vouched for.
@@ -68,7 +73,11 @@ pub(super) fn raw_table(table: &[Midstate]) -> Vec<u8> {
 pub(super) fn file(found: Found, conditions: &Conditions) -> Reply {
     match found {
         Found::NotHere => Reply::Now(not_here()),
-        Found::Coming => Reply::Now(short(202, vec![("Retry-After", "0".into())], "")),
+        Found::Coming { node, asks_mirror } => {
+            let asks = if asks_mirror { "yes" } else { "no" };
+            let lines = vec![("Retry-After", "0".into()), ("Node", node), ("Asks-Mirror", asks.into())];
+            Reply::Now(short(202, lines, ""))
+        }
         Found::Here { file, len, table } => {
             let vouch = (!table.is_empty()).then(|| ("Piece-Table", Digest::of(&table).to_string()));
             let body = |start, len| match len {
@@ -77,11 +86,12 @@ pub(super) fn file(found: Found, conditions: &Conditions) -> Reply {
             };
             Reply::Now(sized(conditions, Some(len), vouch, "cache", body))
         }
-        Found::Growing { stream, len } => {
+        Found::Growing { stream, len, node } => {
             let conditions = conditions.clone();
             let answer = move |outcome: &Outcome| match outcome {
                 Outcome::Growing(_) => {
-                    sized(&conditions, len, None, "flight", |start, len| Body::Stream { start, len })
+                    let node = Some(("Node", node.clone()));
+                    sized(&conditions, len, node, "flight", |start, len| Body::Stream { start, len })
                 }
                 Outcome::Stored(..) | Outcome::Failed(_) => not_here(),
             };
@@ -93,7 +103,7 @@ pub(super) fn file(found: Found, conditions: &Conditions) -> Reply {
 fn sized(
     conditions: &Conditions,
     len: Option<u64>,
-    vouch: Option<(&'static str, String)>,
+    line: Option<(&'static str, String)>,
     source: &'static str,
     body: impl Fn(u64, Option<u64>) -> Body,
 ) -> Answer {
@@ -101,7 +111,7 @@ fn sized(
     let whole_len = len.map_or_else(|| "*".to_owned(), |len| len.to_string());
     match part(conditions, &Head::default(), len) {
         Part::Range { start, len: count } => {
-            lines.extend(vouch);
+            lines.extend(line);
             lines.push(("Content-Range", format!("bytes {start}-{}/{whole_len}", start + count - 1)));
             Answer::new(206, lines, Some(count), body(start, Some(count)), source)
         }
@@ -111,7 +121,7 @@ fn sized(
         }
         // Nothing is asked for on condition.
         Part::Whole | Part::NotModified => {
-            lines.extend(vouch);
+            lines.extend(line);
             Answer::new(200, lines, len, body(0, len), source)
         }
     }
@@ -231,13 +241,17 @@ mod tests {
 
     #[test]
     fn what_grows_is_not_vouched_for() {
-        let found = Found::Growing { stream: Arc::default(), len: Some(10) };
+        let node = "1f".repeat(20);
+        let found = Found::Growing { stream: Arc::default(), len: Some(10), node: node.clone() };
         let Reply::Later { answer, .. } = file(found, &range("bytes=4-")) else { panic!("it grows") };
         let answer = answer(&Outcome::Growing(Head { len: Some(10), ..Head::default() }));
         assert!(answer.status == 206 && matches!(answer.body, Body::Stream { start: 4, len: Some(6) }));
-        assert!(!String::from_utf8_lossy(&answer.head).contains("Piece-Table"));
-        let (status, head, _) = answered(Found::Coming, &Conditions::default());
-        assert!(status == 202 && head.contains("Retry-After: 0\r\nContent-Length: 0\r\n"), "{head}");
+        let head = String::from_utf8_lossy(&answer.head);
+        assert!(!head.contains("Piece-Table") && head.contains(&format!("Node: {node}\r\n")), "{head}");
+        let found = Found::Coming { node: node.clone(), asks_mirror: true };
+        let (status, head, _) = answered(found, &Conditions::default());
+        assert!(status == 202 && head.contains("Retry-After: 0\r\n") && head.contains("Asks-Mirror: yes\r\n"));
+        assert!(head.contains(&format!("Node: {node}\r\n")) && head.contains("Content-Length: 0\r\n"), "{head}");
     }
 
     #[test]

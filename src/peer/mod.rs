@@ -19,14 +19,23 @@ use crate::store::{Store, StoreError};
 use crate::stream::{Outcome, Stream};
 use crate::time::Time;
 
-/// Finds the stream of the flight that brings a file.
-pub type Growing = Arc<dyn Fn(&Digest) -> Option<Arc<Stream>> + Send + Sync>;
+/// A file that is being fetched here.
+#[derive(Debug, Clone)]
+pub struct UnderWay {
+    /// Where its bytes appear.
+    pub stream: Arc<Stream>,
+    /// Whether the mirror was asked for it, or somebody else is still waited for.
+    pub asks_mirror: bool,
+}
+
+/// Finds the flight that brings a file.
+pub type Growing = Arc<dyn Fn(&Digest) -> Option<UnderWay> + Send + Sync>;
 
 /// What the daemon hands to the peer face.
 pub struct Parts {
     /// The store, once its disk is there.
     pub store: Arc<dyn Fn() -> Option<Store> + Send + Sync>,
-    /// What is being fetched right now and may be shared: the stream of this file's flight.
+    /// What is being fetched right now and may be shared: this file's flight.
     pub growing: Growing,
     /// Who is a neighbour, and no stranger.
     pub is_neighbour: Arc<dyn Fn(IpAddr) -> bool + Send + Sync>,
@@ -87,10 +96,13 @@ impl Peer {
         if !(self.parts.is_neighbour)(peer) {
             return Ok(Found::NotHere);
         }
-        let Some(stream) = (self.parts.growing)(&digest) else { return Ok(Found::NotHere) };
+        let Some(UnderWay { stream, asks_mirror }) = (self.parts.growing)(&digest) else {
+            return Ok(Found::NotHere);
+        };
+        let node = self.parts.node.clone();
         Ok(match stream.outcome() {
-            Some(Outcome::Growing(head)) => Found::Growing { stream, len: head.len },
-            None => Found::Coming,
+            Some(Outcome::Growing(head)) => Found::Growing { stream, len: head.len, node },
+            None => Found::Coming { node, asks_mirror },
             Some(_) => Found::NotHere,
         })
     }

@@ -14,6 +14,9 @@ use crate::time::Time;
 
 impl Plan {
     pub(super) fn next_ask(&mut self, now: Time, run: RunId, roster: &Roster) -> Option<Ask> {
+        if let Some(ask) = self.next_follow(now, run, roster) {
+            return Some(ask);
+        }
         let strangers = self.wants_strangers(now, roster);
         let can_be_asked = |source: &&Source| {
             !source.is_out
@@ -26,17 +29,8 @@ impl Plan {
         let (peer, pieces) =
             free.into_iter().find_map(|peer| self.pieces_for(peer, now, roster).map(|pieces| (peer, pieces)))?;
         let table_first = !self.is_small() && !self.fill.has_tables();
-        self.runs.push(Run {
-            id: run,
-            peer,
-            left: pieces.clone(),
-            begun: now,
-            answered: None,
-            heard: now,
-            bytes: 0,
-            is_lost: false,
-        });
-        Some(Ask { run, peer, pieces, table_first })
+        self.runs.push(Run::new(run, peer, pieces.clone(), now, false));
+        Some(Ask { run, peer, pieces, table_first, follows: false })
     }
 
     /// Which pieces this peer is to give: the highest that nobody was asked for, else one that another is late with.

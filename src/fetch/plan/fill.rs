@@ -17,7 +17,9 @@ enum Cell {
     Writing,
     /// On the disk, and right under the table in this slot.
     Here(usize),
-    /// The same, and all behind it too: whatever its table was.
+    /// On the disk, from a neighbour that fetches the file itself: nobody stands for it.
+    Followed,
+    /// On the disk and right, and all behind it too: whatever its table was.
     Proved,
 }
 
@@ -124,9 +126,39 @@ impl Fill {
         self.extend_chain()
     }
 
+    /// A piece of the neighbour that is followed is on the disk, or could not be put there.
+    pub(super) fn end_followed(&mut self, piece: usize, is_there: bool) {
+        if self.cells[piece] == Cell::Writing {
+            self.cells[piece] = if is_there { Cell::Followed } else { Cell::Missing };
+        }
+    }
+
+    /// What was followed counts no more.
+    pub(super) fn forget_followed(&mut self) {
+        self.cells.iter_mut().filter(|cell| **cell == Cell::Followed).for_each(|cell| *cell = Cell::Missing);
+    }
+
+    /// Whether what was followed from the first piece on, by these midstates after each piece, is right: `None` while it has
+    /// not come to what is proved, or, when nothing is, to the file's end. What is right is proved.
+    pub(super) fn meet_followed(&mut self, after: &[Midstate], is_whole: bool) -> Option<bool> {
+        match (self.proved(), self.floor().checked_sub(1)) {
+            (None, _) if is_whole => {}
+            (Some(proved), Some(last)) if *after.get(last)? != proved => return Some(false),
+            (Some(_), Some(_)) => {}
+            _ => return None,
+        }
+        while let Some(piece) = self.floor().checked_sub(1)
+            && self.cells[piece] == Cell::Followed
+        {
+            self.cells[piece] = Cell::Proved;
+            self.chain.push(piece.checked_sub(1).map_or(Midstate::INITIAL, |before| after[before]));
+        }
+        Some(true)
+    }
+
     /// The download from the start comes to this piece: whatever was here of it counts no more.
     pub(super) fn give_up(&mut self, piece: usize) {
-        if let Some(cell @ Cell::Here(_)) = self.cells.get_mut(piece) {
+        if let Some(cell @ (Cell::Here(_) | Cell::Followed)) = self.cells.get_mut(piece) {
             *cell = Cell::Missing;
         }
     }

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::fill::Fill;
+use super::follow::Follow;
+use super::mirror::Mirror;
 use super::roster::Roster;
-use super::{End, FlightId, MirrorNews, Order, Output, Place, Prefer, RunId, RunNews, Target};
+use super::{End, Fetching, FlightId, NodeName, Output, Place, Prefer, RunId, RunNews, Target};
 use crate::digest::{Digest, PIECE_LEN, PieceTable};
 use crate::limits::{
-    CONVICTED_REST_TIME, GAIN_TIME, HOPE_TIME, KEEP_APT_ALIVE_TIME, LOOKUP_TIME, LOOKUP_WORTH_TIME,
-    MIRROR_STALL_TIME, PEER_HEAD_TIME, PEER_SLOW_TIME, PEER_STALL_TIME, SOURCE_RATE_MIN, SOURCES,
+    COMING_TIME, CONVICTED_REST_TIME, GAIN_TIME, LOOKUP_AGAIN_PIECES, LOOKUP_AGAIN_TIME, LOOKUP_TIME,
+    LOOKUP_WORTH_TIME, MIRROR_STALL_TIME, PEER_HEAD_TIME, PEER_SLOW_TIME, PEER_STALL_TIME, SOURCE_RATE_MIN, SOURCES,
 };
 use crate::time::Time;
 
@@ -25,6 +27,12 @@ pub(super) struct Source {
     pub(super) not_before: Time,
     /// Not asked again for this file.
     pub(super) is_out: bool,
+    /// It did not have it: it may come to have it.
+    is_absent: bool,
+    /// It fetches the file itself; and whether it, and not we, is to ask the mirror.
+    pub(super) fetching: Option<(Fetching, bool)>,
+    /// How often it was followed.
+    pub(super) follows: u32,
     is_convicted: bool,
 }
 
@@ -41,18 +49,14 @@ pub(super) struct Run {
     pub(super) bytes: u64,
     /// Its time is over: its pieces may be asked elsewhere.
     pub(super) is_lost: bool,
+    /// It follows a neighbour: as slow as the mirror may be.
+    follows: bool,
 }
 
-/// What is known of the mirror.
-#[derive(Clone, Copy)]
-pub(super) struct Mirror {
-    pub(super) is_running: bool,
-    has_failed: bool,
-    /// Of this request: where it ends, when it was asked, at which byte, and when bytes came last.
-    until: Option<u64>,
-    asked: Time,
-    asked_at: u64,
-    pub(super) heard: Time,
+impl Run {
+    pub(super) fn new(id: RunId, peer: SocketAddr, left: Range<usize>, begun: Time, follows: bool) -> Run {
+        Run { id, peer, left, begun, answered: None, heard: begun, bytes: 0, is_lost: false, follows }
+    }
 }
 
 pub(super) struct Plan {
@@ -61,26 +65,37 @@ pub(super) struct Plan {
     pub(super) runs: Vec<Run>,
     pub(super) leads_over: bool,
     pub(super) outputs: Vec<Output>,
-    prefer: Prefer,
+    pub(super) prefer: Prefer,
+    pub(super) own: NodeName,
+    pub(super) digest: Digest,
+    pub(super) follow: Option<Follow>,
+    /// The mirror was asked.
+    pub(super) has_asked: bool,
     pub(super) len: u64,
     pub(super) front: u64,
     pub(super) mirror: Mirror,
     pub(super) sources: Vec<Source>,
-    joined: Time,
+    pub(super) joined: Time,
     looked_up: Option<Time>,
     /// When bytes could last be shown to a client.
-    shown: Time,
+    pub(super) shown: Time,
     /// The piece that was handed over to complete the file: it is on its way.
     pub(super) handed: Option<usize>,
     /// When anything of the file came last.
-    gained: Time,
+    pub(super) gained: Time,
     /// With a small file: until when only neighbours are asked.
-    head_start_until: Time,
+    pub(super) head_start_until: Time,
 }
 
 impl Plan {
-    pub(super) fn new(id: FlightId, target: Target, prefer: Prefer, now: Time, roster: &Roster) -> Plan {
-        let Target { len, front, .. } = target;
+    pub(super) fn new(
+        id: FlightId,
+        target: Target,
+        (prefer, own): (Prefer, NodeName),
+        now: Time,
+        roster: &Roster,
+    ) -> Plan {
+        let Target { digest, len, front } = target;
         Plan {
             id,
             fill: Fill::new(len),
@@ -88,6 +103,10 @@ impl Plan {
             leads_over: false,
             outputs: Vec::new(),
             prefer,
+            own,
+            digest,
+            follow: None,
+            has_asked: false,
             len,
             front,
             mirror: Mirror {
@@ -128,14 +147,20 @@ impl Plan {
     // ── leads ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     pub(super) fn lead(&mut self, peer: SocketAddr, is_neighbour: bool) {
-        if self.sources.len() < SOURCES && self.sources.iter().all(|known| known.peer != peer) {
-            let (is_out, is_convicted) = (false, false);
+        if let Some(known) = self.sources.iter_mut().find(|known| known.peer == peer) {
+            // A later lookup finds who got it meanwhile.
+            known.is_out &= !std::mem::take(&mut known.is_absent);
+        } else if self.sources.len() < SOURCES {
+            let (is_out, is_absent, is_convicted) = (false, false, false);
             self.sources.push(Source {
                 peer,
                 is_neighbour,
                 vouches: None,
                 not_before: Time(0),
                 is_out,
+                is_absent,
+                fetching: None,
+                follows: 0,
                 is_convicted,
             });
         }
@@ -167,7 +192,10 @@ impl Plan {
     }
 
     fn wants_lookup(&self, now: Time, roster: &Roster) -> bool {
-        if self.looked_up.is_some() || self.leads_over || !self.wants_strangers(now, roster) {
+        if self.looked_up.is_some() {
+            return self.next_lookup().is_some_and(|at| now >= at);
+        }
+        if self.leads_over || !self.wants_strangers(now, roster) {
             return false;
         }
         // What the mirror brings before a lookup could end is not looked up.
@@ -181,106 +209,22 @@ impl Plan {
             || now.since(self.joined) > LOOKUP_WORTH_TIME
     }
 
-    // ── the mirror ───────────────────────────────────────────────────────────────────────────────────────────────
-
-    pub(super) fn mirror_news(&mut self, now: Time, news: MirrorNews, roster: &mut Roster) {
-        match news {
-            MirrorNews::Asked { until } => {
-                let (asked, asked_at) = (now, self.front);
-                self.mirror = Mirror { is_running: true, until, asked, asked_at, heard: now, ..self.mirror };
-            }
-            MirrorNews::Front(front) => self.front_moved(now, front, roster),
-            MirrorNews::Idle => {
-                // What a small file tells is how far the mirror is, not how fast.
-                if let Some(rate) = self.mirror_rate()
-                    && self.front - self.mirror.asked_at >= PIECE_LEN
-                {
-                    roster.note_mirror_rate(rate);
-                }
-                self.mirror.is_running = false;
-            }
-            MirrorNews::Failed => {
-                self.mirror.is_running = false;
-                self.mirror.has_failed = true;
-                self.gained = now;
-            }
-        }
-    }
-
-    fn front_moved(&mut self, now: Time, front: u64, roster: &mut Roster) {
-        let before = self.front_piece();
-        self.front = front;
-        self.shown = now;
-        self.gained = now;
-        self.handed = None;
-        self.mirror.heard = now;
-        let piece = self.front_piece();
-        // All that it passed over and the piece that it is in now are the mirror's.
-        (before..=piece).for_each(|piece| self.fill.give_up(piece));
-        if self.is_small() && self.mirror.is_running && front == self.len {
-            roster.patience.mirror.note(now.since(self.mirror.asked));
-        }
-    }
-
-    /// Bytes a second of the current request, once that can be told.
-    pub(super) fn mirror_rate(&self) -> Option<u64> {
-        let bytes = self.front.saturating_sub(self.mirror.asked_at);
-        let millis = u64::try_from(self.mirror.heard.since(self.mirror.asked).as_millis()).unwrap_or(u64::MAX);
-        (self.mirror.is_running && bytes > 0 && millis > 0).then(|| bytes.saturating_mul(1000) / millis)
-    }
-
-    pub(super) fn order(&self, now: Time, roster: &Roster) -> Order {
-        if self.front == self.len {
-            return Order::Whole;
-        }
-        let at_piece_start = self.front.is_multiple_of(PIECE_LEN);
-        if at_piece_start && self.fill.floor() <= self.front_piece() {
-            return Order::Graft;
-        }
-        // Once asked, it goes on: to let it go and ask again costs more.
-        if self.mirror.is_running && self.mirror.until.is_none_or(|until| self.front < until) {
-            return Order::Fetch { until: self.mirror.until };
-        }
-        let is_hopeful = self.is_hopeful(now, roster);
-        if self.mirror.has_failed {
-            return if is_hopeful { Order::Wait(self.wake_at(now, roster)) } else { Order::GiveUp };
-        }
-        match self.prefer {
-            Prefer::Speed if self.holds_mirror(now) => Order::Wait(self.head_start_until),
-            Prefer::Offload if is_hopeful => {
-                let keep_alive = self.shown + KEEP_APT_ALIVE_TIME;
-                if now < keep_alive {
-                    return Order::Wait(keep_alive.min(self.wake_at(now, roster)));
-                }
-                let end = (self.front_piece() as u64 + 1) * PIECE_LEN;
-                Order::Fetch { until: Some(end.min(self.len)) }
-            }
-            Prefer::Speed | Prefer::Offload => Order::Fetch { until: None },
-        }
-    }
-
-    /// Whether a small file is given its neighbours' head start.
-    fn holds_mirror(&self, now: Time) -> bool {
-        self.is_small() && now < self.head_start_until && self.runs.iter().any(|run| !run.is_lost)
-    }
-
-    /// Whether peers may give more.
-    fn is_hopeful(&self, now: Time, roster: &Roster) -> bool {
-        let soon = now + HOPE_TIME;
-        let may_serve =
-            |source: &Source| !source.is_out && source.not_before.max(roster.rests_until(source.peer)) <= soon;
-        // Peers that only promise are not waited for for ever.
-        let is_moving = now.since(self.gained) < GAIN_TIME;
-        let may_come =
-            !self.leads_over || self.runs.iter().any(|run| !run.is_lost) || self.sources.iter().any(may_serve);
-        is_moving && may_come
+    /// While much of a file is missing and nobody gives it but the mirror, others may come to have it.
+    fn next_lookup(&self) -> Option<Time> {
+        let missing = self.fill.floor().saturating_sub(self.front_piece());
+        let is_alone = self.leads_over && self.runs.iter().all(|run| run.is_lost);
+        self.looked_up.filter(|_| is_alone && missing > LOOKUP_AGAIN_PIECES).map(|since| since + LOOKUP_AGAIN_TIME)
     }
 
     // ── runs ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     pub(super) fn is_wanted(&self, id: RunId) -> bool {
         let run = self.runs.iter().find(|run| run.id == id);
-        run.is_some_and(|run| !run.is_lost && run.left.clone().any(|piece| self.is_useful(piece)))
+        let is_useful = |run: &Run| match run.follows {
+            true => self.follows(id) && self.front_piece() < self.fill.floor(),
+            false => run.left.clone().any(|piece| self.is_useful(piece)),
+        };
+        run.is_some_and(|run| !run.is_lost && is_useful(run))
     }
 
     pub(super) fn place(&mut self, now: Time, id: RunId, piece: usize) -> Place {
@@ -337,7 +281,13 @@ impl Plan {
                 if let Some(hash) = vouched {
                     let false_ones = self.fill.end_write(piece, &hash, is_there);
                     false_ones.iter().for_each(|hash| self.convict_all(now, hash, roster));
+                    self.meet_followed(false);
                 }
+            }
+            RunNews::WrittenBehind { piece, is_there } => self.fill.end_followed(piece, is_there),
+            RunNews::Followed(after) => {
+                self.runs[at].answered.get_or_insert(now);
+                self.followed(id, after);
             }
             RunNews::Ended(end) => {
                 let run = self.runs.swap_remove(at);
@@ -362,6 +312,9 @@ impl Plan {
 
     fn run_ended(&mut self, now: Time, run: &Run, end: End, roster: &mut Roster) {
         roster.end(run.peer);
+        if run.follows {
+            return self.follow_ended(now, run, end);
+        }
         let took = now.since(run.begun);
         if self.is_small() && roster.is_neighbour(run.peer) && end != End::Stopped {
             roster.patience.note_neighbour((end == End::Whole).then_some(took));
@@ -379,13 +332,17 @@ impl Plan {
                     self.put_out(run.peer);
                 }
             }
-            End::NotHere => self.put_out(run.peer),
+            End::NotHere => {
+                self.put_out(run.peer);
+                self.source(run.peer, |source| source.is_absent = true);
+            }
             End::Later { pause, is_busy } => {
                 if is_busy {
                     roster.rest(run.peer, now + pause);
                 }
                 self.source(run.peer, |source| source.not_before = now + pause);
             }
+            End::Fetching(fetching) => self.note_fetching(now, run.peer, fetching),
             End::Unusable => {
                 roster.failed(run.peer, now);
                 self.put_out(run.peer);
@@ -394,13 +351,13 @@ impl Plan {
         }
     }
 
-    fn source(&mut self, peer: SocketAddr, change: impl FnOnce(&mut Source)) {
+    pub(super) fn source(&mut self, peer: SocketAddr, change: impl FnOnce(&mut Source)) {
         if let Some(source) = self.sources.iter_mut().find(|source| source.peer == peer) {
             change(source);
         }
     }
 
-    fn put_out(&mut self, peer: SocketAddr) {
+    pub(super) fn put_out(&mut self, peer: SocketAddr) {
         self.source(peer, |source| source.is_out = true);
     }
 
@@ -433,7 +390,8 @@ impl Plan {
         match run.answered {
             None => run.heard + PEER_HEAD_TIME,
             Some(answered) => {
-                let too_slow = run.bytes < SOURCE_RATE_MIN.saturating_mul(run.heard.since(answered).as_secs());
+                let too_slow =
+                    !run.follows && run.bytes < SOURCE_RATE_MIN.saturating_mul(run.heard.since(answered).as_secs());
                 let stalled = run.heard + PEER_STALL_TIME;
                 if too_slow { stalled.min(answered + PEER_SLOW_TIME) } else { stalled }
             }
@@ -443,8 +401,12 @@ impl Plan {
     pub(super) fn tick(&mut self, now: Time, roster: &mut Roster) {
         for run in self.runs.iter_mut().filter(|run| !run.is_lost && now >= Plan::deadline(run)) {
             run.is_lost = true;
-            roster.failed(run.peer, now);
+            // Who is followed may be as far from the mirror as we are.
+            if !run.follows {
+                roster.failed(run.peer, now);
+            }
         }
+        self.check_lead(now);
         if self.looked_up.is_some_and(|since| now.since(since) > LOOKUP_TIME) {
             self.leads_over = true;
         }
@@ -473,6 +435,8 @@ impl Plan {
             .chain([self.gained + GAIN_TIME])
             .chain(rests)
             .chain(lookup)
+            .chain(self.next_lookup())
+            .chain([self.joined + COMING_TIME, self.joined + LOOKUP_WORTH_TIME])
             .chain(late)
             .chain([self.head_start_until]);
         times.filter(|at| *at > now).min().unwrap_or(Time(u64::MAX))

@@ -18,6 +18,8 @@
 mod choice;
 mod fill;
 mod flight;
+mod follow;
+mod mirror;
 mod roster;
 #[cfg(test)]
 mod tests;
@@ -42,6 +44,9 @@ pub enum Prefer {
     /// The mirror, or a metered line: it is asked for what peers do not give.
     Offload,
 }
+
+/// A daemon's name among its neighbours, random.
+pub type NodeName = [u8; 20];
 
 /// Names a flight among those that have a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -109,6 +114,10 @@ pub(super) enum RunNews {
     Bytes(u64),
     /// A piece with a place to be written to was written, or could not be.
     Written { piece: usize, is_there: bool },
+    /// The same of a neighbour that is followed.
+    WrittenBehind { piece: usize, is_there: bool },
+    /// The next piece came of a neighbour that is followed, and leads there; the last one leads to the digest.
+    Followed(Option<Midstate>),
     /// It is over.
     Ended(End),
 }
@@ -128,10 +137,23 @@ pub(super) enum End {
     NotHere,
     /// The peer has it or will, but does not serve it now.
     Later { pause: Duration, is_busy: bool },
+    /// The neighbour fetches it itself.
+    Fetching(Fetching),
     /// An answer that no peer gives.
     Unusable,
-    /// Bytes that are not what the sender stands for.
+    /// Bytes that are not what the sender stands for, or, of one that is followed, not the file.
     Lied,
+}
+
+/// What a neighbour says of a file that it fetches itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Fetching {
+    /// Its name.
+    pub(super) node: Option<NodeName>,
+    /// It has asked the mirror, and does not wait for somebody else.
+    pub(super) asks_mirror: bool,
+    /// It has bytes to show.
+    pub(super) grows: bool,
 }
 
 /// What is to be done.
@@ -155,6 +177,8 @@ pub(super) struct Ask {
     pub(super) pieces: Range<usize>,
     /// No table is known: the peer's own is asked for first.
     pub(super) table_first: bool,
+    /// All of the file, from a neighbour that fetches it itself.
+    pub(super) follows: bool,
 }
 
 /// What the mirror's thread does next.
@@ -195,6 +219,7 @@ pub(super) struct Graft {
 /// The plans of all flights, and the peers that they share.
 pub(super) struct Plans {
     prefer: Prefer,
+    own: NodeName,
     /// Runs at once: one for each peer thread.
     runs_max: usize,
     runs: usize,
@@ -206,9 +231,10 @@ pub(super) struct Plans {
 }
 
 impl Plans {
-    pub(super) fn new(prefer: Prefer, runs_max: usize) -> Plans {
+    pub(super) fn new(prefer: Prefer, own: NodeName, runs_max: usize) -> Plans {
         Plans {
             prefer,
+            own,
             runs_max,
             runs: 0,
             roster: Roster::default(),
@@ -225,7 +251,7 @@ impl Plans {
         let now = self.now;
         match input {
             Input::Join(flight, target) => {
-                self.flights.push_back(Plan::new(flight, target, self.prefer, now, &self.roster));
+                self.flights.push_back(Plan::new(flight, target, (self.prefer, self.own), now, &self.roster));
             }
             Input::Leave(flight) => self.leave(flight),
             Input::Lead { flight, peer, is_neighbour } => {
@@ -283,7 +309,10 @@ impl Plans {
     /// What happens to a piece that came with a run and was found right.
     pub(super) fn place(&mut self, run: RunId, piece: usize) -> Place {
         let now = self.now;
-        self.plan_mut(run.flight).map_or(Place::Late, |plan| plan.place(now, run, piece))
+        self.plan_mut(run.flight).map_or(Place::Late, |plan| match plan.follows(run) {
+            true => plan.place_followed(now, run, piece),
+            false => plan.place(now, run, piece),
+        })
     }
 
     /// Whether more of this run is wanted.

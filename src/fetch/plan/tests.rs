@@ -1,7 +1,7 @@
 //! The plan among simulated mirrors and peers, in virtual time. Contents are numbers; SHA-256 of a midstate and a number
 //! stands for compressing a piece.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use proptest::prelude::*;
 
@@ -41,7 +41,20 @@ enum Kind {
     Unusable,
     /// Gone after so many pieces.
     Vanishes(u64),
+    /// A neighbour that fetches the file itself, and shows it as it grows.
+    Fetches(Word),
 }
+
+/// What such a neighbour says, and does.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Word {
+    grows: bool,
+    asks_mirror: bool,
+    is_first: bool,
+    is_false: bool,
+}
+
+const FIRST: Word = Word { grows: true, asks_mirror: true, is_first: true, is_false: false };
 
 impl Kind {
     fn is_liar(self) -> bool {
@@ -107,6 +120,8 @@ struct World {
     runs: Vec<Run>,
     convicted: BTreeSet<usize>,
     peer_bytes: u64,
+    /// Where the pieces of each run that follows lead to.
+    followed: HashMap<RunId, Midstate>,
 }
 
 fn address(n: usize) -> SocketAddr {
@@ -115,9 +130,9 @@ fn address(n: usize) -> SocketAddr {
 
 impl World {
     fn new(prefer: Prefer, peers: Vec<Peer>) -> World {
-        let plans = Plans::new(prefer, PEER_FETCH_THREADS);
+        let plans = Plans::new(prefer, [0; 20], PEER_FETCH_THREADS);
         let (flights, runs, convicted) = (Vec::new(), Vec::new(), BTreeSet::new());
-        World { now: 0, plans, flights, peers, runs, convicted, peer_bytes: 0 }
+        World { now: 0, plans, flights, peers, runs, convicted, peer_bytes: 0, followed: HashMap::new() }
     }
 
     fn join(&mut self, count: usize, mirror_rate: u64) {
@@ -147,7 +162,8 @@ impl World {
         self.flights.last_mut().expect("just pushed").versions = versions;
         self.handle(Input::Join(id, Target { digest, len, front: 0 }));
         for n in 0..self.peers.len() {
-            self.handle(Input::Lead { flight: id, peer: address(n), is_neighbour: false });
+            let is_neighbour = matches!(self.peers[n].kind, Kind::Fetches(_));
+            self.handle(Input::Lead { flight: id, peer: address(n), is_neighbour });
         }
         self.handle(Input::LeadsOver(id));
     }
@@ -300,6 +316,9 @@ impl World {
             }
             return self.step_head(run, n, &table);
         }
+        if self.peers[n].rate == 0 {
+            return Some(run);
+        }
         run.part += (self.peers[n].rate * STEP) as f64 / 1000.0;
         self.handle(Input::Run(id, RunNews::Bytes(self.peers[n].rate * STEP / 1000)));
         self.peer_bytes += self.peers[n].rate * STEP / 1000;
@@ -317,7 +336,9 @@ impl World {
                 }
                 _ => {}
             }
-            if !self.piece_came(at, &run, &table, content) {
+            if run.ask.follows {
+                self.followed(at, &run, content);
+            } else if !self.piece_came(at, &run, &table, content) {
                 self.peers[n].lied = true;
                 self.handle(Input::Run(id, RunNews::Ended(End::Lied)));
                 assert!(self.convicted.contains(&n), "a liar gets away with it");
@@ -338,6 +359,19 @@ impl World {
             Kind::NotHere => Some(End::NotHere),
             Kind::Busy => Some(End::Later { pause: Duration::from_secs(3), is_busy: true }),
             Kind::Unusable => Some(End::Unusable),
+            Kind::Fetches(word) if !run.ask.follows => {
+                let flight = &self.flights[usize::try_from(id.flight.0).expect("small")];
+                let names = (0..=255).map(|byte| [byte; 20]);
+                let node = names
+                    .into_iter()
+                    .find(|name| follow::is_first(&flight.digest, Some(*name), &[0; 20]) == word.is_first);
+                assert!(node.is_some());
+                Some(End::Fetching(Fetching { node, asks_mirror: word.asks_mirror, grows: word.grows }))
+            }
+            Kind::Fetches(_) => {
+                run.stage = Stage::Body;
+                return Some(run);
+            }
             _ => None,
         };
         if let Some(end) = end {
@@ -365,6 +399,26 @@ impl World {
         run.stage = Stage::Table;
         run.at = self.now + self.peers[n].rtt;
         Some(run)
+    }
+
+    fn followed(&mut self, at: usize, run: &Run, mut content: u64) {
+        let (id, piece) = (run.ask.run, run.piece);
+        if matches!(self.peers[peer_number(run.ask.peer)].kind, Kind::Fetches(word) if word.is_false && piece == 1) {
+            content += 1;
+        }
+        let count = self.flights[at].truth.len();
+        let sofar = self.followed.entry(id).or_insert(Midstate::INITIAL);
+        *sofar = compress(*sofar, content);
+        let sofar = *sofar;
+        if piece + 1 == count && sofar.0 != self.flights[at].digest.0 {
+            return self.handle(Input::Run(id, RunNews::Ended(End::Lied)));
+        }
+        if self.plans.place(id, piece) == Place::Write {
+            assert!(self.flights[at].front <= piece as u64 * PIECE_LEN, "visible bytes are overwritten");
+            self.flights[at].file[piece] = Some(content);
+            self.handle(Input::Run(id, RunNews::WrittenBehind { piece, is_there: true }));
+        }
+        self.handle(Input::Run(id, RunNews::Followed((piece + 1 < count).then_some(sofar))));
     }
 
     fn piece_came(&mut self, at: usize, run: &Run, table: &PieceTable, content: u64) -> bool {
@@ -488,6 +542,59 @@ fn offload_without_peers_takes_the_mirror() {
     let mut world = World::new(Prefer::Offload, vec![peer(Kind::NotHere, MB)]);
     world.join(20, 3 * MB);
     assert!(world.run(100) < alone(20, 3 * MB) + 0.2);
+}
+
+/// Seconds until a file of 40 pieces is here beside one such neighbour, and bytes that came from the mirror.
+fn beside(prefer: Prefer, word: Word, rate: u64, mirror_rate: u64) -> (f64, u64) {
+    let mut world = World::new(prefer, vec![Peer { rtt: 1, ..peer(Kind::Fetches(word), rate) }]);
+    world.join(40, mirror_rate);
+    let took = world.run(10_000);
+    assert!(world.flights[0].done.is_some() && world.convicted.is_empty());
+    (took, world.flights[0].mirror_bytes)
+}
+
+#[test]
+fn of_two_on_a_lan_one_asks_the_mirror() {
+    let len = 40 * PIECE_LEN;
+    // It has asked before us, whoever is first; and nothing is asked of the mirror but what keeps apt waiting.
+    for word in [FIRST, Word { is_first: false, ..FIRST }] {
+        let (took, from_mirror) = beside(Prefer::Offload, word, 3 * MB, 3 * MB);
+        assert!(from_mirror == 0 && took < 8.0, "{took} s, {from_mirror} bytes, {word:?}");
+    }
+    // To be quick, both begin; then the slow line is left to the one that is first.
+    let (took, from_mirror) = beside(Prefer::Speed, FIRST, 3 * MB, MB);
+    assert!(from_mirror < len / 4 && took < 8.0, "{took} s, {from_mirror} bytes");
+    let (_, from_mirror) = beside(Prefer::Speed, Word { is_first: false, ..FIRST }, MB, MB);
+    assert!(from_mirror > len / 2, "{from_mirror} bytes: both wait for each other");
+    // One that is far ahead is followed all the same.
+    let (_, from_mirror) = beside(Prefer::Speed, Word { is_first: false, ..FIRST }, 9 * MB, MB);
+    assert!(from_mirror < len / 2, "{from_mirror} bytes");
+    // A line as quick as the LAN is not shared.
+    let (_, from_mirror) = beside(Prefer::Speed, FIRST, 90 * MB, 30 * MB);
+    assert_eq!(from_mirror, len - 1000);
+}
+
+#[test]
+fn a_neighbour_that_fetches_and_fails_costs_little() {
+    for prefer in [Prefer::Speed, Prefer::Offload] {
+        let patience = if prefer == Prefer::Speed { 0.02 } else { 3.2 };
+        for word in [FIRST, Word { grows: false, ..FIRST }, Word { grows: false, asks_mirror: false, ..FIRST }] {
+            // It says that it fetches, and gives nothing.
+            let (took, alone) = (beside(prefer, word, 0, MB).0, alone(40, MB));
+            assert!(took <= alone * 1.05 + patience, "{took} s instead of {alone} s, {prefer:?}, {word:?}");
+        }
+        // Its bytes are false, as those of its mirror may be: the file comes right, and nobody is convicted.
+        beside(prefer, Word { is_false: true, ..FIRST }, 3 * MB, MB);
+    }
+    let (took, alone) = (beside(Prefer::Speed, FIRST, 100_000, MB).0, alone(40, MB));
+    assert!(took <= alone * 1.05 + 6.0, "{took} s behind a slow one instead of {alone} s");
+}
+
+#[test]
+fn who_is_first_waits_for_nobody() {
+    let word = Word { grows: false, asks_mirror: false, is_first: false, is_false: false };
+    let (took, _) = beside(Prefer::Offload, word, 0, 3 * MB);
+    assert!(took < alone(40, 3 * MB) + 0.3, "{took} s");
 }
 
 #[test]

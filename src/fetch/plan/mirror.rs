@@ -1,0 +1,128 @@
+//! What the mirror is told: to stream, to stop where peers carry, or to wait for them.
+
+use super::flight::{Plan, Source};
+use super::roster::Roster;
+use super::{MirrorNews, Order, Prefer};
+use crate::digest::PIECE_LEN;
+use crate::limits::{GAIN_TIME, HOPE_TIME, KEEP_APT_ALIVE_TIME};
+use crate::time::Time;
+
+/// What is known of the mirror.
+#[derive(Clone, Copy)]
+pub(super) struct Mirror {
+    pub(super) is_running: bool,
+    pub(super) has_failed: bool,
+    /// Of this request: where it ends, when it was asked, at which byte, and when bytes came last.
+    pub(super) until: Option<u64>,
+    pub(super) asked: Time,
+    pub(super) asked_at: u64,
+    pub(super) heard: Time,
+}
+
+impl Plan {
+    pub(super) fn mirror_news(&mut self, now: Time, news: MirrorNews, roster: &mut Roster) {
+        match news {
+            MirrorNews::Asked { until } => {
+                let (asked, asked_at) = (now, self.front);
+                self.has_asked = true;
+                self.mirror = Mirror { is_running: true, until, asked, asked_at, heard: now, ..self.mirror };
+            }
+            MirrorNews::Front(front) => self.front_moved(now, front, roster),
+            MirrorNews::Idle => {
+                // What a small file tells is how far the mirror is, not how fast.
+                if let Some(rate) = self.mirror_rate()
+                    && self.front - self.mirror.asked_at >= PIECE_LEN
+                {
+                    roster.note_mirror_rate(rate);
+                }
+                self.mirror.is_running = false;
+            }
+            MirrorNews::Failed => {
+                self.mirror.is_running = false;
+                self.mirror.has_failed = true;
+                self.gained = now;
+            }
+        }
+    }
+
+    fn front_moved(&mut self, now: Time, front: u64, roster: &mut Roster) {
+        let before = self.front_piece();
+        self.front = front;
+        self.shown = now;
+        self.gained = now;
+        self.handed = None;
+        self.mirror.heard = now;
+        let piece = self.front_piece();
+        // All that it passed over and the piece that it is in now are the mirror's.
+        (before..=piece).for_each(|piece| self.fill.give_up(piece));
+        if self.is_small() && self.mirror.is_running && front == self.len {
+            roster.patience.mirror.note(now.since(self.mirror.asked));
+        }
+    }
+
+    /// Bytes a second of the current request, once that can be told.
+    pub(super) fn mirror_rate(&self) -> Option<u64> {
+        let bytes = self.front.saturating_sub(self.mirror.asked_at);
+        let millis = u64::try_from(self.mirror.heard.since(self.mirror.asked).as_millis()).unwrap_or(u64::MAX);
+        (self.mirror.is_running && bytes > 0 && millis > 0).then(|| bytes.saturating_mul(1000) / millis)
+    }
+
+    pub(super) fn order(&self, now: Time, roster: &Roster) -> Order {
+        if self.front == self.len {
+            return Order::Whole;
+        }
+        let at_piece_start = self.front.is_multiple_of(PIECE_LEN);
+        if at_piece_start && self.fill.floor() <= self.front_piece() {
+            return Order::Graft;
+        }
+        // Once asked, it goes on: to let it go and ask again costs more time. To spare it, peers that carry suffice.
+        let is_led = self.is_led();
+        let is_spared = is_led || self.prefer == Prefer::Offload && self.is_carried();
+        let is_released = is_spared && at_piece_start && self.mirror.until.is_none();
+        if self.mirror.is_running && self.mirror.until.is_none_or(|until| self.front < until) && !is_released {
+            return Order::Fetch { until: self.mirror.until };
+        }
+        let is_hopeful = self.is_hopeful(now, roster);
+        if self.mirror.has_failed {
+            return if is_hopeful { Order::Wait(self.wake_at(now, roster)) } else { Order::GiveUp };
+        }
+        if is_led || self.prefer == Prefer::Offload && is_hopeful {
+            let keep_alive = self.shown + KEEP_APT_ALIVE_TIME;
+            if now < keep_alive && (at_piece_start || !is_led) {
+                return Order::Wait(keep_alive.min(self.wake_at(now, roster)));
+            }
+            let end = (self.front_piece() as u64 + 1) * PIECE_LEN;
+            return Order::Fetch { until: Some(end.min(self.len)) };
+        }
+        if self.prefer == Prefer::Speed && self.holds_mirror(now) {
+            return Order::Wait(self.head_start_until);
+        }
+        Order::Fetch { until: None }
+    }
+
+    /// Whether a peer is giving pieces right now.
+    fn is_carried(&self) -> bool {
+        self.runs.iter().any(|run| !run.is_lost && run.bytes > 0)
+    }
+
+    /// Whether a small file is given its neighbours' head start.
+    fn holds_mirror(&self, now: Time) -> bool {
+        self.is_small() && now < self.head_start_until && self.runs.iter().any(|run| !run.is_lost)
+    }
+
+    /// Whether peers may give more.
+    fn is_hopeful(&self, now: Time, roster: &Roster) -> bool {
+        let soon = now + HOPE_TIME;
+        let may_serve = |source: &Source| {
+            let is_awaited = |fetching| self.mirror.has_failed || self.is_awaited(now, fetching);
+            !source.is_out
+                && source.not_before.max(roster.rests_until(source.peer)) <= soon
+                && source.fetching.is_none_or(is_awaited)
+        };
+        // Peers that only promise are not waited for for ever.
+        let is_moving = now.since(self.gained) < GAIN_TIME;
+        let may_come =
+            !self.leads_over || self.runs.iter().any(|run| !run.is_lost) || self.sources.iter().any(may_serve);
+        is_moving && may_come
+    }
+}
