@@ -5,7 +5,8 @@
 //! for, but counts if it answers meanwhile. One that only reads for somebody who waits is over when eight of the twelve
 //! closest have answered, the closest among them: whoever announces tells eight, so the four slowest decide nothing.
 //! There the late are asked once more, since what was asked may be lost. The end does not wait for that, unless
-//! [`LOOKUP_DOUBTS`] of the closest are late: they may be all that have it, and what was found may be a lie.
+//! [`LOOKUP_DOUBTS`] of the closest are late: they may be all that have it, and what was found may be a lie. One that
+//! stores asks the late once more too, and waits for them for a while: what is kept by others than the closest is not found.
 //! Bounded against nodes that name ever more nodes: candidates, candidates from one machine, and queries in all.
 
 use std::net::SocketAddr;
@@ -48,6 +49,8 @@ pub(super) struct Lookup {
     is_urgent: bool,
     /// Whether it only reads for somebody who waits, and so does without the slowest.
     pub(super) is_brief: bool,
+    /// Whether something is stored at its end.
+    pub(super) is_storing: bool,
     /// Until then the late ones are waited for, so that the closest are the closest.
     patient_until: Time,
     /// How many of the closest are to answer.
@@ -64,6 +67,7 @@ impl Lookup {
             target,
             is_urgent,
             is_brief: false,
+            is_storing: false,
             patient_until,
             wanted,
             candidates: Vec::new(),
@@ -105,6 +109,15 @@ impl Lookup {
         if self.candidates.len() > LOOKUP_CANDIDATES {
             let furthest = self.candidates.iter().rposition(|candidate| candidate.state == State::Fresh);
             self.candidates.remove(furthest.unwrap_or(LOOKUP_CANDIDATES));
+        }
+    }
+
+    /// A node with a token that is still good: it need not be asked.
+    pub(super) fn offer_met(&mut self, contact: Contact, token: Vec<u8>) {
+        self.offer(contact, 0);
+        let fresh = |known: &&mut Candidate| known.contact == contact && known.state == State::Fresh;
+        if let Some(candidate) = self.candidates.iter_mut().find(fresh) {
+            candidate.state = State::Answered { token: Some(token) };
         }
     }
 
@@ -157,7 +170,7 @@ impl Lookup {
 
     /// It is late; whether it is asked once more, which counts as done.
     pub(super) fn note_stall(&mut self, address: SocketAddr) -> bool {
-        let may_again = self.is_brief && self.queries < LOOKUP_QUERIES;
+        let may_again = (self.is_brief || self.is_storing) && self.queries < LOOKUP_QUERIES;
         let Some(candidate) = self.asked(address) else { return false };
         let was_awaited = candidate.state == State::Asked;
         let is_again = was_awaited && may_again;
@@ -201,9 +214,9 @@ impl Lookup {
                 State::Answered { .. } => answered += 1,
                 State::Asked if answered == 0 || awaited == spare => return false,
                 State::Asked => awaited += 1,
-                State::AskedAgain => again += 1,
-                State::Stalled if now < self.patient_until => return false,
-                State::Stalled => stalled += 1,
+                State::AskedAgain if self.is_brief => again += 1,
+                State::AskedAgain | State::Stalled if now < self.patient_until => return false,
+                State::AskedAgain | State::Stalled => stalled += 1,
                 State::Fresh if !is_spent => return false,
                 State::Fresh | State::Failed => {}
             }
@@ -216,13 +229,12 @@ impl Lookup {
         awaited == 0 && again == 0 && (answered > 0 || stalled == 0)
     }
 
-    /// The closest nodes that answered, closest first, with their tokens.
+    /// The nodes that answered, closest first, with their tokens.
     pub(super) fn closest(&self) -> impl Iterator<Item = (Contact, Option<&Vec<u8>>)> {
-        let answered = self.candidates.iter().filter_map(|candidate| match &candidate.state {
+        self.candidates.iter().filter_map(|candidate| match &candidate.state {
             State::Answered { token } => Some((candidate.contact, token.as_ref())),
             _ => None,
-        });
-        answered.take(self.wanted)
+        })
     }
 }
 
@@ -271,7 +283,7 @@ mod tests {
         assert!(lookup.is_done(Time(0)));
         let closest: Vec<_> = lookup.closest().map(|(contact, token)| (contact.id.0[0], token.cloned())).collect();
         assert_eq!(closest[0], (5, Some(vec![5])));
-        assert_eq!(closest.len(), 8);
+        assert_eq!(closest.len(), 8, "those that answered");
     }
 
     #[test]
@@ -349,6 +361,20 @@ mod tests {
         assert!(!lookup.note_stall(node(21).address), "once");
         assert!(lookup.is_done(Time(0)));
         assert!(answer(&mut lookup, 22).is_some() && lookup.closest().any(|(contact, _)| contact == node(22)));
+    }
+
+    #[test]
+    fn one_that_stores_asks_the_late_once_more_and_waits_for_them() {
+        let mut lookup = lookup(20..40);
+        (lookup.is_storing, lookup.patient_until) = (true, Time(2000));
+        ask_all(&mut lookup);
+        assert!(lookup.note_stall(node(20).address));
+        assert_eq!(ask_all(&mut lookup), [28]);
+        (21..29).for_each(|n| assert!(answer(&mut lookup, n).is_some()));
+        assert!(!lookup.is_done(Time(1999)) && lookup.is_done(Time(2000)));
+        assert!(!lookup.note_stall(node(20).address), "once");
+        assert!(answer(&mut lookup, 20).is_some() && lookup.is_done(Time(1000)));
+        assert_eq!(lookup.closest().next().map(|(contact, _)| contact), Some(node(20)));
     }
 
     #[test]

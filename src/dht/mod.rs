@@ -23,6 +23,7 @@ mod input;
 mod key;
 mod lookup;
 pub mod message;
+mod neighbourhood;
 mod node;
 mod output;
 mod own;
@@ -443,21 +444,21 @@ impl Dht {
         let (node, own) = (&mut self.nodes[at], &mut self.own);
         while !own.is_paused(now) && self.common.has_spare(now) {
             node.neighbourhoods.retain(|near| near.is_good(now));
-            if let Some(near) = node.neighbourhoods.first() {
-                match own.next_within(near.part, now) {
-                    Some((key, hint)) => {
-                        node.announce_near(0, key, self.config.port, hint, now, &mut self.common);
-                        // In turn, so that no node has all the work.
-                        node.neighbourhoods.rotate_left(1);
-                    }
-                    None => _ = node.neighbourhoods.remove(0),
+            let next = if let Some(near) = node.neighbourhoods.first() {
+                let next = own.next_within(near.part, now);
+                if next.is_none() {
+                    node.neighbourhoods.remove(0);
+                    continue;
                 }
-                continue;
-            }
-            // What is close to one that is being looked up waits for what that finds.
-            let (busy, close) = (Vec::from_iter(node.announcing()), node.table.levels().saturating_sub(6));
-            let is_apart = |key: &NodeId| busy.iter().all(|other| other.common_bits(key) < close.max(1));
-            let Some((key, hint)) = own.next(now, is_apart) else { return };
+                // In turn, so that no node has all the work.
+                node.neighbourhoods.rotate_left(1);
+                next
+            } else {
+                // What is close to one that is being looked up waits for what that finds.
+                let (busy, close) = (Vec::from_iter(node.announcing()), node.table.levels().saturating_sub(6));
+                own.next(now, |key: &NodeId| busy.iter().all(|other| other.common_bits(key) < close.max(1)))
+            };
+            let Some((key, hint)) = next else { return };
             let goal = Goal::Announce { port: self.config.port, hint };
             if !node.start(key, goal, Owner::Announcer(key), now) {
                 return own.postpone(key, now);

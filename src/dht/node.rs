@@ -12,16 +12,17 @@ use super::contact::{Contact, Family};
 use super::id::NodeId;
 use super::lookup::Lookup;
 use super::message::{Body, Message, Query, Reply, Want};
+use super::neighbourhood::Neighbourhood;
 use super::quarantine::Quarantine;
 use super::records::{Items, Records};
 use super::running::{Goal, Owner, Running, settle};
-use super::storing::{Neighbourhood, Storing};
+use super::storing::Storing;
 use super::table::Table;
 use super::token::Tokens;
 use super::{AskId, Event, Hop};
 use crate::limits::{
     ANNOUNCE_WIDTH, CALLS, CLOSEST, ENTRANCES, LOOKUP_SEEDS, LOOKUPS, MAINLINE_RECORD_TIME, PATIENCE, RECORD_TIME,
-    UPKEEP_LOOKUPS,
+    SPARE_NODES, UPKEEP_LOOKUPS,
 };
 use crate::time::Time;
 
@@ -161,10 +162,21 @@ impl Node {
         }
         let is_patient = !matches!(goal, Goal::Peers | Goal::Item);
         let patient_until = if is_patient { now + PATIENCE } else { now };
-        let wanted = if matches!(owner, Owner::Announcer(_)) { ANNOUNCE_WIDTH } else { CLOSEST };
+        let is_own = matches!(owner, Owner::Announcer(_));
+        let near = self.neighbourhoods.iter().find(|near| is_own && near.is_good(now) && near.includes(&target));
+        let wanted = match near {
+            Some(_) => CLOSEST,
+            None if is_own => ANNOUNCE_WIDTH,
+            None if goal.is_storing() => CLOSEST + SPARE_NODES,
+            None => CLOSEST,
+        };
         let mut lookup = Lookup::new(target, is_urgent, patient_until, wanted);
-        lookup.is_brief = is_urgent && !is_patient;
-        for contact in self.table.closest(&target, LOOKUP_SEEDS) {
+        (lookup.is_brief, lookup.is_storing) = (is_urgent && !is_patient, goal.is_storing());
+        if let Some(near) = near {
+            near.offer(&mut lookup);
+        }
+        let seeds = if near.is_some() { CLOSEST } else { LOOKUP_SEEDS };
+        for contact in self.table.closest(&target, seeds) {
             if !self.quarantine.holds(contact.address, now) {
                 lookup.offer(contact, 0);
             }
@@ -289,7 +301,7 @@ impl Node {
         }
         match call.purpose {
             Purpose::Lookup(number) => self.note_lookup_answer(number, &call, reply, now, common),
-            Purpose::Store(number) => self.note_stored(number, from, true, common),
+            Purpose::Store(number) => self.note_stored(number, from, true, now, common),
             Purpose::Ping => {}
             Purpose::Join => self.note_joined(reply, now, common),
             Purpose::Token(ask, port) => {
@@ -313,7 +325,7 @@ impl Node {
     pub(super) fn receive_error(&mut self, from: SocketAddr, tx: &[u8], now: Time, common: &mut Common) {
         let Some(call) = self.calls.answered(tx, from, now) else { return };
         common.guard.verify(from, now);
-        self.note_no_answer(&call, common);
+        self.note_no_answer(&call, now, common);
     }
 
     /// In a network of our own, ids must belong to addresses (BEP 42): so nobody chooses his place.
@@ -385,8 +397,10 @@ impl Node {
                     if !self.table.has(call.to) {
                         self.quarantine.suspect(call.to, now);
                     }
-                    if let Purpose::Lookup(number) = call.purpose {
-                        self.note_stall(number, &call, now, common);
+                    match call.purpose {
+                        Purpose::Lookup(number) => self.note_stall(number, &call, now, common),
+                        Purpose::Store(number) => self.note_store_late(number, call.to, now, common),
+                        _ => {}
                     }
                 }
                 Late::Lost(call) => {
@@ -395,7 +409,7 @@ impl Node {
                     if !is_trusted {
                         self.quarantine.note_silence(call.to, now);
                     }
-                    self.note_no_answer(&call, common);
+                    self.note_no_answer(&call, now, common);
                 }
             }
         }
@@ -416,7 +430,7 @@ impl Node {
         }
     }
 
-    fn note_no_answer(&mut self, call: &Call<Purpose>, common: &mut Common) {
+    fn note_no_answer(&mut self, call: &Call<Purpose>, now: Time, common: &mut Common) {
         match call.purpose {
             Purpose::Lookup(number) => {
                 if let Some(running) = self.lookups.get_mut(&number) {
@@ -424,7 +438,7 @@ impl Node {
                     running.trace(common, Hop::Lost { address: call.to });
                 }
             }
-            Purpose::Store(number) => self.note_stored(number, call.to, false, common),
+            Purpose::Store(number) => self.note_stored(number, call.to, false, now, common),
             Purpose::Dial(ask) | Purpose::Token(ask, _) => {
                 common.events.push_back(Event::Dialled { ask, reached: false });
             }

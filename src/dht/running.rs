@@ -27,6 +27,12 @@ pub(super) enum Goal {
     Put { item: Vec<u8> },
 }
 
+impl Goal {
+    pub(super) fn is_storing(&self) -> bool {
+        matches!(self, Goal::Announce { .. } | Goal::Put { .. })
+    }
+}
+
 /// For whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Owner {

@@ -1,70 +1,73 @@
 //! What a lookup ends with: announcements and items go to the closest nodes that it met.
 //!
-//! Own announcements look for more nodes than they need. For all keys so close by that their closest nodes are among
-//! these, no other lookup is made while the tokens are good: a [`Neighbourhood`]. It makes 5,000 files cheap.
+//! A node that is late is told once more, since what it was told may be lost; if it is late again, or refuses, the next
+//! closest is told instead, up to [`SPARE_NODES`] of them. So eight keep it, also where one datagram in twenty is lost.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use super::common::{Common, Ended};
 use super::contact::Contact;
 use super::id::NodeId;
-use super::message::{Hint, Query};
+use super::message::Query;
+use super::neighbourhood::Neighbourhood;
 use super::node::{Node, Purpose};
 use super::running::{Goal, Owner, Running, settle};
-use crate::limits::{CLOSEST, NEIGHBOURHOODS, TOKEN_TIME};
+use crate::limits::{CLOSEST, NEIGHBOURHOODS, SPARE_NODES};
 use crate::time::Time;
 
-/// Announcements or puts on their way.
+/// Announcements or puts of one key on their way.
 pub(super) struct Storing {
+    key: NodeId,
+    goal: Goal,
     owner: Owner,
     ended: Ended,
-    waiting: usize,
+    /// Closest first.
+    nodes: Vec<Told>,
 }
 
-/// A part of the space of which all nodes are known.
-pub(super) struct Neighbourhood {
-    /// The first and the last place of it.
-    pub(super) part: (NodeId, NodeId),
-    nodes: Vec<(Contact, Vec<u8>)>,
-    /// Who did not answer the last time: lost datagrams are no reason to leave a node out, two in a row are.
-    silent: BTreeSet<SocketAddr>,
-    /// How many were left out.
-    gone: usize,
-    until: Time,
+/// One of the nodes that are to keep it.
+struct Told {
+    contact: Contact,
+    token: Vec<u8>,
+    state: State,
 }
 
-impl Neighbourhood {
-    /// What a lookup that met `nodes`, closest first, knows all nodes of; none if that are too few.
-    fn new(target: &NodeId, nodes: Vec<(Contact, Vec<u8>)>, now: Time) -> Option<Neighbourhood> {
-        // Whoever shares more bits with the target than the furthest is closer than it, and was met.
-        let bits = nodes.last()?.0.id.common_bits(target) + 1;
-        let part = target.sharing(bits);
-        let inside = nodes.iter().filter(|(contact, _)| contact.id.common_bits(target) >= bits).count();
-        let until = now + TOKEN_TIME;
-        (inside >= CLOSEST).then(|| Neighbourhood { part, nodes, silent: BTreeSet::new(), gone: 0, until })
-    }
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// To be told if others do not keep it.
+    Spare,
+    Told,
+    /// Late, and told once more.
+    ToldAgain,
+    /// It keeps it, or does not.
+    Over,
+}
 
-    /// Whether its tokens are good, and its nodes still the closest to all keys of it.
-    pub(super) fn is_good(&self, now: Time) -> bool {
-        now < self.until && self.gone <= CLOSEST / 4
-    }
-
-    fn note_stored(&mut self, to: SocketAddr, is_kept: bool) {
-        if is_kept {
-            self.silent.remove(&to);
-        } else if !self.silent.insert(to) {
-            let before = self.nodes.len();
-            self.nodes.retain(|(contact, _)| contact.address != to);
-            self.gone += before - self.nodes.len();
+impl Storing {
+    /// What is sent to one of the nodes.
+    fn query(&self, at: usize, is_overlay: bool) -> Option<Query> {
+        let token = self.nodes[at].token.clone();
+        match &self.goal {
+            Goal::Announce { port, hint } => {
+                // What nobody of ours would read is not sent to mainline.
+                let hint = hint.clone().filter(|_| is_overlay);
+                Some(Query::AnnouncePeer { key: self.key, port: *port, token, hint })
+            }
+            Goal::Put { item } => Some(Query::Put { token, item: item.clone(), is_mutable: false }),
+            Goal::Nodes | Goal::Peers | Goal::Item => None,
         }
     }
 
-    fn closest(&self, key: &NodeId) -> Vec<(Contact, Vec<u8>)> {
-        let mut nodes = self.nodes.clone();
-        nodes.sort_by_key(|(contact, _)| contact.id.distance(key));
-        nodes.truncate(CLOSEST);
-        nodes
+    /// Which node this is, if it is waited for.
+    fn awaited(&self, to: SocketAddr) -> Option<usize> {
+        let is_it = |told: &Told| told.contact.address == to && told.state.is_awaited();
+        self.nodes.iter().position(is_it)
+    }
+}
+
+impl State {
+    fn is_awaited(self) -> bool {
+        matches!(self, State::Told | State::ToldAgain)
     }
 }
 
@@ -73,127 +76,87 @@ impl Node {
     pub(super) fn finish(&mut self, running: Running, now: Time, common: &mut Common) {
         let Running { lookup, goal, owner, .. } = running;
         let ended = Ended { queries: lookup.queries(), answers: lookup.answers(), stored: 0 };
-        let met = lookup.closest().filter_map(|(contact, token)| Some((contact, token?.clone())));
-        let mut met: Vec<(Contact, Vec<u8>)> = match goal {
-            Goal::Announce { .. } | Goal::Put { .. } => met.collect(),
-            Goal::Nodes | Goal::Peers | Goal::Item => Vec::new(),
-        };
-        if matches!(owner, Owner::Announcer(_)) {
-            self.neighbourhoods.retain(|near| near.is_good(now));
-            if self.neighbourhoods.len() < NEIGHBOURHOODS {
-                self.neighbourhoods.extend(Neighbourhood::new(&lookup.target, met.clone(), now));
-            }
-        }
-        met.truncate(CLOSEST);
-        self.store(lookup.target, &goal, owner, ended, met, now, common);
-    }
-
-    /// Announces a key of a neighbourhood, without a lookup.
-    pub(super) fn announce_near(
-        &mut self,
-        at: usize,
-        key: NodeId,
-        port: Option<u16>,
-        hint: Option<Hint>,
-        now: Time,
-        common: &mut Common,
-    ) {
-        let nodes = self.neighbourhoods[at].closest(&key);
-        let goal = Goal::Announce { port, hint };
-        self.store(key, &goal, Owner::Announcer(key), Ended::default(), nodes, now, common);
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "what to store, for whom, where, and what each input brings")]
-    fn store(
-        &mut self,
-        key: NodeId,
-        goal: &Goal,
-        owner: Owner,
-        ended: Ended,
-        nodes: Vec<(Contact, Vec<u8>)>,
-        now: Time,
-        common: &mut Common,
-    ) {
-        let number = self.number();
-        let is_urgent = matches!(owner, Owner::Ask { .. });
-        let mut storing = Storing { owner, ended, waiting: 0 };
-        for (contact, token) in nodes {
-            let query = match goal {
-                Goal::Announce { port, hint } => {
-                    // What nobody of ours would read is not sent to mainline.
-                    let hint = hint.clone().filter(|_| self.seat.network.is_some());
-                    Query::AnnouncePeer { key, port: *port, token, hint }
-                }
-                Goal::Put { item } => Query::Put { token, item: item.clone(), is_mutable: false },
-                Goal::Nodes | Goal::Peers | Goal::Item => continue,
-            };
-            if common.may_store(is_urgent, now)
-                && self.ask(contact.address, Some(contact.id), query, Purpose::Store(number), now, common)
-            {
-                storing.waiting += 1;
-            }
-        }
-        if storing.waiting == 0 {
+        if !goal.is_storing() {
             return settle(owner, ended, common);
         }
-        self.storing.insert(number, storing);
+        let met = lookup.closest().filter_map(|(contact, token)| Some((contact, token?.clone())));
+        let met: Vec<(Contact, Vec<u8>)> = met.collect();
+        if matches!(owner, Owner::Announcer(_)) {
+            self.learn(&lookup.target, &met, now);
+        }
+        let told = |(contact, token)| Told { contact, token, state: State::Spare };
+        let nodes = met.into_iter().take(CLOSEST + SPARE_NODES).map(told).collect();
+        let number = self.number();
+        self.storing.insert(number, Storing { key: lookup.target, goal, owner, ended, nodes });
+        for _ in 0..CLOSEST {
+            self.tell_next(number, now, common);
+        }
+        self.settle_stored(number, common);
+    }
+
+    /// Keeps what an announcement met for those that follow.
+    fn learn(&mut self, target: &NodeId, met: &[(Contact, Vec<u8>)], now: Time) {
+        self.neighbourhoods.retain(|near| near.is_good(now));
+        if let Some(near) = self.neighbourhoods.iter_mut().find(|near| near.includes(target)) {
+            near.learn(met);
+        } else if self.neighbourhoods.len() < NEIGHBOURHOODS {
+            self.neighbourhoods.extend(Neighbourhood::new(target, met, now));
+        }
+    }
+
+    /// Tells the closest that was not told yet.
+    fn tell_next(&mut self, number: u64, now: Time, common: &mut Common) {
+        let Some(storing) = self.storing.get_mut(&number) else { return };
+        let Some(at) = storing.nodes.iter().position(|told| told.state == State::Spare) else { return };
+        self.tell(number, at, State::Told, now, common);
+    }
+
+    fn tell(&mut self, number: u64, at: usize, then: State, now: Time, common: &mut Common) {
+        let Some(storing) = self.storing.get_mut(&number) else { return };
+        let contact = storing.nodes[at].contact;
+        let is_urgent = matches!(storing.owner, Owner::Ask { .. });
+        let query = storing.query(at, self.seat.network.is_some());
+        storing.nodes[at].state = then;
+        let is_told = query.is_some_and(|query| {
+            common.may_store(is_urgent, now)
+                && self.ask(contact.address, Some(contact.id), query, Purpose::Store(number), now, common)
+        });
+        if !is_told && let Some(storing) = self.storing.get_mut(&number) {
+            storing.nodes[at].state = State::Over;
+        }
     }
 
     /// A node keeps what it was told, or does not.
-    pub(super) fn note_stored(&mut self, number: u64, to: SocketAddr, is_kept: bool, common: &mut Common) {
+    pub(super) fn note_stored(&mut self, number: u64, to: SocketAddr, is_kept: bool, now: Time, common: &mut Common) {
         self.neighbourhoods.iter_mut().for_each(|near| near.note_stored(to, is_kept));
         let Some(storing) = self.storing.get_mut(&number) else { return };
-        storing.waiting -= 1;
+        let Some(at) = storing.awaited(to) else { return };
+        storing.nodes[at].state = State::Over;
         storing.ended.stored += usize::from(is_kept);
-        if storing.waiting == 0
+        if !is_kept {
+            self.tell_next(number, now, common);
+        }
+        self.settle_stored(number, common);
+    }
+
+    /// A node is late to say that it keeps it.
+    pub(super) fn note_store_late(&mut self, number: u64, to: SocketAddr, now: Time, common: &mut Common) {
+        let Some(storing) = self.storing.get(&number) else { return };
+        let Some(at) = storing.awaited(to) else { return };
+        if storing.nodes[at].state == State::Told {
+            self.tell(number, at, State::ToldAgain, now, common);
+        } else {
+            self.note_stored(number, to, false, now, common);
+        }
+    }
+
+    /// Whoever waits for it hears of the end, if it is one.
+    fn settle_stored(&mut self, number: u64, common: &mut Common) {
+        let is_over = |storing: &Storing| !storing.nodes.iter().any(|told| told.state.is_awaited());
+        if self.storing.get(&number).is_some_and(is_over)
             && let Some(storing) = self.storing.remove(&number)
         {
             settle(storing.owner, storing.ended, common);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::rng::Rng;
-    use super::*;
-
-    #[test]
-    fn a_neighbourhood_has_the_closest_nodes_of_all_its_keys() {
-        let mut rng = Rng::new([1; 32]);
-        let address = SocketAddr::from(([203, 0, 113, 1], 5000));
-        let all: Vec<(Contact, Vec<u8>)> =
-            (0..2000).map(|_| (Contact { id: NodeId(rng.bytes()), address }, Vec::new())).collect();
-        for _ in 0..50 {
-            let target = NodeId(rng.bytes());
-            let closest = |to: &NodeId, count| {
-                let mut nodes = all.clone();
-                nodes.sort_by_key(|(contact, _)| contact.id.distance(to));
-                nodes.truncate(count);
-                nodes
-            };
-            let Some(near) = Neighbourhood::new(&target, closest(&target, 3 * CLOSEST), Time(0)) else { continue };
-            let (bits, mut key) = (near.part.0.common_bits(&near.part.1), NodeId(rng.bytes()));
-            for _ in 0..20 {
-                key = target.random_beside(bits + usize::from(key.0[0] % 8), &mut rng);
-                assert_eq!(near.closest(&key), closest(&key, CLOSEST));
-            }
-        }
-        assert!(Neighbourhood::new(&NodeId([0; 20]), all[..9].to_vec(), Time(0)).is_none());
-    }
-
-    #[test]
-    fn one_lost_datagram_leaves_no_node_out_and_too_many_silent_ones_end_it() {
-        let node = |n: u8| Contact { id: NodeId([n; 20]), address: SocketAddr::from(([203, 0, n, 1], 5000)) };
-        let nodes = (0..24).map(|n| (node(n), Vec::new())).collect();
-        let mut near = Neighbourhood::new(&NodeId([0; 20]), nodes, Time(0)).expect("enough nodes");
-        for n in 0..4 {
-            near.note_stored(node(n).address, false);
-            near.note_stored(node(n).address, true);
-            near.note_stored(node(n).address, false);
-        }
-        assert!(near.nodes.len() == 24 && near.is_good(Time(0)));
-        (0..4).for_each(|n| near.note_stored(node(n).address, false));
-        assert!(near.nodes.len() == 20 && !near.is_good(Time(0)));
     }
 }

@@ -303,6 +303,47 @@ fn who_was_never_asked_shows_that_we_are_reached() {
 }
 
 #[test]
+fn eight_keep_an_announcement_though_one_is_silent_and_one_refuses() {
+    let mut bench = Bench::new(Config { mainline: Mainline::Serve, ..config() });
+    let reply = |n: u8| Reply { token: Some(vec![n]), ..Reply::from(NodeId([n; 20])) };
+    for n in 1..=14 {
+        bench.input(Input::Known(Network::Mainline, at(n)));
+        bench.answer(at(n), Reply::from(NodeId([n; 20])));
+    }
+    bench.sent.clear();
+    let what = Ask::Announce { key: NodeId([0; 20]), network: Network::Mainline, hint: None };
+    bench.input(Input::Ask { ask: AskId(1), what });
+    (1..=12).for_each(|n| bench.answer(at(n), reply(n)));
+    let told = |bench: &mut Bench| -> Vec<u8> {
+        let is_told = |(to, message, _): &(SocketAddr, Message, usize)| match message.body {
+            Body::Query { query: Query::AnnouncePeer { .. }, .. } => (1..=14).find(|n| at(*n) == *to),
+            _ => None,
+        };
+        bench.sent.iter().filter_map(is_told).collect()
+    };
+    assert_eq!(told(&mut bench), (1..=8).collect::<Vec<_>>());
+    (1..=7).filter(|n| *n != 3).for_each(|n| bench.answer(at(n), reply(n)));
+    let tx = bench.sent.iter().rev().find(|(to, ..)| *to == at(3)).expect("it was told").1.tx.clone();
+    bench.sent.clear();
+    bench.message(at(3), None, &tx, Body::Error { code: 203, text: "bad token".into() });
+    assert_eq!(told(&mut bench), [9], "one refuses");
+    bench.answer(at(9), reply(9));
+    let told_next = |bench: &mut Bench| {
+        bench.sent.clear();
+        while told(bench).is_empty() {
+            assert!(bench.now < START + Duration::from_secs(5), "nobody else is told");
+            bench.pass(Duration::from_millis(50));
+        }
+        told(bench)
+    };
+    assert_eq!(told_next(&mut bench), [8], "it is late: once more");
+    assert_eq!(told_next(&mut bench), [10], "it stays silent");
+    bench.answer(at(10), reply(10));
+    let done = |event: &Event| matches!(event, Event::Done { summary, .. } if summary.stored == 8);
+    assert!(bench.events.iter().any(done), "{:?}", bench.events);
+}
+
+#[test]
 fn garbage_is_ignored() {
     let mut bench = Bench::new(config());
     let mut rng = Rng::new([9; 32]);

@@ -88,10 +88,16 @@ pub const MAINLINE_RECORD_TIME: Duration = Duration::from_secs(30 * 60);
 pub const ANNOUNCE_TIME: Duration = Duration::from_secs(135 * 60);
 /// One of them is announced so much earlier when the nodes near its key were just met.
 pub const ANNOUNCE_EARLY_TIME: Duration = Duration::from_secs(27 * 60);
-/// How many of these nodes an announcement looks for: of the space about their middle, all closest nodes are known then.
+/// How many of these nodes an announcement looks for, so that others can follow it.
 pub const ANNOUNCE_WIDTH: usize = 3 * CLOSEST;
 /// Parts of the space whose nodes are known so; full: others are looked up when these are done.
 pub const NEIGHBOURHOODS: usize = 4;
+/// Nodes of one of these; more are not kept.
+pub const NEAR_NODES: usize = 64;
+/// Of them, how many an announcement asks who is closest to its key: with one answer in 25 lost, both are in one of 600.
+pub const NEAR_ASKED: usize = 2;
+/// Nodes beyond the closest eight that are told if some of those do not answer.
+pub const SPARE_NODES: usize = 4;
 /// Between two announcements, unless there are so many that they must go faster: a node answers one address twice a second.
 pub const ANNOUNCE_PAUSE: Duration = Duration::from_secs(1);
 /// Of the files that are due, how many are looked at for one far from those that are being announced.
