@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use apt_p2p::config::Flags;
 use argh::FromArgs;
 
-pub(crate) use self::commands::{Cleanup, Crawl, Dht, Import, Lookup, Verify};
+pub(crate) use self::commands::{Cleanup, Crawl, Dht, Import, Lookup, Status, Verify};
 
 /// A caching proxy for apt: keeps the packages of a whole network, each checked against its archive's own index.
 /// Without a command it runs the proxy in the foreground.
@@ -118,6 +118,7 @@ pub(crate) enum Command {
     Cleanup(Cleanup),
     Verify(Verify),
     Import(Import),
+    Status(Status),
     Dht(Dht),
     Lookup(Lookup),
     Crawl(Crawl),

@@ -32,6 +32,8 @@ pub enum Format {
 /// What the daemon can be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
+    /// What the proxy counts.
+    Status(Format),
     /// How the DHT goes.
     Dht(Format),
     /// Who has this file; each step is told as it happens.
@@ -49,6 +51,7 @@ impl Request {
             _ => return None,
         };
         match words[..] {
+            ["status", _] => Some(Request::Status(format)),
             ["dht", _] => Some(Request::Dht(format)),
             ["lookup", _, digest] => Some(Request::Lookup(digest.parse().ok()?, format)),
             _ => None,
@@ -59,6 +62,7 @@ impl Request {
 impl fmt::Display for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Request::Status(format) => write!(f, "status {format}"),
             Request::Dht(format) => write!(f, "dht {format}"),
             Request::Lookup(digest, format) => write!(f, "lookup {format} {digest}"),
         }
@@ -185,8 +189,12 @@ mod tests {
     #[test]
     fn requests_come_back_and_others_are_none() {
         let digest = Digest::of(b"a package");
-        for request in [Request::Dht(Format::Text), Request::Dht(Format::Json), Request::Lookup(digest, Format::Json)]
-        {
+        for request in [
+            Request::Status(Format::Json),
+            Request::Dht(Format::Text),
+            Request::Dht(Format::Json),
+            Request::Lookup(digest, Format::Json),
+        ] {
             assert_eq!(Request::parse(&request.to_string()), Some(request));
         }
         for bad in ["", "dht", "dht xml", "dht text more", "lookup text", "lookup text ab12", "stop text"] {

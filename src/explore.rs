@@ -1,6 +1,6 @@
-//! The commands that look into the DHT: `dht`, `lookup`, `crawl`.
+//! The commands that ask: `status` the running proxy, `dht`, `lookup` and `crawl` the DHT.
 //!
-//! `dht` and `lookup` ask the running daemon; without one a lookup is made by a node of its own, which answers nobody,
+//! `status`, `dht` and `lookup` ask the running daemon; without one a lookup is made by a node of its own, which answers nobody,
 //! keeps nothing, and is gone afterwards.
 
 use std::fmt;
@@ -44,6 +44,14 @@ impl fmt::Display for ExploreError {
 }
 
 impl std::error::Error for ExploreError {}
+
+/// `status`: what the running proxy counts; the exit status.
+///
+/// # Errors
+/// [`ExploreError::Control`]
+pub fn status(config: &Config, format: Format, out: &mut impl Write) -> Result<u8, ExploreError> {
+    control::ask(&config.cache, &Request::Status(format), out).map_err(ExploreError::Control)
+}
 
 /// `dht`: how the running daemon's DHT goes; the exit status.
 ///

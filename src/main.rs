@@ -31,6 +31,10 @@ fn main() -> ExitCode {
         Some(Command::Cleanup(options)) => clean_up(options, flags),
         Some(Command::Verify(options)) => verify_all(options, flags),
         Some(Command::Import(options)) => import_all(options, flags),
+        Some(Command::Status(options)) => {
+            let format = format(options.json);
+            explore(&options.flags(flags), |config, out| explore::status(config, format, out))
+        }
         Some(Command::Dht(options)) => {
             let format = format(options.json);
             explore(&options.flags(flags), |config, out| explore::dht(config, format, out))

@@ -1,4 +1,4 @@
-//! The commands that look into the DHT, run as they are: beside running proxies, and without one.
+//! The commands that ask the running proxy and the DHT, run as they are: beside running proxies, and without one.
 
 mod support;
 
@@ -10,8 +10,10 @@ use std::time::Duration;
 use apt_p2p::daemon::{DhtHandle, DhtOptions, run_dht};
 use apt_p2p::dht::{Config, Hint, Mainline, Reach};
 use apt_p2p::digest::Digest;
+use support::client::get;
 use support::daemon::{BINARY, Daemon};
-use support::{Scratch, wait_until};
+use support::mirror::Mirror;
+use support::{Scratch, noise, wait_until};
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -216,6 +218,38 @@ fn without_a_cache_there_is_no_control_socket_and_the_log_says_so() {
     let cache = scratch.path().join("file");
     std::fs::write(&cache, "").expect("a scratch file");
     let daemon = Daemon::start_with(&cache, &[]);
-    daemon.wait_for_log("the cache is away, so apt-p2p dht and apt-p2p lookup cannot ask this proxy");
+    daemon.wait_for_log("the cache is away, so apt-p2p status, dht and lookup cannot ask this proxy");
     assert_eq!(daemon.terminate(), Some(0));
+}
+
+#[test]
+fn a_proxy_s_numbers_are_the_mirror_s_to_the_byte() {
+    let scratch = Scratch::new();
+    let (daemon, mirror) = (Daemon::start(&scratch), Mirror::start());
+    let content = noise(700_000, 1);
+    let path = format!("/debian/dists/stable/main/binary-amd64/by-hash/SHA256/{}", Digest::of(&content));
+    mirror.put(&path, content.clone());
+    for _ in 0..3 {
+        assert_eq!(get(daemon.address, &mirror.url(&path)).body, content);
+    }
+    assert_eq!(mirror.sent(&path), 700_000);
+    let told = out(&run(&daemon.cache, &["status", "--json"]));
+    assert_eq!(after_json(&told).map(str::trim), Some(""), "{told}");
+    for number in ["\"requests\":3", "\"bytes_sent\":2100000", "\"bytes_from_mirrors\":700000", "\"liars\":0"] {
+        assert!(told.contains(number), "{number} in {told}");
+    }
+    let text = out(&run(&daemon.cache, &["status"]));
+    assert!(text.contains("Saved the mirrors                  1367 KB\n"), "{text}");
+    // The same by HTTP; asking for numbers is a request, but no file.
+    let json = get(daemon.address, "/status.json");
+    assert_eq!(json.header("content-type"), Some("application/json"));
+    assert!(json.is_good() && json.text().contains("\"bytes_sent\":2100000,"), "{}", json.text());
+    let metrics = get(daemon.address, "/metrics");
+    assert!(metrics.header("content-type").is_some_and(|kind| kind.starts_with("text/plain; version=0.0.4")));
+    for line in ["apt_p2p_received_bytes_total{from=\"mirror\"} 700000", "apt_p2p_sent_bytes_total 2100000"] {
+        assert!(metrics.text().lines().any(|each| each == line), "{line} in {}", metrics.text());
+    }
+    let nobody = run(&scratch.path().join("elsewhere"), &["status"]);
+    assert_eq!(nobody.status.code(), Some(1));
+    assert!(self::told(&nobody).contains("no apt-p2p runs on"), "{}", self::told(&nobody));
 }

@@ -40,6 +40,33 @@ pub(crate) struct Cleanup {
     pub(crate) json: bool,
 }
 
+/// Say what the running proxy has done since its start: what clients got, what mirrors, neighbours and others sent, what is
+/// stored, and what is wrong.
+#[derive(FromArgs, Debug)]
+#[argh(
+    subcommand,
+    name = "status",
+    example = "{command_name}\nOf a proxy with another cache, for a program:\n  {command_name} --cache /srv/apt --json",
+    note = "It asks the running proxy by the socket named control in its cache folder, which only its own user may open. The \
+            proxy gives the same at /status.json, and at /metrics for Prometheus.",
+    error_code(0, "done"),
+    error_code(1, "no proxy runs there"),
+    error_code(2, "the command line or the configuration cannot be used")
+)]
+pub(crate) struct Status {
+    /// configuration file; default: /etc/apt-p2p.toml, if it is there
+    #[argh(option, arg_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// the cache folder of the running proxy
+    #[argh(option, arg_name = "DIR")]
+    pub(crate) cache: Option<PathBuf>,
+
+    /// print it as JSON
+    #[argh(switch)]
+    pub(crate) json: bool,
+}
+
 /// Say how the running proxy's part of the DHT goes: its ids and addresses, whether others reach it, whom it knows, what
 /// it keeps for others, its traffic.
 #[derive(FromArgs, Debug)]
@@ -228,6 +255,12 @@ impl Cleanup {
     pub(crate) fn flags(&self, before: Flags) -> Flags {
         let before = with_files(before, &self.config, &self.cache);
         Flags { max_size: self.max_size.clone().or(before.max_size.clone()), ..before }
+    }
+}
+
+impl Status {
+    pub(crate) fn flags(&self, before: Flags) -> Flags {
+        with_files(before, &self.config, &self.cache)
     }
 }
 

@@ -41,12 +41,13 @@ use crate::config::{Config, ConfigError, Flags, Share};
 use crate::digest::Digest;
 use crate::edge::{self, Behind, Edge, EdgeConfig, EdgeHandle, Slots};
 use crate::fetch::{self, Fetcher, Shelf};
-use crate::front::{self, Front, Numbers};
+use crate::front::{self, Front};
 use crate::lan::Neighbours;
 use crate::learn::Learner;
 use crate::limits::{
     CONNECTIONS, CONNECTIONS_PER_ADDRESS, FETCH_THREADS, IDLE_TIME, LANDED, NAME_THREADS, NEWS, PEER_FETCH_THREADS,
 };
+use crate::report::Numbers;
 use crate::store::{Options, Store};
 
 /// Why the daemon could not start.
@@ -209,19 +210,20 @@ impl House {
             per_address_max: CONNECTIONS_PER_ADDRESS,
         })
         .map_err(DaemonError::System)?;
-        let numbers = numbers(live, &shelf, &fetcher, &handle, &clock);
         let allow = {
             let live = live.clone();
             Arc::new(move |ip| live.allows(ip))
         };
         let peer_edge = peer_listener
             .and_then(|listener| peers::start(live, listener, neighbours.own(), (&shelf, &fetcher, &clock)));
+        let edges = (&handle, peer_edge.as_ref().map(PeerEdge::handle));
+        let numbers = numbers(live, &shelf, &fetcher, edges, &clock);
+        let control = start_control(live, (&shelf, dht.as_ref(), &clock), Arc::clone(&numbers), end.clone())?;
         let parts = front::Parts { shelf: Arc::clone(&shelf), fetcher, slots, allow, calendar, numbers };
         start_workers(workers, Front::new(parts), server)?;
         let edge_thread = threads::start("edge", move || edge.run()).map_err(DaemonError::System)?;
         let served = peer_port.filter(|_| peer_edge.is_some());
-        start_announcer(dht.as_ref().zip(served), (&shelf, &clock), to_announce, end.clone())?;
-        let control = start_control(live, (&shelf, dht.as_ref(), &clock), end)?;
+        start_announcer(dht.as_ref().zip(served), (&shelf, &clock), to_announce, end)?;
         Ok(House {
             edge: handle,
             peer_edge,
@@ -324,6 +326,7 @@ fn start_announcer(
 fn start_control(
     live: &Live,
     (shelf, dht, clock): (&Shelf, Option<&DhtHandle>, &fetch::Clock),
+    numbers: Count,
     end: Receiver<()>,
 ) -> Result<Held, DaemonError> {
     let held = Held::default();
@@ -332,6 +335,7 @@ fn start_control(
         shelf: Arc::clone(shelf),
         dht: dht.cloned(),
         clock: Arc::clone(clock),
+        numbers,
         held: Arc::clone(&held),
         end,
     };
@@ -348,23 +352,32 @@ fn start_workers(count: usize, front: Front, server: Server) -> Result<(), Daemo
     Ok(())
 }
 
+/// Counts what there is to count.
+type Count = Arc<dyn Fn() -> Numbers + Send + Sync>;
+
 fn numbers(
     live: &Live,
     shelf: &Shelf,
     fetcher: &Fetcher,
-    edge: &EdgeHandle,
+    (edge, peer_edge): (&EdgeHandle, Option<&EdgeHandle>),
     clock: &fetch::Clock,
-) -> Arc<dyn Fn() -> Numbers + Send + Sync> {
-    let (live, shelf, fetcher, edge, clock) =
-        (live.clone(), Arc::clone(shelf), fetcher.clone(), edge.clone(), Arc::clone(clock));
+) -> Count {
+    let (live, shelf, fetcher, clock) = (live.clone(), Arc::clone(shelf), fetcher.clone(), Arc::clone(clock));
+    let (edge, peer_edge) = (edge.clone(), peer_edge.cloned());
     let start = clock();
     Arc::new(move || {
-        let stats = edge.stats();
+        let (stats, from_peers) = (edge.stats(), fetcher.from_peers());
         let mut numbers = Numbers {
             uptime_s: clock().since(start).as_secs(),
+            connections: stats.connections,
             requests: stats.requests,
             bytes_sent: stats.bytes_sent,
             bytes_from_mirrors: fetcher.received().bytes,
+            bytes_from_neighbours: from_peers.neighbours,
+            bytes_from_strangers: from_peers.strangers,
+            liars: from_peers.liars,
+            bytes_to_peers: peer_edge.as_ref().map(|edge| edge.stats().bytes_sent),
+            downloads: fetcher.under_way().len(),
             bytes_max: live.bytes_max(),
             ..Numbers::default()
         };

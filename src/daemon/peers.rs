@@ -23,6 +23,11 @@ pub(super) struct PeerEdge {
 }
 
 impl PeerEdge {
+    /// Reaches its counters.
+    pub(super) fn handle(&self) -> &EdgeHandle {
+        &self.handle
+    }
+
     /// Asks it to end.
     pub(super) fn stop(&self) {
         self.handle.stop();

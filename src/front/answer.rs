@@ -107,6 +107,18 @@ pub(super) fn html(date: &str, body: String) -> Answer {
     Answer::new(200, lines, Some(body.len() as u64), Body::Bytes(body), OURS)
 }
 
+/// Numbers for programs.
+pub(super) fn typed(kind: &str, date: &str, body: String) -> Answer {
+    let lines = vec![
+        ("Date", date.to_owned()),
+        ("Content-Type", kind.to_owned()),
+        ("Cache-Control", "no-store".into()),
+        ("X-Content-Type-Options", "nosniff".into()),
+    ];
+    let body = body.into_bytes();
+    Answer::new(200, lines, Some(body.len() as u64), Body::Bytes(body), OURS)
+}
+
 fn content_type(name: &str) -> &'static str {
     let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
     match extension {

@@ -15,5 +15,4 @@ mod page;
 mod route;
 mod serve;
 
-pub use self::page::Numbers;
 pub use self::serve::{Front, Parts};

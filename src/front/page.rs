@@ -4,27 +4,7 @@ use std::fmt::Write as _;
 
 use super::ask::Ask;
 use crate::fetch::Object;
-
-/// The numbers on the page.
-#[derive(Debug, Clone, Default)]
-pub struct Numbers {
-    /// Seconds since the start.
-    pub uptime_s: u64,
-    /// Requests answered.
-    pub requests: u64,
-    /// Bytes sent to clients.
-    pub bytes_sent: u64,
-    /// Bytes received from mirrors.
-    pub bytes_from_mirrors: u64,
-    /// Files in the cache, and their bytes; none without a usable disk.
-    pub stored: Option<(u64, u64)>,
-    /// The most bytes that cleanup leaves in the cache.
-    pub bytes_max: u64,
-    /// Archives whose Release is known: `host/dir`, and the packages known of them.
-    pub archives: Vec<String>,
-    /// What is wrong, in plain words with what to do.
-    pub problems: Vec<String>,
-}
+use crate::report::{Numbers, size};
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:44em;margin:2em auto;padding:0 1em}\
 pre{padding:.7em;white-space:pre-wrap;overflow-wrap:anywhere;border:1px solid #8888;border-radius:4px}\
@@ -53,19 +33,8 @@ pub(super) fn html(ask: &Ask, numbers: &Numbers, under_way: &[(Object, u64, Opti
     )
     .expect("a String takes all");
     page.push_str("<h2>Numbers</h2><table>");
-    let saved = numbers.bytes_sent.saturating_sub(numbers.bytes_from_mirrors);
-    for (name, value) in [
-        ("Requests answered", numbers.requests.to_string()),
-        ("Sent to clients", size(numbers.bytes_sent)),
-        ("Fetched from mirrors", size(numbers.bytes_from_mirrors)),
-        ("Saved", size(saved)),
-        ("Up for", duration(numbers.uptime_s)),
-    ] {
-        write!(page, "<tr><th scope=row>{name}<td>{value}").expect("a String takes all");
-    }
-    if let Some((files, bytes)) = numbers.stored {
-        let full = format!("{} in {files} files, at most {}", size(bytes), size(numbers.bytes_max));
-        write!(page, "<tr><th scope=row>Stored<td>{full}").expect("a String takes all");
+    for (name, value) in numbers.rows() {
+        write!(page, "<tr><th scope=row>{name}<td>{}", escape(&value)).expect("a String takes all");
     }
     page.push_str("</table>");
     if !under_way.is_empty() {
@@ -126,27 +95,6 @@ fn escape(text: &str) -> String {
     out
 }
 
-fn size(bytes: u64) -> String {
-    let units = ["B", "KB", "MB", "GB", "TB"];
-    let mut unit = 0;
-    let mut scaled = bytes;
-    let mut rest = 0;
-    while scaled >= 1024 && unit + 1 < units.len() {
-        rest = scaled % 1024 * 10 / 1024;
-        scaled /= 1024;
-        unit += 1;
-    }
-    if unit == 0 { format!("{bytes} B") } else { format!("{scaled}.{rest} {}", units[unit]) }
-}
-
-fn duration(seconds: u64) -> String {
-    match (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60) {
-        (0, 0, minutes) => format!("{minutes} min"),
-        (0, hours, minutes) => format!("{hours} h {minutes} min"),
-        (days, hours, _) => format!("{days} d {hours} h"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,12 +106,5 @@ mod tests {
         let object = Object { host: "a".into(), path: "<script>&'\"".into(), query: None };
         let page = html(&ask, &Numbers::default(), &[(object, 5, None)]);
         assert!(page.contains("a/&lt;script&gt;&amp;&#39;&quot;") && !page.contains("<script"));
-    }
-
-    #[test]
-    fn sizes() {
-        for (bytes, text) in [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KB"), (5 << 30, "5.0 GB")] {
-            assert_eq!(size(bytes), text);
-        }
     }
 }

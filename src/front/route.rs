@@ -12,6 +12,10 @@ use crate::fetch::Object;
 pub(super) enum Route {
     /// The page for people.
     Page,
+    /// Its numbers, for programs.
+    Status,
+    /// The same for Prometheus.
+    Metrics,
     /// Nothing for programs: the status by which apt's discovery tools know a proxy.
     Usage,
     /// Something of an archive.
@@ -52,6 +56,11 @@ fn own(path: &str, ask: &Ask) -> Route {
     let rest = path.trim_start_matches('/');
     if rest.is_empty() {
         return if ask.wants_html() { Route::Page } else { Route::Usage };
+    }
+    match rest {
+        "status.json" => return Route::Status,
+        "metrics" => return Route::Metrics,
+        _ => {}
     }
     if let Some(rest) = rest.strip_prefix("HTTPS///") {
         return https_object(rest, ask);
@@ -186,6 +195,8 @@ mod tests {
         let html = [("Accept", "text/html,*/*")];
         assert_eq!(route(&ask("GET", "/", &html)), Route::Page);
         assert_eq!(route(&ask("GET", "http://192.0.2.1:9977/", &html)), Route::Page);
+        assert_eq!(route(&ask("GET", "/status.json", &[])), Route::Status);
+        assert_eq!(route(&ask("GET", "http://192.0.2.1:9977/metrics", &[])), Route::Metrics);
         assert_eq!(route(&ask("GET", "/", &[])), Route::Usage);
         assert_eq!(route(&ask("GET", "http://192.0.2.1:9977", &[])), Route::Usage);
     }

@@ -13,13 +13,14 @@ use super::answer::{self, Wanted};
 use super::ask::Ask;
 use super::find::{Found, read_ahead};
 use super::given::Given;
-use super::page::{self, Numbers};
+use super::page;
 use super::route::{Route, route};
 use crate::catalog::Place;
 use crate::digest::Digest;
 use crate::edge::{Answer, Reply, Slots};
 use crate::fetch::{Calendar, Fetcher, Flight, Job, Object, Shelf};
 use crate::limits::OFFERED_MEMORY;
+use crate::report::Numbers;
 use crate::stream::{Failure, Outcome};
 use crate::time::Stamp;
 
@@ -86,6 +87,14 @@ impl Front {
             Route::Page => {
                 let numbers = (self.parts.numbers)();
                 Reply::Now(answer::html(&date, page::html(ask, &numbers, &self.fetcher().under_way())))
+            }
+            Route::Status => {
+                let json = (self.parts.numbers)().json();
+                Reply::Now(answer::typed("application/json", &date, json))
+            }
+            Route::Metrics => {
+                let metrics = (self.parts.numbers)().metrics();
+                Reply::Now(answer::typed("text/plain; version=0.0.4; charset=utf-8", &date, metrics))
             }
             Route::Usage => Reply::Now(answer::text(406, vec![("Date", date)], page::usage(ask))),
             Route::Refuse(status, why) => Reply::Now(refuse(status, why, &date)),

@@ -1,12 +1,15 @@
-//! What the commands on the DHT say, for people and for programs: a lookup as it happens, a crawl, and plain words.
+//! What the program says of itself, for people and for programs: its numbers, a lookup as it happens, a crawl, and plain
+//! words.
 //!
 //! Owns wording and layout; refuses to know where events come from and where lines go.
 
+mod numbers;
 mod survey;
 mod trace;
 
 use std::time::Duration;
 
+pub use self::numbers::Numbers;
 pub use self::survey::{survey, sweep_line};
 pub use self::trace::Trace;
 

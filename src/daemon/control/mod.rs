@@ -50,6 +50,7 @@ pub(super) struct Control {
     pub(super) shelf: Shelf,
     pub(super) dht: Option<DhtHandle>,
     pub(super) clock: Clock,
+    pub(super) numbers: super::Count,
     pub(super) held: Held,
     /// Closed when the daemon ends.
     pub(super) end: Receiver<()>,
@@ -59,7 +60,7 @@ impl Control {
     /// Makes the socket as soon as the cache can be used, then answers for as long as the daemon runs.
     pub(super) fn run(&self) {
         if self.shelf.get().is_none() {
-            log::warn!("the cache is away, so apt-p2p dht and apt-p2p lookup cannot ask this proxy");
+            log::warn!("the cache is away, so apt-p2p status, dht and lookup cannot ask this proxy");
         }
         while self.shelf.get().is_none() {
             if self.end.recv_timeout(STORE_RETRY_TIME) != Err(RecvTimeoutError::Timeout) {
@@ -72,11 +73,11 @@ impl Control {
                 self.serve(&listener);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => log::warn!(
-                "another apt-p2p runs on {}: apt-p2p dht and apt-p2p lookup ask that one",
+                "another apt-p2p runs on {}: apt-p2p status, dht and lookup ask that one",
                 self.cache.display()
             ),
             Err(error) => log::warn!(
-                "no control socket in {}: {error}; apt-p2p dht and apt-p2p lookup cannot ask this proxy",
+                "no control socket in {}: {error}; apt-p2p status, dht and lookup cannot ask this proxy",
                 self.cache.display()
             ),
         }
@@ -102,11 +103,21 @@ impl Control {
         let line = read_line(stream)?;
         let answer = Answer::new(stream);
         match Request::parse(&line) {
+            Some(Request::Status(format)) => self.tell_status(answer, format),
             Some(Request::Dht(format)) => self.tell_dht(answer, format),
             Some(Request::Lookup(digest, format)) => self.look_up(answer, &digest, format),
             None => answer.refuse("the running apt-p2p is of another version and does not know this command"),
         }?;
         stream.shutdown(Shutdown::Both)
+    }
+
+    fn tell_status(&self, mut answer: Answer<&UnixStream>, format: Format) -> io::Result<()> {
+        let numbers = (self.numbers)();
+        answer.print(&match format {
+            Format::Text => numbers.text(),
+            Format::Json => numbers.json(),
+        })?;
+        answer.end(0)
     }
 
     fn tell_dht(&self, mut answer: Answer<&UnixStream>, format: Format) -> io::Result<()> {
