@@ -59,8 +59,12 @@ fn what_one_has_the_other_gets_without_a_mirror() {
         Package::new("item", "1", pieces(9)),
         Package::new("long", "1", pieces(40)),
     ];
-    let archive = Archive::new(packages);
+    let mut archive = Archive::new(packages);
+    archive.sources = vec![("src_1.dsc".into(), b"x".to_vec())];
     archive.publish(&mirror, None);
+    // An index whose length only the Release says.
+    let index = archive.indexes().into_iter().find(|(name, _)| name == "main/source/Sources").expect("published").1;
+    let index_url = mirror.url(&format!("{SUITE}/main/source/by-hash/SHA256/{}", Digest::of(&index)));
     let node = first_node("127.0.0.70");
     let bootstrap = node.addresses()[0].to_string();
     let public = format!("{}{BASE}", mirror.address);
@@ -70,11 +74,13 @@ fn what_one_has_the_other_gets_without_a_mirror() {
         let url = mirror.url(&format!("{BASE}/{}", package.path()));
         assert!(get(has.address, &url).body == package.content, "{}", package.name);
     }
+    assert!(get(has.address, &index_url).body == index);
     let wants = proxy(&scratch.path().join("wants"), "127.0.0.72", &bootstrap, &public);
     update(&wants, &mirror);
-    for package in &archive.packages {
-        let key = node.key(&Digest::of(&package.content));
-        wait_until(Duration::from_secs(120), &format!("{} is announced", package.name), || {
+    let named = archive.packages.iter().map(|package| (package.name.as_str(), &package.content));
+    for (name, content) in named.chain([("the index", &index)]) {
+        let key = node.key(&Digest::of(content));
+        wait_until(Duration::from_secs(120), &format!("{name} is announced"), || {
             let ask = Ask::Peers { key, network: Network::Overlay, traced: false };
             node.ask(ask).into_iter().flatten().any(|event| matches!(event, Event::Peer { .. }))
         });
@@ -86,5 +92,7 @@ fn what_one_has_the_other_gets_without_a_mirror() {
         let answer = get(wants.address, &url);
         assert!(answer.is_good() && answer.body == package.content, "{}: {}", package.name, answer.status);
     }
+    let answer = get(wants.address, &index_url);
+    assert!(answer.is_good() && answer.body == index, "the index: {}", answer.status);
     assert_eq!(mirror.all_seen().len(), before);
 }

@@ -1,7 +1,5 @@
 //! Where an object is: in the store, or which flight will bring it.
 
-use std::sync::Arc;
-
 use super::ask::Ask;
 use super::serve::Front;
 use crate::catalog::{self, Place, Promise, ReleaseFile};
@@ -67,6 +65,11 @@ impl Front {
             }
             return Ok(Found::Here { stored, digest, snapshot: None });
         }
+        // A by-hash path says no length, and without one peers could not be asked before the mirror says it.
+        let len = match len {
+            None => store.len_by_hash(&object.host, &object.path, &digest)?,
+            known => known,
+        };
         let goal = Goal::Promised { digest, len, recheck: ask.doubts };
         let job = Job { object, goal, by_hash, credentials: ask.credentials.clone() };
         Ok(Found::Fly(job, Some(digest)))
@@ -149,10 +152,4 @@ impl From<Promise> for Known {
 
 fn fly(ask: &Ask, object: Object, goal: Goal) -> Found {
     Found::Fly(Job { object, goal, by_hash: None, credentials: ask.credentials.clone() }, None)
-}
-
-/// Asks the kernel to read the beginning ahead, so that the edge's sendfile does not wait for a slow disk.
-pub(super) fn read_ahead(stored: &Stored) {
-    let len = std::num::NonZeroU64::new(stored.len.min(crate::limits::READ_AHEAD_LEN));
-    rustix::fs::fadvise(&*Arc::clone(&stored.file), 0, len, rustix::fs::Advice::WillNeed).ok();
 }

@@ -11,7 +11,7 @@ use tiny_http::{Request, Response, Server};
 
 use super::answer::{self, Wanted};
 use super::ask::Ask;
-use super::find::{Found, read_ahead};
+use super::find::Found;
 use super::given::Given;
 use super::page;
 use super::route::{Route, route};
@@ -110,7 +110,7 @@ impl Front {
                 if let Some((dir, snapshot)) = snapshot {
                     self.given.note(ask.client, &host, &dir, snapshot.id);
                 }
-                read_ahead(&stored);
+                crate::store::read_ahead(&stored.file, 0, stored.len);
                 let head = crate::stream::Head { len: Some(stored.len), ..stored.head };
                 Reply::Now(self.wanted(ask, name, Some(digest), date).file(stored.file, &head, "cache"))
             }

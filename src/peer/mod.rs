@@ -14,8 +14,8 @@ use std::sync::Arc;
 use self::answer::{Found, Route, route};
 use self::names::Names;
 use crate::digest::Digest;
-use crate::edge::{Asked, Conditions, Reply};
-use crate::store::{Store, StoreError};
+use crate::edge::{Answer, Asked, Body, Conditions, Reply};
+use crate::store::{self, Store, StoreError};
 use crate::stream::{Outcome, Stream};
 use crate::time::Time;
 
@@ -74,7 +74,7 @@ impl Peer {
             Route::Nonsense => answer::nonsense(),
             Route::File(_) if asked.is_over => answer::busy(),
             Route::File(name) => match self.file(&name, asked.peer) {
-                Ok(found) => return answer::file(found, &conditions),
+                Ok(found) => return read_ahead(answer::file(found, &conditions)),
                 Err(error) => answer::failed(&error.to_string()),
             },
             Route::Pieces(name) => match self.pieces(&name) {
@@ -121,4 +121,12 @@ impl Peer {
     fn digest(&self, store: &Store, name: &Digest) -> Result<Option<Digest>, StoreError> {
         self.names.digest(store, name, (self.parts.clock)())
     }
+}
+
+/// The same answer, its file on the way from the disk.
+fn read_ahead(reply: Reply) -> Reply {
+    if let Reply::Now(Answer { body: Body::File { file, start, len }, .. }) = &reply {
+        store::read_ahead(file, *start, *len);
+    }
+    reply
 }

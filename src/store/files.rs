@@ -13,6 +13,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Read;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -22,7 +23,9 @@ use super::index::Write;
 use super::record::{FileRecord, key};
 use super::{Inner, Store, StoreError, at, lock};
 use crate::digest::{Digest, Midstate, PieceHasher};
-use crate::limits::{BATCH_FILES, BATCH_TIME_S, FETCH_THREADS, LOST_MEMORY, TOUCH_TIME_S, VERIFY_LEN, WAITING_FILES};
+use crate::limits::{
+    BATCH_FILES, BATCH_TIME_S, FETCH_THREADS, LOST_MEMORY, READ_AHEAD_LEN, TOUCH_TIME_S, VERIFY_LEN, WAITING_FILES,
+};
 use crate::stream::Head;
 use crate::time::Stamp;
 
@@ -39,6 +42,12 @@ pub struct Stored {
     pub head: Head,
     /// Whether others may have it, as long as it belongs to nobody.
     pub public: bool,
+}
+
+/// Asks the kernel to read the beginning of this part ahead, so that the edge's sendfile does not wait for a slow disk.
+pub fn read_ahead(file: &File, start: u64, len: u64) {
+    let len = NonZeroU64::new(len.min(READ_AHEAD_LEN));
+    rustix::fs::fadvise(file, start, len, rustix::fs::Advice::WillNeed).ok();
 }
 
 /// How much is stored.

@@ -75,7 +75,9 @@ impl Store {
         let name = NameHash::of(host, path);
         for suite in self.suites_above(host, path)? {
             for snapshot in &suite.snapshots {
-                if promises(snapshot.id, name)? || is_by_hash(path, digest) && self.names(snapshot.id, digest)? {
+                if promises(snapshot.id, name)?
+                    || is_by_hash(path, digest) && self.len_in(snapshot.id, digest)?.is_some()
+                {
                     return Ok(Some(snapshot.origin.clone()));
                 }
             }
@@ -87,6 +89,21 @@ impl Store {
                     .into_iter()
                     .find_map(|mut suite| (!suite.snapshots.is_empty()).then(|| suite.snapshots.swap_remove(0)));
                 return Ok(Some(newest.and_then(|snapshot| snapshot.origin)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The length of the file at a by-hash path, if a Release of its suite says it.
+    ///
+    /// # Errors
+    /// Those of the index.
+    pub fn len_by_hash(&self, host: &str, path: &str, digest: &Digest) -> Result<Option<u64>, StoreError> {
+        for suite in self.suites_above(host, path)? {
+            for snapshot in &suite.snapshots {
+                if let Some(len) = self.len_in(snapshot.id, digest)? {
+                    return Ok(Some(len));
+                }
             }
         }
         Ok(None)
@@ -117,12 +134,13 @@ impl Store {
         Ok(all)
     }
 
-    /// Whether a snapshot promises this digest under any name.
-    fn names(&self, id: IndexId, digest: &Digest) -> Result<bool, StoreError> {
-        let mut found = false;
+    /// The length that a snapshot promises with this digest, under any name.
+    fn len_in(&self, id: IndexId, digest: &Digest) -> Result<Option<u64>, StoreError> {
+        let mut found = None;
         self.0.index.read()?.each(&key::entries(id), |_, bytes| {
-            found = Entry::decode(bytes).map_err(|_| StoreError::Malformed)?.promise.digest == *digest;
-            Ok(!found)
+            let promise = Entry::decode(bytes).map_err(|_| StoreError::Malformed)?.promise;
+            found = (promise.digest == *digest).then_some(promise.len);
+            Ok(found.is_none())
         })?;
         Ok(found)
     }
