@@ -206,13 +206,7 @@ fn agent(config: Config, names: Names) -> Agent {
 }
 
 fn config() -> ConfigBuilder<AgentScope> {
-    Agent::config_builder()
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .proxy(None)
-        .user_agent(concat!("apt-p2p/", env!("CARGO_PKG_VERSION")))
-        .accept_encoding("identity")
+    super::agent::config()
         .accept("*/*")
         .timeout_resolve(Some(RESOLVE_TIMEOUT))
         .timeout_connect(Some(CONNECT_TIMEOUT))

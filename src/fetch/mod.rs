@@ -8,6 +8,7 @@
 //! Owns flights, their queue, and what is asked of mirrors. Refuses to know sockets of clients, and HTTP's side towards
 //! them. Threads are the daemon's: each calls [`Fetcher::work`].
 
+mod agent;
 mod beside;
 mod board;
 mod download;

@@ -75,13 +75,7 @@ impl Sent {
 
 impl Peers {
     pub(super) fn new() -> Peers {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .proxy(None)
-            .user_agent(concat!("apt-p2p/", env!("CARGO_PKG_VERSION")))
-            .accept_encoding("identity")
+        let config = super::agent::config()
             .timeout_connect(Some(PEER_CONNECT_TIME))
             .timeout_send_request(Some(PEER_HEAD_TIME))
             .timeout_recv_response(Some(PEER_HEAD_TIME))
