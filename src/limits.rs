@@ -141,7 +141,7 @@ pub const GIVEN_MEMORY: usize = 4096;
 
 /// Indexes remembered as offered for learning; full: the oldest is offered again.
 pub const OFFERED_MEMORY: usize = 256;
-/// Bytes of a stored file that a worker asks the kernel to read ahead.
+/// Bytes of a stored file that the kernel is asked to read ahead, for a client or a peer.
 pub const READ_AHEAD_LEN: u64 = 2 * 1024 * 1024;
 
 /// The end of a download that is shown to clients only when its digest holds. Small, because apt gives up when it
@@ -211,8 +211,13 @@ pub const LOOKUP_TIME: Duration = Duration::from_secs(5);
 pub const LOOKUP_AGAIN_TIME: Duration = Duration::from_secs(5);
 /// … if more pieces than these are missing.
 pub const LOOKUP_AGAIN_PIECES: usize = 4;
-/// What the mirror brings within this is not looked up: a lookup among 90 nodes takes as long.
-pub const LOOKUP_WORTH_TIME: Duration = Duration::from_millis(200);
+/// How long it takes until a lookup brings help, while that is not known: among 90 nodes it takes as long. What the mirror
+/// brings before that is not looked up.
+pub const LOOKUP_COST: Duration = Duration::from_millis(200);
+/// What was learnt of that counts from here: a shorter wait is not worth a dozen datagrams …
+pub const LOOKUP_COST_MIN: Duration = Duration::from_millis(50);
+/// … to here: then the mirror is not waited for any longer.
+pub const LOOKUP_COST_MAX: Duration = Duration::from_secs(2);
 /// Peers that may serve within this are waited for when the mirror has failed, or is to be spared.
 pub const HOPE_TIME: Duration = Duration::from_secs(5);
 /// But not when nothing of the file came from anybody for this long.

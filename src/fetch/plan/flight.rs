@@ -12,8 +12,8 @@ use super::roster::Roster;
 use super::{End, Fetching, FlightId, NodeName, Output, Place, Prefer, RunId, RunNews, Target};
 use crate::digest::{Digest, PIECE_LEN, PieceTable};
 use crate::limits::{
-    COMING_TIME, CONVICTED_REST_TIME, GAIN_TIME, LOOKUP_AGAIN_PIECES, LOOKUP_AGAIN_TIME, LOOKUP_TIME,
-    LOOKUP_WORTH_TIME, MIRROR_STALL_TIME, PEER_HEAD_TIME, PEER_SLOW_TIME, PEER_STALL_TIME, SOURCE_RATE_MIN, SOURCES,
+    COMING_TIME, CONVICTED_REST_TIME, GAIN_TIME, LOOKUP_AGAIN_PIECES, LOOKUP_AGAIN_TIME, LOOKUP_COST, LOOKUP_TIME,
+    MIRROR_STALL_TIME, PEER_HEAD_TIME, PEER_SLOW_TIME, PEER_STALL_TIME, SOURCE_RATE_MIN, SOURCES,
 };
 use crate::time::Time;
 
@@ -77,6 +77,8 @@ pub(super) struct Plan {
     pub(super) sources: Vec<Source>,
     pub(super) joined: Time,
     looked_up: Option<Time>,
+    /// The lookup has found somebody.
+    has_found: bool,
     /// When bytes could last be shown to a client.
     pub(super) shown: Time,
     /// The piece that was handed over to complete the file: it is on its way.
@@ -120,6 +122,7 @@ impl Plan {
             sources: Vec::new(),
             joined: now,
             looked_up: None,
+            has_found: false,
             shown: now,
             gained: now,
             handed: None,
@@ -146,7 +149,12 @@ impl Plan {
 
     // ── leads ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    pub(super) fn lead(&mut self, peer: SocketAddr, is_neighbour: bool) {
+    pub(super) fn lead(&mut self, now: Time, peer: SocketAddr, is_neighbour: bool, roster: &mut Roster) {
+        if let Some(since) = self.looked_up.filter(|_| !is_neighbour)
+            && !std::mem::replace(&mut self.has_found, true)
+        {
+            roster.patience.lookup.note(now.since(since));
+        }
         if let Some(known) = self.sources.iter_mut().find(|known| known.peer == peer) {
             // A later lookup finds who got it meanwhile.
             known.is_out &= !std::mem::take(&mut known.is_absent);
@@ -201,12 +209,12 @@ impl Plan {
         // What the mirror brings before a lookup could end is not looked up.
         let is_short = self.mirror_rate().or(roster.mirror_rate()).is_some_and(|rate| {
             let left = Duration::from_millis((self.len - self.front).saturating_mul(1000) / rate.max(1));
-            left < LOOKUP_WORTH_TIME
+            left < roster.patience.lookup_cost()
         });
         self.prefer == Prefer::Offload
             || self.mirror.has_failed
             || !is_short
-            || now.since(self.joined) > LOOKUP_WORTH_TIME
+            || now.since(self.joined) > roster.patience.lookup_cost()
     }
 
     /// While much of a file is missing and nobody gives it but the mirror, others may come to have it.
@@ -268,6 +276,9 @@ impl Plan {
                 }
             }
             RunNews::Head(vouches) => {
+                if self.runs[at].answered.is_none() && !roster.is_neighbour(peer) {
+                    roster.patience.stranger.note(now.since(self.runs[at].begun));
+                }
                 self.runs[at].answered.get_or_insert(now);
                 self.runs[at].heard = now;
                 self.vouch(now, peer, vouches, roster);
@@ -424,7 +435,11 @@ impl Plan {
             Some(since) if !self.leads_over => Some(since + LOOKUP_TIME + Duration::from_millis(1)),
             Some(_) => None,
             None => Some(
-                (self.joined + roster.patience.mirror_is_slow_after()).max(self.joined + LOOKUP_WORTH_TIME)
+                self.joined
+                    + match self.is_small() {
+                        true => roster.patience.mirror_is_slow_after(),
+                        false => roster.patience.lookup_cost(),
+                    }
                     + Duration::from_millis(1),
             ),
         };
@@ -436,7 +451,7 @@ impl Plan {
             .chain(rests)
             .chain(lookup)
             .chain(self.next_lookup())
-            .chain([self.joined + COMING_TIME, self.joined + LOOKUP_WORTH_TIME])
+            .chain([self.joined + COMING_TIME, self.joined + LOOKUP_COST])
             .chain(late)
             .chain([self.head_start_until]);
         times.filter(|at| *at > now).min().unwrap_or(Time(u64::MAX))

@@ -13,7 +13,7 @@ use super::{Ask, End, Fetching, NodeName, Place, Prefer, RunId};
 use crate::digest::{Digest, Midstate, PIECE_LEN};
 use crate::limits::{
     COMING_PAUSE, COMING_TIME, FOLLOW_AHEAD_PIECES, FOLLOW_RATE_MAX, FOLLOW_TRIAL_TIME, FOLLOWS_PER_SOURCE,
-    LOOKUP_WORTH_TIME,
+    LOOKUP_COST,
 };
 use crate::time::Time;
 
@@ -89,11 +89,11 @@ impl Plan {
         if self.prefer == Prefer::Offload || self.mirror.has_failed {
             return true;
         }
-        let is_told = self.mirror.heard.since(self.mirror.asked) >= LOOKUP_WORTH_TIME;
+        let is_told = self.mirror.heard.since(self.mirror.asked) >= LOOKUP_COST;
         let missing = self.fill.floor().saturating_sub(self.front_piece());
         is_told
             && missing > FOLLOW_AHEAD_PIECES
-            && now.since(self.joined) >= LOOKUP_WORTH_TIME
+            && now.since(self.joined) >= LOOKUP_COST
             && self.mirror_rate().is_some_and(|rate| rate <= FOLLOW_RATE_MAX)
     }
 

@@ -256,7 +256,7 @@ impl Plans {
             Input::Leave(flight) => self.leave(flight),
             Input::Lead { flight, peer, is_neighbour } => {
                 self.roster.meet(peer, is_neighbour, now);
-                self.with(flight, |plan, _| plan.lead(peer, is_neighbour));
+                self.with(flight, |plan, roster| plan.lead(now, peer, is_neighbour, roster));
             }
             Input::LeadsOver(flight) => self.with(flight, |plan, _| plan.leads_over = true),
             Input::Hint(flight, table) => self.with(flight, |plan, _| plan.hint(table)),

@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::limits::{
-    HEAD_START_MAX, PEER_REST_MAX, PEER_REST_TIME, PEERS_KNOWN, RUNS_PER_NEIGHBOUR, RUNS_PER_STRANGER,
+    HEAD_START_MAX, LOOKUP_COST, LOOKUP_COST_MAX, LOOKUP_COST_MIN, PEER_REST_MAX, PEER_REST_TIME, PEERS_KNOWN,
+    RUNS_PER_NEIGHBOUR, RUNS_PER_STRANGER,
 };
 use crate::time::Time;
 
@@ -157,11 +158,16 @@ impl Histogram {
     }
 }
 
-/// What small files have cost: how long neighbours and mirrors take, and how often neighbours have what is asked.
+/// What asking has cost: how long neighbours and mirrors take for small files, how often neighbours have what is asked, and
+/// how long it takes until strangers help.
 #[derive(Default)]
 pub(super) struct Patience {
     pub(super) neighbour: Histogram,
     pub(super) mirror: Histogram,
+    /// From the beginning of a lookup to its first peer.
+    pub(super) lookup: Histogram,
+    /// From an ask of a stranger to the head of its answer, the handshake included.
+    pub(super) stranger: Histogram,
     /// Of 256 asks of late, how many a neighbour could serve.
     hits: u32,
 }
@@ -186,10 +192,19 @@ impl Patience {
         }
     }
 
-    /// A mirror that takes longer than this for a small file is slow.
+    /// How long it takes from the beginning of a lookup until strangers help. What the mirror brings within that is not
+    /// looked up.
+    pub(super) fn lookup_cost(&self) -> Duration {
+        let (lookup, stranger) = (self.lookup.within(50), self.stranger.within(50));
+        let known = lookup.map(|lookup| lookup + stranger.unwrap_or_default());
+        known.unwrap_or(LOOKUP_COST).clamp(LOOKUP_COST_MIN, LOOKUP_COST_MAX)
+    }
+
+    /// A mirror that takes longer than this for a small file is slow. Who has waited for as long as the other way takes
+    /// never waits for more than twice what was needed, whatever the mirror does then.
     pub(super) fn mirror_is_slow_after(&self) -> Duration {
-        const LEAST: Duration = Duration::from_millis(300);
-        self.mirror.within(90).map_or(LEAST, |usual| (usual * 2).max(LEAST))
+        let other_way = self.lookup_cost();
+        self.mirror.within(90).map_or(other_way, |usual| (usual * 2).max(other_way))
     }
 }
 
@@ -218,6 +233,22 @@ mod tests {
         assert_eq!(patience.head_start(), Duration::from_millis(2));
         (0..20).for_each(|_| patience.note_neighbour(None));
         assert_eq!(patience.head_start(), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_lookups_have_cost_says_when_the_next_one_pays() {
+        let mut patience = Patience::default();
+        assert_eq!(patience.lookup_cost(), LOOKUP_COST);
+        for _ in 0..20 {
+            patience.lookup.note(Duration::from_millis(50));
+            patience.stranger.note(Duration::from_millis(30));
+        }
+        assert_eq!(patience.lookup_cost(), Duration::from_millis(64 + 32));
+        assert_eq!(patience.mirror_is_slow_after(), Duration::from_millis(64 + 32));
+        (0..20).for_each(|_| patience.mirror.note(Duration::from_millis(100)));
+        assert_eq!(patience.mirror_is_slow_after(), Duration::from_millis(2 * 128));
+        (0..200).for_each(|_| patience.lookup.note(Duration::from_secs(9)));
+        assert_eq!(patience.lookup_cost(), LOOKUP_COST_MAX);
     }
 
     #[test]
