@@ -290,6 +290,15 @@ fn a_small_file_comes_from_a_neighbour_or_else_a_stranger_when_the_mirror_is_sil
 }
 
 #[test]
+fn a_mirror_that_brings_all_keeps_its_connection() {
+    let house = House::new(With::default());
+    for (n, len) in [40_000, 2_000_000, 30_000, 1_000_000].into_iter().enumerate() {
+        house.gets(&noise(len, n as u64), "alone");
+    }
+    assert_eq!(house.mirror.connections(), 1);
+}
+
+#[test]
 fn a_small_file_is_not_looked_up_while_the_mirror_does_its_part() {
     let content = noise(40_000, 4);
     let peer = Peer::start(Habit::Honest, &[&content]);

@@ -255,7 +255,8 @@ impl Swarms {
         let Hub { members, plans, .. } = hub;
         for (id, member) in members {
             let order = plans.order(*id);
-            if member.patch.is_some() || matches!(order, Order::Graft | Order::Whole) {
+            // A mirror that brought all to the end keeps its connection for the next file.
+            if member.patch.is_some() || order == Order::Graft {
                 member.let_go.take().inspect(LetGo::end);
             }
             if member.patch.is_some() || !matches!(order, Order::Wait(_)) {

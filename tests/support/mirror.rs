@@ -64,6 +64,7 @@ struct State {
     files: BTreeMap<String, File>,
     faults: BTreeMap<String, Fault>,
     seen: Vec<Seen>,
+    connections: usize,
     sent: BTreeMap<String, u64>,
     /// Bytes a second, over all connections; 0: as fast as it goes.
     rate: u64,
@@ -158,6 +159,11 @@ impl Mirror {
         self.lock().seen.clear();
     }
 
+    /// Connections that were opened so far.
+    pub fn connections(&self) -> usize {
+        self.lock().connections
+    }
+
     pub fn sent(&self, path: &str) -> u64 {
         self.lock().sent.get(path).copied().unwrap_or(0)
     }
@@ -169,6 +175,7 @@ impl Mirror {
 
 impl Shared {
     fn serve(&self, stream: &TcpStream) {
+        self.state.lock().expect("no test thread panics with the lock").connections += 1;
         stream.set_nodelay(true).ok();
         let mut lines = BufReader::new(stream).lines();
         while let Some(Ok(request_line)) = lines.next() {
