@@ -206,7 +206,7 @@ fn slower(words: &[String]) {
                 if words.get(2).is_some_and(|word| !name.contains(word.as_str())) {
                     continue;
                 }
-                let rounds = if rate == 3 { 3 } else { 9 };
+                let rounds = if rate == 3 { 3 } else { 7 };
                 let packages = (0..50).map(|n| package_len(n * 17 % 50)).collect();
                 let (rtt_time, small) = (Duration::from_millis(rtt), (200, 10_000));
                 let (rate_all, nodes) = (rate * MB, NODES);
@@ -322,7 +322,8 @@ fn memory(_: &[String]) {
             let mut client = Client::connect(proxy.address);
             client.get(&format!("{suite}/InRelease"));
             client.get(&format!("{suite}/{packages}"));
-            proxy.wait_for_log(&packages, 120);
+            let index = format!("learnt {suite}/{}:", packages.trim_end_matches(".xz")).replace("http://", "");
+            proxy.wait_for_log(&index, 120);
         }
         None => println!("no http archive in apt's sources"),
     }

@@ -204,15 +204,16 @@ impl Shared {
             if self.habit == Habit::Lies && matches!(content, Content::File(_)) {
                 buffer[head_len] ^= 1;
             }
+            self.pace(now as u64);
             stream.write_all(&buffer).ok()?;
             buffer.clear();
             at += now as u64;
             self.sent.fetch_add(now as u64, Ordering::Relaxed);
-            self.pace(now as u64);
         }
         Some(())
     }
 
+    /// Waits until the line has carried so many bytes more.
     fn pace(&self, sent: u64) {
         if self.rate == 0 {
             return;
