@@ -66,6 +66,10 @@ impl Address {
         if self.votes.len() > ADDRESS_VOTES {
             self.votes.pop_front();
         }
+        if self.own == Some(seen_as) {
+            // What is believed stays so. This is what most answers say.
+            return false;
+        }
         // A NAT may show another port to each: the machine's address is decided first.
         let Some((ip, count)) = commonest(self.votes.iter().map(|(_, vote)| vote.ip())) else { return false };
         let with_ip = self.votes.iter().map(|(_, vote)| *vote).filter(|vote| vote.ip() == ip);

@@ -181,21 +181,23 @@ impl Message {
             return None;
         }
         let top = Value::parse(datagram).ok()?;
-        let tx = top.field(b"t")?.bytes()?;
+        let [tx, kind, args, reply, error, method, network, seen_as, read_only] =
+            top.fields([b"t", b"y", b"a", b"r", b"e", b"q", b"n", b"ip", b"ro"]);
+        let tx = tx?.bytes()?;
         if tx.len() > TX_LEN {
             return None;
         }
-        let body = match top.field(b"y")?.bytes()? {
-            b"q" => parse_query(top)?,
-            b"r" => parse_reply(top.field(b"r")?)?,
-            b"e" => parse_error(top.field(b"e")?),
+        let body = match kind?.bytes()? {
+            b"q" => parse_query(method?.bytes()?, args?)?,
+            b"r" => parse_reply(reply?)?,
+            b"e" => parse_error(error?),
             _ => return None,
         };
         Some(Message {
             tx: tx.to_vec(),
-            network: top.field(b"n").and_then(Value::bytes).map(<[u8]>::to_vec),
-            seen_as: top.field(b"ip").and_then(Value::bytes).and_then(read_address),
-            read_only: top.field(b"ro").and_then(Value::int) == Some(1),
+            network: network.and_then(Value::bytes).map(<[u8]>::to_vec),
+            seen_as: seen_as.and_then(Value::bytes).and_then(read_address),
+            read_only: read_only.and_then(Value::int) == Some(1),
             body,
         })
     }
@@ -322,9 +324,9 @@ impl Query {
 }
 
 impl Want {
-    fn parse(args: Value<'_>) -> Want {
+    fn parse(names: Option<Value<'_>>) -> Want {
         let mut want = Want::default();
-        for name in args.field(b"want").into_iter().flat_map(Value::list).filter_map(Value::bytes) {
+        for name in names.into_iter().flat_map(Value::list).filter_map(Value::bytes) {
             want.v4 |= name == b"n4";
             want.v6 |= name == b"n6";
         }
@@ -384,51 +386,49 @@ impl Reply {
     }
 }
 
-fn parse_query(top: Value<'_>) -> Option<Body> {
-    let args = top.field(b"a")?;
-    let id = NodeId(args.field(b"id")?.array()?);
-    let place = |key: &[u8]| args.field(key).and_then(Value::array).map(NodeId);
-    let token = || args.field(b"token").and_then(Value::bytes).map(<[u8]>::to_vec);
-    let port = || u16::try_from(args.field(b"port")?.int()?).ok().filter(|port| *port != 0);
-    let want = Want::parse(args);
-    let query = match top.field(b"q")?.bytes()? {
+fn parse_query(method: &[u8], args: Value<'_>) -> Option<Body> {
+    let [id, target, info_hash, want, port, implied_port, hint, token, item, owner] =
+        args.fields([b"id", b"target", b"info_hash", b"want", b"port", b"implied_port", b"pt", b"token", b"v", b"k"]);
+    let id = NodeId(id?.array()?);
+    let place = |value: Option<Value<'_>>| value.and_then(Value::array).map(NodeId);
+    let token = || token.and_then(Value::bytes).map(<[u8]>::to_vec);
+    let port = || u16::try_from(port?.int()?).ok().filter(|port| *port != 0);
+    let want = Want::parse(want);
+    let query = match method {
         b"ping" => Query::Ping,
-        b"find_node" => Query::FindNode { target: place(b"target")?, want },
-        b"get_peers" => Query::GetPeers { key: place(b"info_hash")?, want },
+        b"find_node" => Query::FindNode { target: place(target)?, want },
+        b"get_peers" => Query::GetPeers { key: place(info_hash)?, want },
         b"announce_peer" => {
-            let is_implied = args.field(b"implied_port").and_then(Value::int).is_some_and(|implied| implied != 0);
-            let hint = args.field(b"pt").and_then(Value::bytes).and_then(Hint::new);
+            let is_implied = implied_port.and_then(Value::int).is_some_and(|implied| implied != 0);
+            let hint = hint.and_then(Value::bytes).and_then(Hint::new);
             let port = if is_implied { None } else { Some(port()?) };
-            Query::AnnouncePeer { key: place(b"info_hash")?, port, token: token()?, hint }
+            Query::AnnouncePeer { key: place(info_hash)?, port, token: token()?, hint }
         }
-        b"get" => Query::Get { target: place(b"target")?, want },
-        b"put" => {
-            let item = args.field(b"v")?.raw();
-            let is_mutable = args.field(b"k").is_some();
-            Query::Put { token: token()?, item: item.to_vec(), is_mutable }
-        }
+        b"get" => Query::Get { target: place(target)?, want },
+        b"put" => Query::Put { token: token()?, item: item?.raw().to_vec(), is_mutable: owner.is_some() },
         b"dial" => Query::Dial { port: port()?, token: token()? },
-        _ => Query::Unknown { target: place(b"target").or_else(|| place(b"info_hash")) },
+        _ => Query::Unknown { target: place(target).or_else(|| place(info_hash)) },
     };
     Some(Body::Query { id, query })
 }
 
 fn parse_reply(fields: Value<'_>) -> Option<Body> {
-    let contacts = |key: &[u8], family| {
-        let bytes = fields.field(key).and_then(Value::bytes).unwrap_or_default();
-        read_contacts(bytes, family)
+    let [id, nodes, nodes6, token, values, hints, item, dialled] =
+        fields.fields([b"id", b"nodes", b"nodes6", b"token", b"values", b"pt", b"v", b"ok"]);
+    let contacts = |value: Option<Value<'_>>, family| {
+        value.and_then(Value::bytes).map_or(Vec::new(), |bytes| read_contacts(bytes, family))
     };
-    let values = fields.field(b"values").into_iter().flat_map(Value::list);
-    let hints = fields.field(b"pt").into_iter().flat_map(Value::list);
+    let values = values.into_iter().flat_map(Value::list);
+    let hints = hints.into_iter().flat_map(Value::list);
     Some(Body::Reply(Box::new(Reply {
-        id: NodeId(fields.field(b"id")?.array()?),
-        nodes: contacts(b"nodes", Family::V4),
-        nodes6: contacts(b"nodes6", Family::V6),
-        token: fields.field(b"token").and_then(Value::bytes).filter(|it| it.len() <= TOKEN_LEN).map(<[u8]>::to_vec),
+        id: NodeId(id?.array()?),
+        nodes: contacts(nodes, Family::V4),
+        nodes6: contacts(nodes6, Family::V6),
+        token: token.and_then(Value::bytes).filter(|it| it.len() <= TOKEN_LEN).map(<[u8]>::to_vec),
         values: values.filter_map(Value::bytes).filter_map(read_address).take(VALUES_READ).collect(),
         hints: hints.filter_map(Value::bytes).filter_map(Hint::new).take(2).collect(),
-        item: fields.field(b"v").map(Value::raw).filter(|raw| raw.len() <= ITEM_LEN).map(<[u8]>::to_vec),
-        dialled: fields.field(b"ok").and_then(Value::int).map(|ok| ok == 1),
+        item: item.map(Value::raw).filter(|raw| raw.len() <= ITEM_LEN).map(<[u8]>::to_vec),
+        dialled: dialled.and_then(Value::int).map(|ok| ok == 1),
     })))
 }
 

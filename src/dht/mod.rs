@@ -453,6 +453,8 @@ impl Dht {
                 // In turn, so that no node has all the work.
                 node.neighbourhoods.rotate_left(1);
                 next
+            } else if own.next_time().is_none_or(|at| at > now) {
+                return;
             } else {
                 // What is close to one that is being looked up waits for what that finds.
                 let (busy, close) = (Vec::from_iter(node.announcing()), node.table.levels().saturating_sub(6));

@@ -127,20 +127,33 @@ impl Table {
 
     /// The contacts closest to a place, closest first, to be given out: without those that miss answers.
     pub(super) fn closest(&self, target: &NodeId, count: usize) -> Vec<Contact> {
+        // Whoever shares more bits with the target is closer to it: the part about it is widened, bit by bit, until it
+        // has enough of them.
+        let (Ok(at) | Err(at)) = self.position(target);
+        let (mut start, mut end) = (at, at);
+        let mut near: Vec<Contact> = Vec::with_capacity(2 * count);
         let mut bits = self.common_bits_max(target);
         loop {
-            // Whoever shares more bits with the target is closer to it.
-            let range = self.sharing(target, bits);
-            let enough = range.len() >= count || bits == 0;
-            let good = || self.entries[range.clone()].iter().filter(|entry| entry.misses == 0);
-            if enough && (bits == 0 || good().count() >= count) {
-                let mut near: Vec<Contact> = good().map(|entry| entry.contact).collect();
-                near.sort_unstable_by_key(|contact| contact.id.distance(target));
-                near.truncate(count);
-                return near;
+            let (first, last) = target.sharing(bits);
+            let added = self.entries[..start].iter().rev().take_while(|entry| entry.contact.id >= first);
+            let before = added.clone().count();
+            near.extend(added.filter(|entry| entry.misses == 0).map(|entry| entry.contact));
+            let added = self.entries[end..].iter().take_while(|entry| entry.contact.id <= last);
+            let after = added.clone().count();
+            near.extend(added.filter(|entry| entry.misses == 0).map(|entry| entry.contact));
+            (start, end) = (start - before, end + after);
+            if near.len() >= count || bits == 0 {
+                break;
             }
             bits -= 1;
         }
+        let distance = |contact: &Contact| contact.id.distance(target);
+        if near.len() > count {
+            near.select_nth_unstable_by_key(count, distance);
+            near.truncate(count);
+        }
+        near.sort_unstable_by_key(distance);
+        near
     }
 
     /// The contact that upkeep should ask next: the one that is overdue for longest.
