@@ -1,10 +1,11 @@
 //! The DHT among 100 to 10,000 nodes: the table and the plot of docs/DHT.md.
 //!
-//!     cargo bench --bench sim                  # 100, 300, 1,000, 3,000 and 10,000 nodes
-//!     cargo bench --bench sim -- 1             # the same for one hour each, not a day
-//!     cargo bench --bench sim -- 10000 24      # 10,000 nodes, 24 hours
+//!     cargo bench --profile dev --bench sim              # 100, 300, 1,000, 3,000 and 10,000 nodes
+//!     cargo bench --profile dev --bench sim -- 1         # the same for one hour each, not a day
+//!     cargo bench --profile dev --bench sim -- 10000 24  # 10,000 nodes, 24 hours
 //!
-//! Writes docs/dht-lookups.svg when it runs all of them, anew after each.
+//! `--profile dev` is made for speed, the release for size. Writes docs/dht-lookups.svg when it runs all of them, anew
+//! after each.
 
 #[path = "../../tests/sim/net.rs"]
 mod net;
