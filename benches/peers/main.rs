@@ -115,7 +115,7 @@ impl World {
         let large = rounds.iter().flatten().filter(|file| !file.table.is_empty()).cloned().collect();
         network.announce(if peers.is_empty() { Vec::new() } else { large }, peers.len());
         let off = Proxy::start(&["--share", "off"]);
-        let on = Proxy::start(&sharing(&network, &mirror, case).each_ref().map(String::as_str));
+        let on = Proxy::start(&sharing(network.addresses[0], &mirror, case).each_ref().map(String::as_str));
         let suite = format!("http://{}/debian/dists/x", mirror.address);
         off.update(&suite);
         on.update(&suite);
@@ -133,9 +133,9 @@ impl World {
     }
 }
 
-fn sharing(network: &Network, mirror: &Server, case: u8) -> [String; 12] {
+fn sharing(entrance: SocketAddr, mirror: &Server, case: u8) -> [String; 12] {
     let public = format!("{}/debian", mirror.address);
-    let (listen, bootstrap) = (format!("127.{case}.250.1:20250"), network.addresses[0].to_string());
+    let (listen, bootstrap) = (format!("127.{case}.250.1:20250"), entrance.to_string());
     let flags = ["--share", "internet", "--network", network::NAME, "--mainline", "off", "--public", &public];
     let flags = [&flags[..], &["--peer-listen", &listen, "--bootstrap", &bootstrap]].concat();
     std::array::from_fn(|n| flags[n].to_owned())
@@ -312,9 +312,8 @@ fn memory(_: &[String]) {
     let mirror = Server::start(SocketAddr::from(([127, 0, 0, 1], 0)), 0, Duration::ZERO, Habit::Honest);
     let files: Vec<File> = (0..FILES).map(|n| File::new(1000, n)).collect();
     publish(&mirror, &files.iter().collect::<Vec<_>>());
-    let network = Network::start(39, NODES);
-    network.announce(Vec::new(), 0);
-    let proxy = Proxy::start(&sharing(&network, &mirror, 39).each_ref().map(String::as_str));
+    let nodes = network::dialling(24);
+    let proxy = Proxy::start(&sharing(nodes[0].addresses()[0], &mirror, 39).each_ref().map(String::as_str));
     println!("{:>40} {:>6.1} MB", "fresh", proxy.private_mb());
     proxy.update(&format!("http://{}/debian/dists/x", mirror.address));
     match proxy::archive_of_this_machine() {

@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
+use apt_p2p::daemon::{DhtHandle, DhtOptions, run_dht};
 use apt_p2p::dht::{Ask, Config, Family, Hint, Mainline, Network as Which, Reach, item_target, key};
 use mio::Waker;
 
@@ -15,6 +16,29 @@ use crate::server::File;
 pub const NAME: &str = "bench";
 /// The round trips of two machines, in milliseconds (as benches/wan.py).
 const LAG: (u64, u64) = (20, 200);
+
+fn config(node: u8) -> Config {
+    Config {
+        network: NAME.into(),
+        mainline: Mainline::Off,
+        families: vec![Family::V4],
+        is_private: true,
+        reach: Some(Reach::Open),
+        ..Config::new([node; 32])
+    }
+}
+
+/// `count` nodes in loops of the daemon's own, without a round trip: these dial who asks for it, without which nothing is
+/// announced.
+pub fn dialling(count: u8) -> Vec<DhtHandle> {
+    let start = |node: u8| {
+        let listen = SocketAddr::from(([127, 38, node, 1], 20_000 + u16::from(node)));
+        run_dht(DhtOptions::new(config(node), listen)).expect("loopback")
+    };
+    let nodes: Vec<DhtHandle> = (0..count).map(start).collect();
+    nodes[1..].iter().for_each(|node| node.enter(nodes[0].addresses()[0]));
+    nodes
+}
 
 enum Command {
     /// Every second node hears nothing any more.
@@ -33,14 +57,6 @@ pub struct Network {
 impl Network {
     /// `count` nodes at 127.`net`.*.1.
     pub fn start(net: u8, count: u8) -> Network {
-        let config = |node: u8| Config {
-            network: NAME.into(),
-            mainline: Mainline::Off,
-            families: vec![Family::V4],
-            is_private: true,
-            reach: Some(Reach::Open),
-            ..Config::new([node; 32])
-        };
         let place = |node: u8| SocketAddr::from(([127, net, node, 1], 20_000 + u16::from(node)));
         let mut nodes = Nodes::bind((0..count).map(|node| (place(node), config(node))));
         let addresses = nodes.addresses();
