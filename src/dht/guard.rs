@@ -142,11 +142,12 @@ mod tests {
     #[test]
     fn one_address_has_a_burst_and_a_rate() {
         let mut guard = Guard::new(false, Time(0));
-        let answered = |guard: &mut Guard, at: Time| (0..100).filter(|_| guard.admits(address(1), at)).count() as u64;
+        let answered =
+            |guard: &mut Guard, at: Time| (0..1000).filter(|_| guard.admits(address(1), at)).count() as u64;
         assert_eq!(answered(&mut guard, Time(0)), QUERY_BURST);
         assert_eq!(answered(&mut guard, Time(0) + Duration::from_secs(2)), 2 * QUERY_RATE);
         assert!(guard.admits(address(2), Time(0)));
-        assert_eq!(guard.refused, 100 - QUERY_BURST + 100 - 2 * QUERY_RATE);
+        assert_eq!(guard.refused, 1000 - QUERY_BURST + 1000 - 2 * QUERY_RATE);
     }
 
     #[test]

@@ -313,6 +313,7 @@ impl Dht {
         } else {
             self.asks.insert(ask, open);
         }
+        self.nodes.iter_mut().for_each(|node| node.look_at_home(ask, now, &mut self.common));
     }
 
     fn cancel(&mut self, ask: AskId) {

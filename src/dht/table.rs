@@ -12,7 +12,9 @@ use std::ops::Range;
 
 use super::contact::{Contact, is_sendable};
 use super::id::NodeId;
-use crate::limits::{BUCKET_LEN, FIRST_BUCKETS, NODE_FRESH_TIME, NODE_FRESH_TIME_MAX, NODE_MISSES, NODE_RETRY_TIME};
+use crate::limits::{
+    BUCKET_LEN, CLOSEST, FIRST_BUCKETS, NODE_FRESH_TIME, NODE_FRESH_TIME_MAX, NODE_MISSES, NODE_RETRY_TIME,
+};
 use crate::time::Time;
 
 /// A contact that has answered.
@@ -154,6 +156,17 @@ impl Table {
         }
         near.sort_unstable_by_key(distance);
         near
+    }
+
+    /// Where to begin a lookup: at the closest contacts. Where there are too few, those that missed an answer are tried too:
+    /// in a small network one lost datagram must not leave nobody to ask.
+    pub(super) fn seeds(&self, target: &NodeId, count: usize) -> Vec<Contact> {
+        let mut seeds = self.closest(target, count);
+        if seeds.len() < CLOSEST {
+            let doubtful = self.entries.iter().filter(|entry| entry.misses > 0).map(|entry| entry.contact);
+            seeds.extend(doubtful.take(CLOSEST - seeds.len()));
+        }
+        seeds
     }
 
     /// The contact that upkeep should ask next: the one that is overdue for longest.
@@ -298,6 +311,7 @@ mod tests {
         table.note_answer(one, Time(0));
         table.note_miss(one.address);
         assert!(table.closest(&one.id, 8).is_empty() && table.has(one.address));
+        assert_eq!(table.seeds(&one.id, 8), [one], "there is nobody else to ask");
         table.note_answer(one, Time(1));
         assert_eq!(table.closest(&one.id, 8), [one]);
         (0..NODE_MISSES).for_each(|_| table.note_miss(one.address));

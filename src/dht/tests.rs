@@ -2,6 +2,7 @@
 
 use super::message::{Query, Reply};
 use super::*;
+use crate::limits::QUERY_BURST;
 
 const START: Time = Time(1_000_000);
 
@@ -123,6 +124,23 @@ fn an_announced_peer_is_given_out_with_its_hint() {
     let reply = bench.reply(at(2));
     assert_eq!(reply.values, [SocketAddr::new(at(1).ip(), 9978)]);
     assert_eq!(reply.hints, Vec::from_iter(hint));
+}
+
+#[test]
+fn what_a_node_keeps_for_others_it_finds_itself() {
+    let mut bench = Bench::new(config());
+    let (key, item) = (NodeId([1; 20]), b"4:item".to_vec());
+    let token = bench.token(at(1));
+    let hint = Hint::new(&[5; 32]).expect("short");
+    bench.query(at(1), Query::AnnouncePeer { key, port: Some(9978), token: token.clone(), hint: Some(hint.clone()) });
+    bench.query(at(1), Query::Put { token, item: item.clone(), is_mutable: false });
+    let ask = AskId(1);
+    bench.input(Input::Ask { ask, what: Ask::Peers { key, network: Network::Overlay, traced: false } });
+    assert!(bench.events.contains(&Event::Peer { ask, peer: SocketAddr::new(at(1).ip(), 9978) }));
+    assert!(bench.events.contains(&Event::Hint { ask, hint }));
+    let (ask, target) = (AskId(2), item_target(&item));
+    bench.input(Input::Ask { ask, what: Ask::Item { target, network: Network::Overlay } });
+    assert!(bench.events.contains(&Event::Item { ask, item }));
 }
 
 #[test]
@@ -288,10 +306,10 @@ fn a_flood_gets_no_more_than_its_share() {
         total += bench.sent.drain(..).filter(|(to, ..)| *to == from).map(|(.., len)| len).sum::<usize>();
     }
     assert!(total <= 4 * received + 320 * 1024, "{total} for {received}");
-    for _ in 0..100 {
+    for _ in 0..1000 {
         bench.query(at(9), Query::Ping);
     }
-    assert_eq!(bench.taken(at(9)).iter().filter(|body| matches!(body, Body::Reply(_))).count(), 10);
+    assert_eq!(bench.taken(at(9)).iter().filter(|body| matches!(body, Body::Reply(_))).count() as u64, QUERY_BURST);
 }
 
 #[test]

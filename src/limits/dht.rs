@@ -121,8 +121,9 @@ pub const ITEMS: usize = 512;
 /// How long an item is kept (BEP 44: 2 h, republished each hour).
 pub const ITEM_TIME: Duration = Duration::from_secs(3 * 3600);
 
-/// Queries that one address may make at once …
-pub const QUERY_BURST: u64 = 10;
+/// Queries that one address may make at once: of a small network each node is asked for each of a hundred packages that one
+/// apt installs …
+pub const QUERY_BURST: u64 = 256;
 /// … and a second after that; more are not answered.
 pub const QUERY_RATE: u64 = 2;
 /// Addresses whose queries are counted. They are forgotten each minute if they have recovered, so these are 34 new ones a
