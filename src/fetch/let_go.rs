@@ -1,19 +1,23 @@
-//! Letting a mirror go: ends a request that another thread waits for.
+//! Letting a mirror go: ends a request that another thread waits for, from its connection's first packet on.
 //!
-//! The thread that fetches wears a [`LetGo`] while it reads; every connection that it waits on leaves its handle there,
+//! The thread that fetches wears a [`LetGo`] while it waits; every connection that it waits on leaves its handle there,
 //! and whoever has no more use for the mirror's bytes shuts the connection down. What is shut down is never reused.
+//! Connections are made here, since one can wait long for a mirror that is away: ureq's own could not be let go.
 
 use std::cell::RefCell;
 use std::fmt;
-use std::io;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::Duration;
 
-use ureq::Error;
-use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, DefaultConnector, NextTimeout, ShutdownHandle, Transport,
-};
-
-type Socket = Weak<dyn ShutdownHandle>;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
+#[cfg(feature = "tls")]
+use ureq::unversioned::transport::RustlsConnector;
+use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport};
+use ureq::{Error, Timeout};
 
 /// What ends a request; clones end the same one.
 #[derive(Clone, Default)]
@@ -22,7 +26,7 @@ pub(super) struct LetGo(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     is_over: bool,
-    socket: Option<Socket>,
+    socket: Option<Weak<TcpStream>>,
 }
 
 thread_local! {
@@ -35,7 +39,8 @@ impl LetGo {
         let mut state = self.lock();
         state.is_over = true;
         if let Some(socket) = state.socket.take().and_then(|socket| socket.upgrade()) {
-            socket.shutdown();
+            // It is an error only where the connection has ended by itself.
+            socket.shutdown(Shutdown::Both).ok();
         }
     }
 
@@ -59,87 +64,195 @@ impl LetGo {
     }
 }
 
-/// The connector for mirrors: ureq's own, whose connections can be let go.
+/// Leaves the socket where it can be shut down, or ends at once: this thread is about to wait for it.
+fn may_wait(socket: &Weak<TcpStream>) -> io::Result<()> {
+    WORN.with_borrow(|worn| {
+        let Some(worn) = worn else { return Ok(()) };
+        let mut state = worn.lock();
+        if state.is_over {
+            return Err(io::Error::new(ErrorKind::ConnectionAborted, "let go"));
+        }
+        state.socket = Some(Weak::clone(socket));
+        Ok(())
+    })
+}
+
+/// The connector for mirrors, whose connections can be let go.
 #[derive(Debug, Default)]
-pub(super) struct LettingGo(DefaultConnector);
+pub(super) struct LettingGo {
+    #[cfg(feature = "tls")]
+    tls: RustlsConnector,
+}
 
 impl Connector<()> for LettingGo {
-    type Out = Held;
+    type Out = Box<dyn Transport>;
 
-    fn connect(&self, details: &ConnectionDetails<'_>, chained: Option<()>) -> Result<Option<Held>, Error> {
-        let socket: Arc<Mutex<Option<Socket>>> = Arc::default();
-        let seen = Arc::clone(&socket);
-        let register = Arc::clone(&details.register_shutdown);
-        let mut addrs = details.resolver.empty();
-        details.addrs.iter().for_each(|addr| addrs.push(*addr));
-        let ours = ConnectionDetails {
-            uri: details.uri,
-            addrs,
-            config: details.config,
-            request_level: details.request_level,
-            resolver: details.resolver,
-            now: details.now,
-            timeout: details.timeout,
-            current_time: Arc::clone(&details.current_time),
-            run_connector: Arc::clone(&details.run_connector),
-            register_shutdown: Arc::new(move |handle| {
-                *seen.lock().expect("no holder of the lock panics") = Some(handle.clone());
-                register(handle)
-            }),
-        };
-        let inner = self.0.connect(&ours, chained)?;
-        let socket = socket.lock().expect("no holder of the lock panics").take();
-        Ok(inner.map(|inner| Held { inner, socket }))
+    fn connect(&self, details: &ConnectionDetails<'_>, _: Option<()>) -> Result<Option<Box<dyn Transport>>, Error> {
+        let stream = dial(details)?;
+        let (input_len, output_len) = (details.config.input_buffer_size(), details.config.output_buffer_size());
+        let socket = Arc::downgrade(&stream);
+        let plain = Plain { stream, socket, buffers: LazyBuffers::new(input_len, output_len) };
+        #[cfg(feature = "tls")]
+        return Ok(self.tls.connect(details, Some(plain))?.map(|inner| Box::new(inner) as Box<dyn Transport>));
+        #[cfg(not(feature = "tls"))]
+        Ok(Some(Box::new(plain)))
     }
+}
+
+/// Connects to the first address that accepts; each but the last may take half of the time that those before it leave.
+fn dial(details: &ConnectionDetails<'_>) -> Result<Arc<TcpStream>, Error> {
+    let mut left = limit(details.timeout)?.unwrap_or(Duration::MAX);
+    let mut last = io::Error::from(ErrorKind::ConnectionRefused);
+    for (at, address) in details.addrs.iter().enumerate() {
+        let share = if at + 1 < details.addrs.len() { left / 2 } else { left };
+        left -= share;
+        match connect_within(*address, share) {
+            Ok(stream) => return Ok(stream),
+            Err(error) if error.kind() == ErrorKind::ConnectionAborted => return Err(error.into()),
+            Err(error) => last = error,
+        }
+    }
+    if last.kind() == ErrorKind::TimedOut { Err(Error::Timeout(Timeout::Connect)) } else { Err(last.into()) }
+}
+
+fn connect_within(address: SocketAddr, limit: Duration) -> io::Result<Arc<TcpStream>> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
+    let stream = Arc::new(TcpStream::from(socket));
+    match connect(&*stream, &address) {
+        Ok(()) | Err(Errno::INPROGRESS) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let handle = Arc::downgrade(&stream);
+    may_wait(&handle)?;
+    let limit = Timespec::try_from(limit).ok();
+    let ready = loop {
+        match poll(&mut [PollFd::new(&*stream, PollFlags::OUT)], limit.as_ref()) {
+            Err(Errno::INTR) => {}
+            ready => break ready?,
+        }
+    };
+    // Whoever lets it go meanwhile ends the wait too.
+    may_wait(&handle)?;
+    if ready == 0 {
+        return Err(ErrorKind::TimedOut.into());
+    }
+    stream.take_error()?.map_or(Ok(()), Err)?;
+    stream.set_nonblocking(false)?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// A connection that can be let go.
-pub(super) struct Held {
-    inner: Box<dyn Transport>,
-    socket: Option<Socket>,
+struct Plain {
+    stream: Arc<TcpStream>,
+    socket: Weak<TcpStream>,
+    buffers: LazyBuffers,
 }
 
-impl fmt::Debug for Held {
+impl fmt::Debug for Plain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.inner.fmt(f)
+        self.stream.fmt(f)
     }
 }
 
-impl Held {
-    /// Leaves the handle where it can be found, or ends at once.
-    fn may_wait(&self) -> Result<(), Error> {
-        WORN.with_borrow(|worn| {
-            let Some(worn) = worn else { return Ok(()) };
-            let mut state = worn.lock();
-            if state.is_over {
-                return Err(Error::Io(io::Error::new(io::ErrorKind::ConnectionAborted, "let go")));
-            }
-            state.socket.clone_from(&self.socket);
-            Ok(())
-        })
-    }
-}
-
-impl Transport for Held {
+impl Transport for Plain {
     fn buffers(&mut self) -> &mut dyn Buffers {
-        self.inner.buffers()
+        &mut self.buffers
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
-        self.may_wait()?;
-        self.inner.transmit_output(amount, timeout)
+        let timeout = timeout.for_write();
+        self.stream.set_write_timeout(limit(timeout)?)?;
+        may_wait(&self.socket)?;
+        let sent = (&*self.stream).write_all(&self.buffers.output()[..amount]);
+        sent.map_err(|error| in_time(error, timeout))
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
-        self.may_wait()?;
-        self.inner.await_input(timeout)
+        let timeout = timeout.for_read();
+        self.stream.set_read_timeout(limit(timeout)?)?;
+        may_wait(&self.socket)?;
+        let len = loop {
+            match (&*self.stream).read(self.buffers.input_append_buf()) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                read => break read.map_err(|error| in_time(error, timeout))?,
+            }
+        };
+        self.buffers.input_appended(len);
+        Ok(len > 0)
     }
 
+    /// Whether it may be used for another request: it is silent, as it should be.
     fn is_open(&mut self) -> bool {
-        self.inner.is_open()
+        let is_silent = |stream: &TcpStream| {
+            stream.set_nonblocking(true)?;
+            let is_silent = matches!(stream.peek(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock);
+            stream.set_nonblocking(false)?;
+            io::Result::Ok(is_silent)
+        };
+        is_silent(&self.stream).unwrap_or(false)
+    }
+}
+
+/// How long a system call may wait.
+fn limit(timeout: NextTimeout) -> Result<Option<Duration>, Error> {
+    if timeout.after.is_zero() {
+        return Err(Error::Timeout(timeout.reason));
+    }
+    Ok(timeout.not_zero().map(|limit| *limit))
+}
+
+fn in_time(error: io::Error, timeout: NextTimeout) -> Error {
+    match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => Error::Timeout(timeout.reason),
+        _ => Error::Io(error),
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test starts threads")]
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+
+    /// An address whose queue of connections is full: it neither accepts nor refuses.
+    fn silent() -> (SocketAddr, Vec<TcpStream>, TcpListener) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        rustix::net::listen(&listener, 0).expect("it listens");
+        let address = listener.local_addr().expect("bound");
+        let moment = Duration::from_millis(100);
+        let streams = (0..8).map_while(|_| TcpStream::connect_timeout(&address, moment).ok()).collect();
+        (address, streams, listener)
     }
 
-    fn is_tls(&self) -> bool {
-        self.inner.is_tls()
+    #[test]
+    fn a_connection_is_let_go_before_it_is_there() {
+        let (address, _streams, _listener) = silent();
+        let (let_go, (begun, is_begun)) = (LetGo::default(), mpsc::channel());
+        let theirs = let_go.clone();
+        let dialler = thread::spawn(move || {
+            theirs.during(|| {
+                begun.send(()).expect("it is waited for");
+                connect_within(address, Duration::from_secs(3600))
+            })
+        });
+        is_begun.recv().expect("it begins");
+        let_go.end();
+        let ended = dialler.join().expect("no panic");
+        assert_eq!(ended.expect_err("nobody accepts").kind(), ErrorKind::ConnectionAborted);
+    }
+
+    #[test]
+    fn who_neither_accepts_nor_refuses_is_given_up_in_time() {
+        let (address, _streams, _listener) = silent();
+        let error = connect_within(address, Duration::from_millis(50)).expect_err("nobody accepts");
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        let closed = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("loopback");
+        let error = connect_within(closed, Duration::from_secs(3600)).expect_err("nobody listens");
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
     }
 }
