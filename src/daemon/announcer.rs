@@ -150,8 +150,8 @@ impl Announcer {
         for (digest, file) in due.take(ITEMS_PER_LOOK) {
             let Some(len) = files.get(digest) else { continue };
             if let Table::Item(item) = table(*len, store.piece_table(digest)?)
-                && let Some(answers) = self.dht.ask(Ask::Put { item, network: Network::Overlay })
-                && answers.count() > 0
+                && let Some(mut answers) = self.dht.ask(Ask::Put { item, network: Network::Overlay })
+                && answers.any(|event| matches!(event, Event::Done { summary, .. } if summary.stored > 0))
             {
                 file.item_due = Some(now + ANNOUNCE_TIME);
             }
