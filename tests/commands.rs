@@ -2,33 +2,19 @@
 
 mod support;
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use apt_p2p::daemon::{DhtHandle, DhtOptions, run_dht};
-use apt_p2p::dht::{Config, Hint, Mainline, Reach};
+use apt_p2p::dht::Hint;
 use apt_p2p::digest::Digest;
 use support::client::get;
 use support::daemon::{BINARY, Daemon};
 use support::mirror::Mirror;
+use support::overlay::first_node;
 use support::{Scratch, noise, wait_until};
 
 const LONG: Duration = Duration::from_secs(30);
-
-/// A node of this process, where everybody else begins.
-fn first_node(ip: &str) -> DhtHandle {
-    let config = Config {
-        network: "test".into(),
-        mainline: Mainline::Off,
-        is_private: true,
-        reach: Some(Reach::Open),
-        ..Config::new([1; 32])
-    };
-    let listen = SocketAddr::new(ip.parse().expect("an address"), 0);
-    run_dht(DhtOptions::new(config, listen)).expect("loopback")
-}
 
 fn proxy(cache: &Path, ip: &str, bootstrap: &str) -> Daemon {
     let listen = format!("{ip}:0");

@@ -1,8 +1,10 @@
 //! The machine's real apt-get, in folders of its own: no root, nothing of the machine's settings.
 
+use std::collections::BTreeSet;
+use std::fs::DirEntry;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use super::{Scratch, skip};
 
@@ -71,17 +73,27 @@ impl Apt {
         Some(Apt { dir })
     }
 
-    pub fn run(&self, words: &[&str]) -> Run {
-        let output = Command::new("apt-get")
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("apt-get");
+        command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("APT_CONFIG", self.dir.join("apt.conf"))
             .env("LC_ALL", "C")
             .current_dir(&self.dir)
             .args(["-q", "-y"])
-            .args(words)
-            .output()
-            .expect("apt-get was there");
+            .args(words);
+        command
+    }
+
+    /// Begins a run that is not to end.
+    pub fn start(&self, words: &[&str]) -> Child {
+        let mut command = self.command(words);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("apt-get was there")
+    }
+
+    pub fn run(&self, words: &[&str]) -> Run {
+        let output = self.command(words).output().expect("apt-get was there");
         let text = [output.stdout, output.stderr].concat();
         Run { ok: output.status.success(), output: String::from_utf8_lossy(&text).into_owned() }
     }
@@ -91,6 +103,14 @@ impl Apt {
         let entries = std::fs::read_dir(self.dir.join("cache/archives")).expect("apt's folder").flatten();
         let path = entries.map(|entry| entry.path()).find(|path| path.to_string_lossy().ends_with(name))?;
         std::fs::read(path).ok()
+    }
+
+    /// The packages that it has downloaded, with their lengths.
+    pub fn packages(&self) -> BTreeSet<(String, u64)> {
+        let entries = std::fs::read_dir(self.dir.join("cache/archives")).expect("apt's folder").flatten();
+        let files = entries.filter(|entry| entry.path().extension().is_some_and(|ending| ending == "deb"));
+        let length = |entry: &DirEntry| entry.metadata().expect("apt is done").len();
+        files.map(|entry| (entry.file_name().to_string_lossy().into_owned(), length(&entry))).collect()
     }
 
     /// A file in apt's working folder, where sources go.

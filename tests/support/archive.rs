@@ -57,6 +57,8 @@ pub struct Archive {
     pub sources: Vec<(String, Vec<u8>)>,
     /// Seconds since 1970, its Release's date.
     pub date: u64,
+    /// Whose it says to be.
+    pub origin: String,
 }
 
 pub const BASE: &str = "/debian";
@@ -64,7 +66,7 @@ pub const SUITE: &str = "/debian/dists/stable";
 
 impl Archive {
     pub fn new(packages: Vec<Package>) -> Archive {
-        Archive { packages, sources: Vec::new(), date: 1_740_823_200 }
+        Archive { packages, sources: Vec::new(), date: 1_740_823_200, origin: "Test".into() }
     }
 
     pub fn packages_index(&self) -> String {
@@ -99,8 +101,9 @@ impl Archive {
         let date = httpdate::fmt_http_date(std::time::UNIX_EPOCH + std::time::Duration::from_secs(self.date));
         let date = date.replace("GMT", "UTC");
         let mut text = format!(
-            "Origin: Test\nLabel: Test\nSuite: stable\nCodename: stable\nDate: {date}\nAcquire-By-Hash: yes\n\
-             Architectures: all amd64\nComponents: main\nSHA256:\n"
+            "Origin: {}\nLabel: Test\nSuite: stable\nCodename: stable\nDate: {date}\nAcquire-By-Hash: yes\n\
+             Architectures: all amd64\nComponents: main\nSHA256:\n",
+            self.origin
         );
         for (name, content) in self.indexes() {
             writeln!(text, " {} {} {name}", Digest::of(&content), content.len()).expect("a String takes all");

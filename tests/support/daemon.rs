@@ -36,8 +36,10 @@ impl Daemon {
     pub fn try_start(cache: &Path, flags: &[&str], mut command: Command) -> Result<Daemon, String> {
         let share: &[&str] = if flags.contains(&"--share") { &[] } else { &["--share", "off"] };
         let mdns: &[&str] = if flags.contains(&"--mdns") { &[] } else { &["--mdns", "off"] };
+        let listen: &[&str] = if flags.contains(&"--listen") { &[] } else { &["--listen", "127.0.0.1:0"] };
         let mut child = command
-            .args(["--listen", "127.0.0.1:0", "--cache"])
+            .args(listen)
+            .arg("--cache")
             .arg(cache)
             .args(share)
             .args(mdns)

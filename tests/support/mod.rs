@@ -7,8 +7,14 @@ pub mod apt;
 pub mod archive;
 pub mod client;
 pub mod daemon;
+pub mod internet;
+pub mod mainline;
 pub mod mirror;
+pub mod netns;
+pub mod overlay;
 pub mod peer;
+pub mod relay;
+pub mod source;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
