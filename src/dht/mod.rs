@@ -22,6 +22,7 @@ mod id;
 mod input;
 mod key;
 mod lookup;
+mod meeting;
 pub mod message;
 mod neighbourhood;
 mod node;
@@ -64,8 +65,7 @@ use self::own::Own;
 use self::running::{Goal, Owner};
 use crate::digest::Digest;
 use crate::limits::{
-    ANNOUNCE_RETRY_TIME, CLOSEST, DIAL_TIME, DIALS, GUARDED_ADDRESSES, ITEM_LEN, RENDEZVOUS_TIME, SAVED_CONTACTS,
-    UPKEEP_PAUSE, UPKEEP_TIME,
+    CLOSEST, DIAL_TIME, DIALS, GUARDED_ADDRESSES, ITEM_LEN, SAVED_CONTACTS, UPKEEP_PAUSE, UPKEEP_TIME,
 };
 use crate::time::Time;
 
@@ -84,6 +84,8 @@ pub struct Dht {
     asks: BTreeMap<AskId, Open>,
     own: Own,
     rendezvous_at: Time,
+    /// Looks for others in a row that found nobody.
+    vain_meetings: u32,
     upkeep_at: Time,
     /// When each address last asked to be dialled.
     dials: BTreeMap<IpAddr, Time>,
@@ -119,6 +121,7 @@ impl Dht {
             asks: BTreeMap::new(),
             own: Own::default(),
             rendezvous_at: now,
+            vain_meetings: 0,
             upkeep_at: now,
             dials: BTreeMap::new(),
             dialling: 0,
@@ -335,7 +338,7 @@ impl Dht {
             node.rejoin(now);
         }
         self.upkeep_at = self.upkeep_at.min(now);
-        self.rendezvous_at = self.rendezvous_at.min(now);
+        (self.rendezvous_at, self.vain_meetings) = (self.rendezvous_at.min(now), 0);
     }
 
     fn visit(&mut self, network: Network, address: SocketAddr, now: Time) {
@@ -374,6 +377,7 @@ impl Dht {
         if std::mem::take(&mut self.common.has_moved) {
             self.own.renew(now);
         }
+        self.share_address();
         self.announce(now);
         for node in &mut self.nodes {
             node.pump(now, &mut self.common);
@@ -407,28 +411,8 @@ impl Dht {
             self.upkeep_at = self.upkeep_at.min(next);
         }
         self.meet_overlay(now);
-    }
-
-    /// Finds other nodes of the overlay by mainline, and lets itself be found.
-    fn meet_overlay(&mut self, now: Time) {
-        let joined = |node: &Node| node.network() == Network::Mainline && node.table.len() > 0;
-        if now < self.rendezvous_at || !self.nodes.iter().any(joined) {
-            return;
-        }
-        let is_lonely = |node: &Node| node.network() == Network::Overlay && node.table.len() < CLOSEST;
-        let pause = if self.nodes.iter().all(|node| is_lonely(node) || node.network() == Network::Mainline) {
-            ANNOUNCE_RETRY_TIME
-        } else {
-            RENDEZVOUS_TIME
-        };
-        self.rendezvous_at = now + pause;
-        let key = rendezvous(&self.config.network, self.config.secret.as_deref());
-        let is_open =
-            self.nodes.iter().any(|node| node.network() == Network::Overlay && node.address.reach() != Reach::Closed);
-        for node in self.nodes.iter_mut().filter(|node| joined(node)) {
-            // Nobody is to be sent to a node that he cannot reach.
-            let goal = if is_open { Goal::Announce { port: None, hint: None } } else { Goal::Peers };
-            node.start(key, goal, Owner::Rendezvous, now);
+        if self.rendezvous_at > now {
+            self.upkeep_at = self.upkeep_at.min(self.rendezvous_at);
         }
     }
 

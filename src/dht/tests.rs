@@ -144,6 +144,19 @@ fn what_a_node_keeps_for_others_it_finds_itself() {
 }
 
 #[test]
+fn what_mainline_says_of_our_address_gives_the_overlay_its_id_too() {
+    let mut bench = Bench::new(Config { mainline: Mainline::Ask, ..config() });
+    bench.input(Input::Known(Network::Mainline, at(1)));
+    let asked = bench.sent.iter().find(|(to, message, _)| *to == at(1) && message.network.is_none());
+    let tx = asked.expect("it was asked").1.tx.clone();
+    let body = Body::Reply(Box::new(Reply::from(NodeId([1; 20]))));
+    let mut bytes = Vec::new();
+    Message { tx, network: None, seen_as: Some(at(7)), read_only: false, body }.write(&mut bytes);
+    bench.input(Input::Datagram { from: at(1), bytes: &bytes });
+    assert!(bench.dht.status().iter().all(|node| node.id.belongs_to(at(7).ip())));
+}
+
+#[test]
 fn an_id_that_a_contact_had_before_is_not_believed() {
     let mut bench = Bench::new(Config { mainline: Mainline::Serve, ..config() });
     for n in 1..=17 {

@@ -104,6 +104,8 @@ pub const ANNOUNCE_PAUSE: Duration = Duration::from_secs(1);
 pub const ANNOUNCE_CHOICE: usize = 512;
 /// The rendezvous is announced again after this on mainline.
 pub const RENDEZVOUS_TIME: Duration = Duration::from_secs(20 * 60);
+/// Who has met nobody there looks again after this, then after twice as long each time, up to five minutes.
+pub const RENDEZVOUS_ALONE_TIME: Duration = Duration::from_secs(20);
 /// An announcement that reached nobody is made again after this.
 pub const ANNOUNCE_RETRY_TIME: Duration = Duration::from_secs(5 * 60);
 /// Files that are announced; more are not.
