@@ -34,6 +34,8 @@ pub const PIPELINE: usize = 10;
 pub const SLOW_READER_LEN: u64 = 64 * 1024;
 /// See [`SLOW_READER_LEN`].
 pub const SLOW_READER_TIME: Duration = Duration::from_secs(120);
+/// A client whose answer has begun and has no body yet gets a line more of the head after this; apt gives up after 30 s.
+pub const KEEP_CLIENT_TIME: Duration = Duration::from_secs(15);
 /// After the last answer a client has this long to close: closing at once would take the answer out of its hands.
 pub const LINGER_TIME: Duration = Duration::from_secs(2);
 /// Bytes that are thrown away meanwhile; more: closed.
@@ -237,6 +239,9 @@ pub const FOLLOW_RATE_MAX: u64 = 5_000_000;
 pub const FOLLOW_TRIAL_TIME: Duration = Duration::from_secs(3);
 /// How often one neighbour is followed for one file.
 pub const FOLLOWS_PER_SOURCE: u32 = 3;
+/// An answer is begun after this, though nothing of it can be shown yet, when peers give the file: what they give counts when
+/// all of it is here.
+pub const BEGIN_TIME: Duration = Duration::from_secs(10);
 /// Neighbours that are asked before the mirror get no more of a head start than this.
 pub const HEAD_START_MAX: Duration = Duration::from_millis(20);
 

@@ -35,6 +35,8 @@ struct With {
     strangers: Vec<SocketAddr>,
     prefer: Prefer,
     hint: Option<Vec<apt_p2p::digest::Midstate>>,
+    /// How many times faster its clock goes, and once more.
+    haste: u64,
 }
 
 impl House {
@@ -47,7 +49,7 @@ impl House {
     fn on(scratch: Scratch, store: Store, with: With) -> House {
         let mirror = Mirror::start();
         let shelf = Arc::new(OnceLock::from(store.clone()));
-        let With { neighbours, strangers, prefer, hint } = with;
+        let With { neighbours, strangers, prefer, hint, haste } = with;
         let finder = Finder {
             neighbours: Arc::new(move || neighbours.clone()),
             lookup: Arc::new(move |_| {
@@ -67,7 +69,7 @@ impl House {
             shelf,
             upstreams: Arc::new(|object| vec![format!("http://{}/{}", object.host, object.path)]),
             allowed: Arc::new(|_, _| true),
-            clock: Arc::new(move || Time(u64::try_from(start.elapsed().as_millis()).expect("short"))),
+            clock: Arc::new(move || Time(u64::try_from(start.elapsed().as_millis()).expect("short") * (1 + haste))),
             calendar: Arc::new(|| Stamp(1_740_823_200)),
             keep_len_max: Arc::new(|| u64::MAX),
             news,
@@ -364,4 +366,19 @@ fn many_files_at_once_share_peers_and_all_come_right() {
         }
     });
     assert_eq!(house.fetcher.from_peers().liars, 0);
+}
+
+#[test]
+fn an_answer_begins_before_peers_have_given_all_of_it() {
+    let content = file(24);
+    let peer = Peer::start(Habit::Slow(2_000_000), &[&content]);
+    let house = House::new(With { strangers: vec![peer.address], haste: 2, ..With::default() });
+    house.mirror.set_down(true);
+    let flight = house.start(&content, Some(content.len() as u64));
+    support::wait_until(Duration::from_secs(60), "the answer begins", || flight.stream.outcome().is_some());
+    assert!(
+        matches!(flight.stream.outcome(), Some(Outcome::Growing(head)) if head.len == Some(content.len() as u64))
+    );
+    assert!(peer.sent() < content.len() as u64, "all was there already");
+    assert!(follow(&flight).expect("a file") == content);
 }

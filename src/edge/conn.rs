@@ -14,7 +14,9 @@ use std::time::Duration;
 use super::exchange::{Answer, Body, Note, OURS, Reply};
 use super::head::{self, HeadEnd, Refusal, Request};
 use super::sending::Sending;
-use crate::limits::{HEAD_LEN, HEAD_TIME, LINGER_LEN, LINGER_TIME, PIPELINE, SLOW_READER_LEN, SLOW_READER_TIME};
+use crate::limits::{
+    HEAD_LEN, HEAD_TIME, KEEP_CLIENT_TIME, LINGER_LEN, LINGER_TIME, PIPELINE, SLOW_READER_LEN, SLOW_READER_TIME,
+};
 use crate::stream::{Follower, Outcome, Wake};
 use crate::time::Time;
 
@@ -431,6 +433,11 @@ impl Conn {
         }
         if self.is_idle() && self.head_since.is_none() && now.since(self.active) >= self.idle_time {
             self.reading = Reading::Closed;
+        }
+        if now.since(self.active) >= KEEP_CLIENT_TIME
+            && let Some(Exchange { state: State::Sending(sending), .. }) = self.exchanges.front_mut()
+        {
+            sending.keep_alive();
         }
         if now.since(self.slow_since) >= SLOW_READER_TIME {
             let has_bytes = matches!(

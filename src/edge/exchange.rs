@@ -140,6 +140,8 @@ pub enum Body {
         start: u64,
         /// How many.
         len: Option<u64>,
+        /// The head waits for the body's first byte, a line at a time: apt gives up when it sees nothing for 30 s.
+        patient: bool,
     },
 }
 

@@ -23,6 +23,8 @@ pub(super) struct Sending {
     pub(super) body_sent: u64,
     /// How many of `pending` are head or framing.
     overhead: usize,
+    /// The head's last line waits for the body's first byte.
+    is_head_open: bool,
 }
 
 struct Span {
@@ -55,12 +57,20 @@ impl Sending {
         if chunked {
             pending.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
         }
+        let mut is_head_open = false;
         match (close, request.is_1_1) {
             (true, _) => pending.extend_from_slice(b"Connection: close\r\n"),
             (false, false) => pending.extend_from_slice(b"Connection: keep-alive\r\n"),
             (false, true) => {}
         }
-        pending.extend_from_slice(b"\r\n");
+        if let (Body::Stream { start, patient: true, .. }, Some(follower)) = (&body, &follower) {
+            follower.seek(*start);
+            let waits = !is_head && request.is_1_1 && matches!(follower.next(), Step::Wait);
+            is_head_open = waits;
+        }
+        if !is_head_open {
+            pending.extend_from_slice(b"\r\n");
+        }
         let overhead = pending.len();
         let (mut span, mut source) = (None, Source::Done);
         match body {
@@ -68,7 +78,7 @@ impl Sending {
             Body::Empty => {}
             Body::Bytes(bytes) => pending.extend_from_slice(&bytes),
             Body::File { file, start, len } => span = Some(Span { file, at: start, left: len }),
-            Body::Stream { start, len } => {
+            Body::Stream { start, len, .. } => {
                 source = match follower {
                     Some(follower) => {
                         follower.seek(start);
@@ -78,7 +88,15 @@ impl Sending {
                 };
             }
         }
-        Sending { status, note, close, pending, pending_at: 0, span, source, body_sent: 0, overhead }
+        Sending { status, note, close, pending, pending_at: 0, span, source, body_sent: 0, overhead, is_head_open }
+    }
+
+    /// One more line of a head that waits for its body: whoever counts seconds without a byte begins anew.
+    pub(super) fn keep_alive(&mut self) {
+        if self.is_head_open && !self.has_bytes() {
+            self.pending = b"X-Wait: 1\r\n".to_vec();
+            (self.pending_at, self.overhead) = (0, self.pending.len());
+        }
     }
 
     /// Takes what the stream has, if there is nothing else to send.
@@ -95,6 +113,12 @@ impl Sending {
         let most = left.unwrap_or(u64::MAX);
         (self.pending_at, self.overhead) = (0, 0);
         self.pending.clear();
+        if self.is_head_open && matches!(step, Step::File { .. } | Step::Memory { .. } | Step::End) {
+            self.is_head_open = false;
+            self.pending = b"\r\n".to_vec();
+            self.overhead = self.pending.len();
+            return;
+        }
         match step {
             Step::File { file, until } => {
                 let len = (until - *at).min(most);

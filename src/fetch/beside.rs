@@ -14,6 +14,7 @@ use super::sink::Sink;
 use super::swarm::{Next, Swarm};
 use super::{Goal, Inner, bad_gateway, failure, gateway_timeout};
 use crate::digest::Digest;
+use crate::limits::BEGIN_TIME;
 use crate::stream::{Failure, Head};
 use crate::time::Time;
 
@@ -100,6 +101,7 @@ impl Inner {
             course.swarm.as_ref().inspect(|swarm| swarm.failed());
         }
         let mut unwatched: Option<Time> = None;
+        let begun = self.now();
         if course.head.is_some() {
             course.swarm.as_ref().inspect(|swarm| {
                 swarm.moved(sink.len());
@@ -136,6 +138,10 @@ impl Inner {
                     self.mirror_lied(course, sink)?;
                 }
                 Next::Again => {
+                    if swarm.bytes() > 0 && self.now().since(begun) >= BEGIN_TIME {
+                        begin(course, sink);
+                        sink.announce_early();
+                    }
                     if self.is_unwanted(course.flight, sink.len(), course.len, &mut unwatched) {
                         return Err(unwanted());
                     }

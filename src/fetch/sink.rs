@@ -106,6 +106,11 @@ impl<'a> Sink<'a> {
         }
     }
 
+    /// The followers hear of the answer before there is something to show.
+    pub(super) fn announce_early(&mut self) {
+        self.announce();
+    }
+
     /// The file that grows, while the disk takes it.
     pub(super) fn file(&self) -> Option<&Arc<std::fs::File>> {
         match &self.place {

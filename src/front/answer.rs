@@ -34,7 +34,9 @@ impl Wanted {
     pub(super) fn outcome(&self, outcome: &Outcome, source: &'static str) -> Answer {
         match outcome {
             Outcome::Stored(file, head) => self.file(Arc::clone(file), head, source),
-            Outcome::Growing(head) => self.sized(head, head.len, source, |start, len| Body::Stream { start, len }),
+            Outcome::Growing(head) => {
+                self.sized(head, head.len, source, |start, len| Body::Stream { start, len, patient: true })
+            }
             Outcome::Failed(failure) => refuse(failure, &self.date),
         }
     }
@@ -156,7 +158,7 @@ mod tests {
         let head = Head { len: Some(100), ..Head::default() };
         let answer = wanted(Some("bytes=90-"), false).outcome(&Outcome::Growing(head), "cache");
         assert_eq!(answer.status, 206);
-        assert!(matches!(answer.body, Body::Stream { start: 90, len: Some(10) }));
+        assert!(matches!(answer.body, Body::Stream { start: 90, len: Some(10), patient: true }));
         assert!(head_text(&answer).contains("Content-Range: bytes 90-99/100\r\nContent-Length: 10\r\n"));
     }
 
@@ -165,13 +167,13 @@ mod tests {
         let head = Head { len: Some(100), ..Head::default() };
         let answer = wanted(Some("bytes=90-"), true).outcome(&Outcome::Growing(head), "cache");
         assert_eq!(answer.status, 200);
-        assert!(matches!(answer.body, Body::Stream { start: 0, len: Some(100) }));
+        assert!(matches!(answer.body, Body::Stream { start: 0, len: Some(100), patient: true }));
     }
 
     #[test]
     fn an_unknown_length_is_not_announced() {
         let answer = wanted(None, false).outcome(&Outcome::Growing(Head::default()), "cache");
-        assert!(matches!(answer.body, Body::Stream { start: 0, len: None }));
+        assert!(matches!(answer.body, Body::Stream { start: 0, len: None, patient: true }));
         assert!(!head_text(&answer).contains("Content-Length"));
     }
 

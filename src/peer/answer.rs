@@ -91,7 +91,7 @@ pub(super) fn file(found: Found, conditions: &Conditions) -> Reply {
             let answer = move |outcome: &Outcome| match outcome {
                 Outcome::Growing(_) => {
                     let node = Some(("Node", node.clone()));
-                    sized(&conditions, len, node, "flight", |start, len| Body::Stream { start, len })
+                    sized(&conditions, len, node, "flight", |start, len| Body::Stream { start, len, patient: false })
                 }
                 Outcome::Stored(..) | Outcome::Failed(_) => not_here(),
             };
@@ -245,7 +245,9 @@ mod tests {
         let found = Found::Growing { stream: Arc::default(), len: Some(10), node: node.clone() };
         let Reply::Later { answer, .. } = file(found, &range("bytes=4-")) else { panic!("it grows") };
         let answer = answer(&Outcome::Growing(Head { len: Some(10), ..Head::default() }));
-        assert!(answer.status == 206 && matches!(answer.body, Body::Stream { start: 4, len: Some(6) }));
+        assert!(
+            answer.status == 206 && matches!(answer.body, Body::Stream { start: 4, len: Some(6), patient: false })
+        );
         let head = String::from_utf8_lossy(&answer.head);
         assert!(!head.contains("Piece-Table") && head.contains(&format!("Node: {node}\r\n")), "{head}");
         let found = Found::Coming { node: node.clone(), asks_mirror: true };

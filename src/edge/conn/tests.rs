@@ -125,12 +125,44 @@ fn follow_as(pair: &mut Pair, number: u64, len: Option<u64>, start: u64, leads: 
         stream: Arc::clone(&stream),
         answer: Box::new(move |outcome| match outcome {
             Outcome::Failed(failure) => answer(failure.status, Body::Empty, Some(0)),
-            _ => answer(200, Body::Stream { start, len }, len),
+            _ => answer(200, Body::Stream { start, len, patient: true }, len),
         }),
         leads,
     };
     pair.handle(Input::Reply(number, Some(reply)));
     stream
+}
+
+#[test]
+fn a_head_waits_for_its_body_a_line_at_a_time() {
+    let file = Arc::new(File::open("/proc/self/exe").expect("it runs"));
+    let mut pair = Pair::new();
+    pair.say(&get("/a"));
+    pair.requests();
+    let stream = follow(&mut pair, 0, Some(10), 0);
+    stream.begin(Head { len: Some(10), ..Head::default() }, Some(file));
+    pair.drain();
+    let head = String::from_utf8(pair.got.clone()).expect("ASCII");
+    assert!(head.ends_with("Content-Length: 10\r\n"), "{head}");
+    // Longer than apt waits for a byte.
+    for _ in 0..40 {
+        pair.pass(1000);
+    }
+    let waited = String::from_utf8(pair.got[head.len()..].to_vec()).expect("ASCII");
+    assert_eq!(waited, "X-Wait: 1\r\n".repeat(2));
+    let so_far = pair.got.len();
+    stream.finish(10);
+    pair.drain();
+    assert!(pair.got[so_far..].starts_with(b"\r\n") && pair.got.len() == so_far + 12);
+    assert!(pair.logs[0].whole && pair.logs[0].bytes == 10);
+    // One that breaks is cut within its head: no client takes that for an answer.
+    pair.say(&get("/b"));
+    pair.requests();
+    let stream = follow(&mut pair, 1, Some(10), 0);
+    stream.begin(Head { len: Some(10), ..Head::default() }, None);
+    stream.fail(Failure { status: 502, reason: String::new(), retry_after: None, challenge: None });
+    pair.drain();
+    assert!(pair.closed && !pair.got.ends_with(b"\r\n\r\n"));
 }
 
 #[test]
