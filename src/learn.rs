@@ -19,7 +19,7 @@ use crate::catalog::{
 use crate::digest::{Digest, NameHash};
 use crate::fetch::{Calendar, Fetcher, Goal, Job, News, Object, Shelf};
 use crate::limits::{INDEX_ENTRIES, LEARN_READ_LEN, RELEASE_LEN_MAX};
-use crate::store::{LearnError, Put, Store, StoreError};
+use crate::store::{IndexId, LearnError, Put, Store, StoreError};
 
 /// Why an index could not be learnt.
 #[derive(Debug)]
@@ -64,6 +64,8 @@ struct Suite<'a> {
     store: &'a Store,
     host: &'a str,
     dir: &'a str,
+    /// Names what it promises.
+    id: IndexId,
     release: Release,
 }
 
@@ -131,7 +133,7 @@ impl Learner {
         let mut bytes = Vec::new();
         reader(stored.file).take(RELEASE_LEN_MAX as u64).read_to_end(&mut bytes).map_err(CatalogError::Read)?;
         let release = catalog::parse_release(&bytes)?;
-        Ok(Some(Suite { store, host, dir, release }))
+        Ok(Some(Suite { store, host, dir, id: newest.id, release }))
     }
 
     fn learn_entry(&self, suite: &Suite<'_>, entry: &ReleaseEntry) -> Result<(), CannotLearn> {
@@ -139,7 +141,7 @@ impl Learner {
         let source = suite.source(entry);
         let index_path = suite.path(catalog::stem(&entry.name));
         if suite.store.learnt(suite.host, &index_path)? == Some(source) {
-            return Ok(());
+            return self.adopt(suite, entry, &index_path);
         }
         let Some(stored) = suite.store.open_file(&entry.promise.digest, (self.calendar)())? else { return Ok(()) };
         match self.read_into_store(suite, entry, kind, compression, stored.file, source) {
@@ -148,8 +150,24 @@ impl Learner {
                 self.fetch_other_compression(suite, entry);
                 Ok(())
             }
+            Ok(()) => self.adopt(suite, entry, &index_path),
             other => other,
         }
+    }
+
+    /// What was stored before an index of a public archive promised it may be shared from now on.
+    fn adopt(&self, suite: &Suite<'_>, entry: &ReleaseEntry, index_path: &str) -> Result<(), CannotLearn> {
+        let object = Object { host: suite.host.to_owned(), path: suite.path(&entry.name), query: None };
+        if !self.fetcher.is_public(&object, &entry.promise.digest) {
+            return Ok(());
+        }
+        for promises in [suite.store.promises_of(suite.host, index_path)?, Some(suite.id)].into_iter().flatten() {
+            let count = suite.store.adopt(promises)?;
+            if count > 0 {
+                log::info!("{}/{index_path}: {count} files stored before are shared now", suite.host);
+            }
+        }
+        Ok(())
     }
 
     fn read_into_store(

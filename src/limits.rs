@@ -316,7 +316,10 @@ pub const RUN_ENTRIES: usize = 8192;
 pub const RUN_READ_ENTRIES: usize = 64;
 /// Changes of the index written in one transaction: each holds its pages in memory until then.
 pub const MERGE_CHANGES: usize = 2048;
-/// Files dropped in one transaction: others wait for it.
+/// Files stored before their archive was public that are looked for in an index at once, at 32 bytes each; more have their
+/// turn with its next version.
+pub const ADOPTED_FILES: usize = 8192;
+/// Files changed or dropped in one transaction: others wait for it.
 pub const SWEEP_BATCH: usize = 256;
 /// Seconds after which a file without a record, or a draft that nobody writes, is a leftover.
 pub const LEFTOVER_TIME_S: u64 = 86_400;

@@ -109,3 +109,31 @@ fn of_two_that_want_the_same_file_one_fetches_it_and_the_other_follows() {
     }
     assert_eq!(mirror.seen(&path).len(), 1);
 }
+
+#[test]
+fn what_was_stored_before_its_archive_was_public_is_shared_later() {
+    let (scratch, mirror) = (Scratch::new(), Mirror::start());
+    let archive = Archive::new(vec![Package::new("early", "1", 40_000)]);
+    archive.publish(&mirror, None);
+    let package = &archive.packages[0];
+    let cache = scratch.path().join("cache");
+    let shared = |daemon: &Daemon| {
+        let edge = peer_edge(daemon).parse().expect("an address");
+        get(edge, &format!("/~/{}", package.digest())).status
+    };
+    let mut flags = vec!["--share", "lan", "--peer-listen", "127.0.0.1:0", "--allow-upstream", "127.0.0.0/8"];
+    let daemon = Daemon::start_with(&cache, &flags);
+    for name in ["InRelease", "main/binary-amd64/Packages"] {
+        assert!(get(daemon.address, &mirror.url(&format!("{SUITE}/{name}"))).is_good(), "{name}");
+    }
+    daemon.wait_for_log("learnt ");
+    assert!(get(daemon.address, &mirror.url(&format!("{BASE}/{}", package.path()))).is_good());
+    daemon.wait_until_recorded(&package.digest());
+    assert_eq!(shared(&daemon), 404);
+    assert_eq!(daemon.terminate(), Some(0));
+    let public = format!("{}{BASE}", mirror.address);
+    flags.extend(["--public", &public]);
+    let daemon = Daemon::start_with(&cache, &flags);
+    assert!(get(daemon.address, &mirror.url(&format!("{SUITE}/InRelease"))).is_good());
+    wait_until(Duration::from_secs(30), "it is shared", || shared(&daemon) == 200);
+}

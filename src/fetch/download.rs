@@ -200,10 +200,11 @@ impl Inner {
 
     /// Whether others may know of the file and have it: it is one of a public archive, and nobody's credentials opened it.
     pub(super) fn is_public(&self, flight: &Flight, digest: &Digest) -> bool {
-        let object = &flight.job.object;
-        if flight.job.credentials.is_some() {
-            return false;
-        }
+        flight.job.credentials.is_none() && self.is_public_object(&flight.job.object, digest)
+    }
+
+    /// The same of what nobody's credentials opened.
+    pub(super) fn is_public_object(&self, object: &super::Object, digest: &Digest) -> bool {
         let promise = match self.store().map(|store| store.origin_of(&object.host, &object.path, digest)) {
             Some(Ok(promise)) => promise,
             Some(Err(error)) => {

@@ -282,6 +282,12 @@ impl Fetcher {
         self.0.board.shared_flight(digest)
     }
 
+    /// Whether others may have this file: one of a public archive, promised by a current index.
+    #[must_use]
+    pub fn is_public(&self, object: &Object, digest: &Digest) -> bool {
+        self.0.is_public_object(object, digest)
+    }
+
     /// Flights under way: what, how much of it is here, and how long it is.
     #[must_use]
     pub fn under_way(&self) -> Vec<(Object, u64, Option<u64>)> {

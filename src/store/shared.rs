@@ -1,13 +1,16 @@
 //! What others may have: public files that a current index names, and who published a file.
 //!
 //! Refuses, when in doubt: what belongs to somebody, what no index names any more, what was stored before an index of a
-//! public archive promised it.
+//! public archive promised it, until that index is learnt.
+
+use std::collections::HashSet;
 
 use super::files::open_whole;
 use super::record::{Entry, FileRecord, IndexRecord, Record, Suite, key};
 use super::{IndexId, Store, StoreError, Stored};
 use crate::catalog;
 use crate::digest::{Digest, NameHash};
+use crate::limits::{ADOPTED_FILES, SWEEP_BATCH};
 use crate::time::Stamp;
 
 /// A file that others may have.
@@ -107,6 +110,59 @@ impl Store {
             }
         }
         Ok(None)
+    }
+
+    /// Gives out what is stored already of the files that an index of a public archive, or a Release of one, promises: they
+    /// were stored before, or before their archive was public. How many.
+    ///
+    /// # Errors
+    /// Those of the index.
+    pub fn adopt(&self, promises: IndexId) -> Result<usize, StoreError> {
+        let unshared = self.unshared(ADOPTED_FILES)?;
+        if unshared.is_empty() {
+            return Ok(0);
+        }
+        let mut promised = Vec::new();
+        self.0.index.read()?.each(&key::entries(promises), |_, bytes| {
+            let entry = Entry::decode(bytes).map_err(|_| StoreError::Malformed)?;
+            if !entry.retired && unshared.contains(&entry.promise.digest) {
+                promised.push(entry.promise.digest);
+            }
+            Ok(true)
+        })?;
+        for some in promised.chunks(SWEEP_BATCH) {
+            let mut write = self.0.index.write()?;
+            for digest in some {
+                let file_key = key::of_digest(b'F', digest);
+                if let Some(record) = write.get::<FileRecord>(&file_key)?.filter(|record| record.owner.is_none()) {
+                    write.put(&file_key, &FileRecord { public: true, unreferenced: Stamp(0), ..record })?;
+                }
+            }
+            write.commit()?;
+        }
+        Ok(promised.len())
+    }
+
+    /// Up to `count` files that nobody owns and that are not given to others.
+    fn unshared(&self, count: usize) -> Result<HashSet<Digest>, StoreError> {
+        let mut all = HashSet::new();
+        self.0.index.read()?.each(b"F", |file_key, bytes| {
+            let record = FileRecord::decode(bytes).map_err(|_| StoreError::Malformed)?;
+            if !record.public && record.owner.is_none() {
+                all.insert(Digest(file_key[1..].try_into().map_err(|_| StoreError::Malformed)?));
+            }
+            Ok(all.len() < count)
+        })?;
+        Ok(all)
+    }
+
+    /// Names the promises of a learnt index.
+    ///
+    /// # Errors
+    /// Those of the index.
+    pub fn promises_of(&self, host: &str, index_path: &str) -> Result<Option<IndexId>, StoreError> {
+        let index_key = key::of_name(b'I', NameHash::of(host, index_path));
+        Ok(self.0.index.read()?.get::<IndexRecord>(&index_key)?.map(|record| record.id))
     }
 
     /// The Releases that may name a file at this path.
