@@ -99,6 +99,11 @@ pub(crate) struct Cli {
     #[argh(option, arg_name = "on|off")]
     pub(crate) mdns: Option<String>,
 
+    /// new versions of packages that were used before: off (nothing), lookup (look for peers that have them) or night (fetch
+    /// them from one to five, too); default: lookup
+    #[argh(option, arg_name = "off|lookup|night")]
+    pub(crate) prefetch: Option<String>,
+
     /// requests worked on at once; default: 4
     #[argh(option, arg_name = "N")]
     pub(crate) workers: Option<usize>,
@@ -146,6 +151,7 @@ impl Cli {
             neighbour: self.neighbour.clone(),
             prefer: self.prefer.clone(),
             mdns: self.mdns.clone(),
+            prefetch: self.prefetch.clone(),
         }
     }
 }

@@ -74,6 +74,8 @@ pub struct Flags {
     pub prefer: Option<String>,
     /// Whether multicast DNS is used.
     pub mdns: Option<String>,
+    /// What is done for files that will be wanted soon.
+    pub prefetch: Option<String>,
 }
 
 /// What is to be spared.
@@ -83,6 +85,17 @@ pub enum Prefer {
     Speed,
     /// The mirror, or a metered line.
     Offload,
+}
+
+/// What is done for new versions of packages that were used before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prefetch {
+    /// Nothing.
+    Off,
+    /// Who has them is looked up.
+    Lookup,
+    /// And they are fetched at night.
+    Night,
 }
 
 /// A configuration that can be used.
@@ -108,6 +121,8 @@ pub struct Config {
     pub prefer: Prefer,
     /// Whether neighbours and clients find the proxy by multicast DNS.
     pub mdns: bool,
+    /// What is done for new versions of packages that were used before.
+    pub prefetch: Prefetch,
     /// What is logged: a filter as `env_logger` takes it.
     pub log: String,
     allow: Vec<Cidr>,
@@ -245,6 +260,7 @@ impl Config {
             neighbours,
             prefer: settings.prefer.as_deref().map_or(Ok(Prefer::Speed), prefer)?,
             mdns: settings.mdns.as_deref().map_or(Ok(true), mdns)?,
+            prefetch: settings.prefetch.as_deref().map_or(Ok(Prefetch::Lookup), prefetch)?,
             upload_rate,
             public,
             listen,
@@ -320,6 +336,15 @@ fn prefer(text: &str) -> Result<Prefer, ConfigError> {
         "speed" => Ok(Prefer::Speed),
         "offload" => Ok(Prefer::Offload),
         _ => Err(value("--prefer", text.to_owned(), "speed or offload")),
+    }
+}
+
+fn prefetch(text: &str) -> Result<Prefetch, ConfigError> {
+    match text {
+        "off" => Ok(Prefetch::Off),
+        "lookup" => Ok(Prefetch::Lookup),
+        "night" => Ok(Prefetch::Night),
+        _ => Err(value("--prefetch", text.to_owned(), "off, lookup or night")),
     }
 }
 

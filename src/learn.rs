@@ -5,6 +5,7 @@
 //! index cannot be read in the compression that clients use, it starts a flight for another, and learns when that has
 //! landed.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
@@ -17,8 +18,8 @@ use crate::catalog::{
     self, CatalogError, Compression, Index, IndexKind, Promise, Release, ReleaseEntry, ReleaseFile,
 };
 use crate::digest::{Digest, NameHash};
-use crate::fetch::{Calendar, Fetcher, Goal, Job, News, Object, Shelf};
-use crate::limits::{INDEX_ENTRIES, LEARN_READ_LEN, RELEASE_LEN_MAX};
+use crate::fetch::{Calendar, Fetcher, Goal, Job, News, Object, Shelf, Wish};
+use crate::limits::{INDEX_ENTRIES, LEARN_READ_LEN, RELEASE_LEN_MAX, WISHES};
 use crate::store::{IndexId, LearnError, Put, Store, StoreError};
 
 /// Why an index could not be learnt.
@@ -181,10 +182,14 @@ impl Learner {
     ) -> Result<(), CannotLearn> {
         let index = Index { kind, release_dir: suite.dir, name: &entry.name };
         let index_path = suite.path(catalog::stem(&entry.name));
+        let mut moved = self.moved(suite, &index_path)?;
         let base = catalog::base_of(suite.dir);
         let mut feed = |put: &mut Put<'_>| {
             let plain = catalog::decoder(compression, reader(Arc::clone(&file)));
-            let mut sink = |path: &str, promise: Promise| put(NameHash::of(suite.host, path), promise);
+            let mut sink = |path: &str, promise: Promise| {
+                moved.look_at(suite, path, promise);
+                put(NameHash::of(suite.host, path), promise)
+            };
             catalog::read_index(index, plain, &mut sink).map(|_| ())
         };
         let report = suite.store.learn(suite.host, base, &index_path, source, (self.calendar)(), &mut feed).map_err(
@@ -195,7 +200,15 @@ impl Learner {
             },
         )?;
         log::info!("learnt {}/{index_path}: {report}", suite.host);
+        moved.wishes.into_iter().for_each(|wish| self.fetcher.wish(wish));
         Ok(())
+    }
+
+    /// Finds new versions of packages that clients use, in an index of which an older version was learnt.
+    fn moved(&self, suite: &Suite<'_>, index_path: &str) -> Result<Moved, StoreError> {
+        let is_known = self.fetcher.looks_ahead() && suite.store.learnt(suite.host, index_path)?.is_some();
+        let used = if is_known { suite.store.used((self.calendar)())? } else { HashSet::new() };
+        Ok(Moved { used, wishes: Vec::new() })
     }
 
     /// Starts a flight for the same index in a compression that needs less memory; its landing is news.
@@ -217,6 +230,27 @@ impl Learner {
         let goal = Goal::Promised { digest, len: Some(len), recheck: false };
         if let Err(full) = self.fetcher.start(Job { object, goal, by_hash, credentials: None }) {
             log::info!("{stem}: {full}");
+        }
+    }
+}
+
+/// New versions of packages that clients use.
+struct Moved {
+    used: HashSet<NameHash>,
+    wishes: Vec<Wish>,
+}
+
+impl Moved {
+    fn look_at(&mut self, suite: &Suite<'_>, path: &str, promise: Promise) {
+        let is_used = |package: String| self.used.contains(&NameHash::of(suite.host, &package));
+        if self.used.is_empty() || self.wishes.len() >= WISHES || !catalog::versionless(path).is_some_and(is_used) {
+            return;
+        }
+        let known = suite.store.promise(suite.host, path).ok().flatten();
+        let is_new = known.is_none_or(|known| known.digest != promise.digest);
+        if is_new && !suite.store.has_file(&promise.digest).unwrap_or(true) {
+            let object = Object { host: suite.host.to_owned(), path: path.to_owned(), query: None };
+            self.wishes.push(Wish { object, digest: promise.digest, len: promise.len });
         }
     }
 }

@@ -245,6 +245,25 @@ pub const BEGIN_TIME: Duration = Duration::from_secs(10);
 /// Neighbours that are asked before the mirror get no more of a head start than this.
 pub const HEAD_START_MAX: Duration = Duration::from_millis(20);
 
+/// New versions that wait to be looked for ahead, at some 200 bytes each; more are looked for when they are asked for.
+pub const WISHES: usize = 512;
+/// Between two of these lookups: they are never in a client's way.
+pub const WISH_PAUSE: Duration = Duration::from_secs(1);
+/// Files for which it is remembered who has them, at 1 KB each at most; full: the oldest is forgotten …
+pub const FOUND_AHEAD: usize = 256;
+/// … and after this: four in five peers stay another hour.
+pub const FOUND_AHEAD_TIME: Duration = Duration::from_secs(3600);
+/// Lookups of files whose download waits for its turn; more begin with their download.
+pub const LOOKUPS_AHEAD: usize = 16;
+/// One whose download has not begun after this is given up.
+pub const LOOKUP_AHEAD_TIME: Duration = Duration::from_secs(30);
+/// How often it is looked whether it is night.
+pub const NIGHT_TURN: Duration = Duration::from_secs(60);
+/// At night no more than this part of the largest file that is kept is fetched ahead.
+pub const NIGHT_SHARE: u64 = 4;
+/// The hours that are night, by the local clock.
+pub const NIGHT_HOURS: std::ops::Range<i32> = 1..5;
+
 /// Addresses (/64 in IPv6) whose lies are remembered; full: the one whose last lie is oldest is forgotten.
 pub const LIARS: usize = 1024;
 /// Lies after which an address is refused …
@@ -306,6 +325,12 @@ pub const SNAPSHOTS: usize = 4;
 pub const WANTED: usize = 256;
 /// Seconds for which such a note counts: a stable release may not change for two months.
 pub const WANTED_TIME_S: u64 = 90 * 86_400;
+/// Packages that clients use and that wait to be noted with the next batch; more are noted when their next version comes.
+pub const USED_MEMORY: usize = 512;
+/// Packages whose next versions are looked for ahead, at 40 bytes each while an index is learnt; more are left out.
+pub const USED_PACKAGES: usize = 8192;
+/// Seconds for which a package counts as used: half a year.
+pub const USED_TIME_S: u64 = 180 * 86_400;
 /// Digests remembered as shown to a client in part and then found wrong; full: the oldest is forgotten.
 pub const POISONED: usize = 1024;
 /// Entries of one index; Debian unstable's main has 77,000. More: it is not learnt.

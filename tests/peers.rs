@@ -7,12 +7,12 @@ mod support;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileExt;
 use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use apt_p2p::digest::{Digest, PIECE_LEN};
-use apt_p2p::fetch::{Fetcher, Finder, Flight, Goal, Job, Lead, Object, Parts, Prefer};
+use apt_p2p::fetch::{Fetcher, Finder, Flight, Goal, Job, Lead, Object, Parts, Prefer, Wish};
 use apt_p2p::limits::{FETCH_THREADS, PEER_FETCH_THREADS};
 use apt_p2p::store::{Options, Store};
 use apt_p2p::stream::{Outcome, Step};
@@ -27,6 +27,8 @@ struct House {
     store: Store,
     mirror: Mirror,
     fetcher: Fetcher,
+    /// What was looked up.
+    lookups: Arc<Mutex<Vec<Digest>>>,
 }
 
 #[derive(Default)]
@@ -50,9 +52,12 @@ impl House {
         let mirror = Mirror::start();
         let shelf = Arc::new(OnceLock::from(store.clone()));
         let With { neighbours, strangers, prefer, hint, haste } = with;
+        let lookups = Arc::new(Mutex::new(Vec::new()));
+        let looked_up = Arc::clone(&lookups);
         let finder = Finder {
             neighbours: Arc::new(move || neighbours.clone()),
-            lookup: Arc::new(move |_| {
+            lookup: Arc::new(move |digest| {
+                looked_up.lock().expect("no panic").push(*digest);
                 let (leads, found) = crossbeam_channel::bounded(64);
                 hint.iter().for_each(|hint| leads.send(Lead::Table(hint.clone())).expect("room"));
                 strangers.iter().for_each(|peer| leads.send(Lead::Peer(*peer)).expect("room"));
@@ -74,6 +79,8 @@ impl House {
             keep_len_max: Arc::new(|| u64::MAX),
             news,
             finder: Some(finder),
+            prefetch: apt_p2p::fetch::Prefetch::Night,
+            is_night: Arc::new(|| true),
             is_public: Arc::new(|_, _| true),
         });
         for _ in 0..FETCH_THREADS {
@@ -84,7 +91,7 @@ impl House {
             let fetcher = fetcher.clone();
             thread::spawn(move || fetcher.work_peers());
         }
-        House { _scratch: scratch, store, mirror, fetcher }
+        House { _scratch: scratch, store, mirror, fetcher, lookups }
     }
 
     fn start(&self, content: &[u8], len: Option<u64>) -> Arc<Flight> {
@@ -381,4 +388,47 @@ fn an_answer_begins_before_peers_have_given_all_of_it() {
     );
     assert!(peer.sent() < content.len() as u64, "all was there already");
     assert!(follow(&flight).expect("a file") == content);
+}
+
+#[test]
+fn what_waits_for_its_turn_is_looked_up_meanwhile() {
+    let contents: Vec<Vec<u8>> = (0..8).map(|n| noise(1_000_000, 50 + n)).collect();
+    let house = House::new(With { prefer: Prefer::Offload, ..With::default() });
+    house.mirror.hold_after(0);
+    let start = |content: &Vec<u8>| {
+        house.mirror.put(&format!("/{}", Digest::of(content)), content.clone());
+        house.start(content, Some(content.len() as u64))
+    };
+    // Four downloads of one host run at once; the mirror gives none of them a byte.
+    let flights: Vec<_> = contents[..4].iter().map(start).collect();
+    let is_asked = |content: &Vec<u8>| !house.mirror.seen(&format!("/{}", Digest::of(content))).is_empty();
+    support::wait_until(Duration::from_secs(20), "four are under way", || contents[..4].iter().all(is_asked));
+    let waiting: Vec<_> = contents[4..].iter().map(start).collect();
+    let looked_up = house.lookups.lock().expect("no panic").clone();
+    assert!(contents[4..].iter().all(|content| looked_up.contains(&Digest::of(content))), "{looked_up:?}");
+    house.mirror.release();
+    for (flight, content) in flights.iter().chain(&waiting).zip(&contents) {
+        assert!(follow(flight).expect("a file") == *content);
+    }
+    let looked_up = house.lookups.lock().expect("no panic").clone();
+    let times = |content: &Vec<u8>| looked_up.iter().filter(|digest| **digest == Digest::of(content)).count();
+    assert!(contents[4..].iter().all(|content| times(content) == 1), "one lookup serves: {looked_up:?}");
+}
+
+#[test]
+fn a_wish_is_looked_up_and_fetched_at_night_and_then_nobody_waits_for_it() {
+    let content = file(3);
+    let peer = Peer::start(Habit::Honest, &[&content]);
+    let house = House::new(With { strangers: vec![peer.address], prefer: Prefer::Offload, ..With::default() });
+    let (_end, end) = crossbeam_channel::bounded(0);
+    let fetcher = house.fetcher.clone();
+    thread::spawn(move || fetcher.work_ahead(&end));
+    let (digest, len) = (Digest::of(&content), content.len() as u64);
+    let object = Object { host: house.mirror.address.to_string(), path: digest.to_string(), query: None };
+    house.fetcher.wish(Wish { object, digest, len });
+    let is_here = || house.store.has_file(&digest).expect("the index");
+    support::wait_until(Duration::from_secs(30), "it is here", is_here);
+    assert!(house.mirror.all_seen().is_empty());
+    assert_eq!(house.lookups.lock().expect("no panic").len(), 2, "ahead, and as every download");
+    assert!(follow(&house.start(&content, Some(len))).expect("a file") == content);
 }

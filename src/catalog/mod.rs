@@ -9,17 +9,20 @@
 //! | [`path`] | request paths and their kinds: what is a Release, an index, a package |
 //! | [`release`] | `Release` and `InRelease`: which indexes there are, and their promises |
 //! | [`index`] | `Packages`, `Sources` and `*.diff/Index`: which files there are, and theirs |
+//! | [`package`] | which files are versions of one package |
 //! | [`decode`] | xz, gzip, bzip2 and zstd in bounded memory |
 //! | `stanza` | the line format under all of them (deb822), streaming |
 
 pub mod decode;
 pub mod index;
+pub mod package;
 pub mod path;
 pub mod release;
 mod stanza;
 
 pub use decode::{Compression, Decoder, decoder};
 pub use index::{Index, IndexKind, Sink, Tally, index_kind, read_index};
+pub use package::versionless;
 pub use path::{
     PathError, Place, ReleaseFile, base_of, by_hash_path, encode, flat_base, normalise, place, release_dirs, stem,
 };

@@ -29,10 +29,11 @@ pub(super) struct Settings {
     pub(super) neighbour: Vec<String>,
     pub(super) prefer: Option<String>,
     pub(super) mdns: Option<String>,
+    pub(super) prefetch: Option<String>,
 }
 
 /// Every setting of the file.
-pub(super) const KEYS: [&str; 20] = [
+pub(super) const KEYS: [&str; 21] = [
     "listen",
     "cache",
     "max-size",
@@ -53,6 +54,7 @@ pub(super) const KEYS: [&str; 20] = [
     "neighbour",
     "prefer",
     "mdns",
+    "prefetch",
 ];
 
 impl Settings {
@@ -77,6 +79,7 @@ impl Settings {
         list(&mut self.neighbour, &flags.neighbour);
         self.prefer = flags.prefer.clone().or(self.prefer);
         self.mdns = flags.mdns.clone().or(self.mdns);
+        self.prefetch = flags.prefetch.clone().or(self.prefetch);
         self.cache = flags.cache.clone().or(self.cache);
         self.max_size = flags.max_size.clone().or(self.max_size);
         self.workers = flags.workers.or(self.workers);
@@ -124,6 +127,7 @@ impl Settings {
             "neighbour" => self.neighbour = texts(key, item)?,
             "prefer" => self.prefer = Some(text(key, item)?),
             "mdns" => self.mdns = Some(text(key, item)?),
+            "prefetch" => self.prefetch = Some(text(key, item)?),
             "cache" => self.cache = Some(PathBuf::from(text(key, item)?)),
             "max-size" => self.max_size = Some(text_or_number(key, item)?),
             "grace" => self.grace = Some(text(key, item)?),

@@ -23,7 +23,7 @@ fn without_anything_the_defaults_hold() {
     let config = load("", &flags()).expect("defaults");
     assert_eq!(config.listen, ["[::]:9977".parse().expect("an address")]);
     assert_eq!((config.workers, config.max_size, config.grace), (4, None, GRACE));
-    assert_eq!((config.neighbours.len(), config.prefer), (0, Prefer::Speed));
+    assert_eq!((config.neighbours.len(), config.prefer, config.prefetch), (0, Prefer::Speed, Prefetch::Lookup));
     for (client, served) in [("127.0.0.1", true), ("192.168.1.5", true), ("fe80::1", true), ("203.0.113.1", false)] {
         assert_eq!(config.allows(client.parse().expect("an address")), served, "{client}");
     }
@@ -62,6 +62,7 @@ fn errors_say_where_and_what_to_do() {
         ("upstream = 'a=ftp://b'", "--upstream a=ftp://b: expected HOST/PATH=URL"),
         ("allow-upstream = 'a b'", "--allow-upstream a b: expected a host name"),
         ("neighbour = '192.0.2.7'", "--neighbour 192.0.2.7: expected an address and a port"),
+        ("prefetch = 'always'", "--prefetch always: expected off, lookup or night"),
         ("mdns = 'maybe'", "--mdns maybe: expected on or off"),
         ("prefer = 'cheap'", "--prefer cheap: expected speed or offload"),
         ("a = \n", "1: "),

@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::fetch::{Calendar, Clock};
+use crate::limits::NIGHT_HOURS;
 use crate::time::{Stamp, Time};
 
 /// A clock that never goes back; it starts at one second, so that zero is before everything.
@@ -29,6 +30,21 @@ pub(super) fn boot_clock() -> Clock {
     };
     let start = read();
     Arc::new(move || Time(1000 + read() - start))
+}
+
+/// Whether it is night by the local clock.
+pub(super) fn is_night() -> bool {
+    let Ok(seconds) = libc::time_t::try_from(today().0) else { return false };
+    #[expect(unsafe_code, reason = "the local time is only to be had from libc")]
+    // SAFETY: both point to values of this frame; the function fills in the second and keeps neither.
+    let hour = unsafe {
+        let mut local: libc::tm = std::mem::zeroed();
+        if libc::localtime_r(&raw const seconds, &raw mut local).is_null() {
+            return false;
+        }
+        local.tm_hour
+    };
+    NIGHT_HOURS.contains(&hour)
 }
 
 /// The calendar; before 1970 counts as 1970.

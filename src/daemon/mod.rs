@@ -37,7 +37,7 @@ use self::live::Live;
 use self::peers::PeerEdge;
 use self::socket_dir::SocketDir;
 use self::upkeep::Upkeep;
-use crate::config::{Config, ConfigError, Flags, Share};
+use crate::config::{self, Config, ConfigError, Flags, Share};
 use crate::digest::Digest;
 use crate::edge::{self, Behind, Edge, EdgeConfig, EdgeHandle, Slots};
 use crate::fetch::{self, Fetcher, Shelf};
@@ -182,6 +182,7 @@ impl House {
         let learner = Learner::new(Arc::clone(&shelf), fetcher.clone(), Arc::clone(&calendar));
         threads::start("learn", move || learner.work(&to_learn)).map_err(DaemonError::System)?;
         let (end_sender, end) = bounded(0);
+        start_looking_ahead(&fetcher, &end)?;
         let upkeep = Upkeep {
             shelf: Arc::clone(&shelf),
             live: live.clone(),
@@ -286,6 +287,12 @@ fn start_fetching(
         keep_len_max: Arc::new(move || size.bytes_max() / 2),
         news,
         finder,
+        prefetch: match live.config().prefetch {
+            config::Prefetch::Off => fetch::Prefetch::Off,
+            config::Prefetch::Lookup => fetch::Prefetch::Lookup,
+            config::Prefetch::Night => fetch::Prefetch::Night,
+        },
+        is_night: Arc::new(clock::is_night),
     });
     for n in 0..NAME_THREADS {
         let names = name_thread.clone();
@@ -300,6 +307,15 @@ fn start_fetching(
         threads::start(&format!("peer-{n}"), move || fetcher.work_peers()).map_err(DaemonError::System)?;
     }
     Ok(fetcher)
+}
+
+/// Files that will be wanted soon are looked for, unless nobody wants that.
+fn start_looking_ahead(fetcher: &Fetcher, end: &Receiver<()>) -> Result<(), DaemonError> {
+    if fetcher.looks_ahead() {
+        let (fetcher, end) = (fetcher.clone(), end.clone());
+        threads::start("ahead", move || fetcher.work_ahead(&end)).map_err(DaemonError::System)?;
+    }
+    Ok(())
 }
 
 /// Where tiny_http's workers hear of the edge.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 
 use super::{Goal, Job, Object};
 use crate::digest::Digest;
-use crate::limits::{FETCH_THREADS_PER_HOST, FLIGHTS, FLIGHTS_PER_HOST};
+use crate::limits::{FETCH_THREADS, FETCH_THREADS_PER_HOST, FLIGHTS, FLIGHTS_PER_HOST};
 use crate::store::IndexId;
 use crate::stream::{Outcome, Stream};
 use crate::time::Time;
@@ -127,6 +127,13 @@ impl Board {
         state.queue.push_back(Arc::clone(&flight));
         self.work.notify_one();
         Ok(flight)
+    }
+
+    /// Whether a flight stands behind others that keep all threads busy that it may have.
+    pub(super) fn has_to_wait(&self, flight: &Arc<Flight>) -> bool {
+        let state = self.lock();
+        let is_queued = state.queue.iter().any(|queued| Arc::ptr_eq(queued, flight));
+        is_queued && (!state.may_fly(flight) || state.busy.values().sum::<usize>() >= FETCH_THREADS)
     }
 
     /// The next flight whose host has a thread to spare; waits for one.

@@ -234,6 +234,7 @@ impl Inner {
         let meta = FileMeta { owner: flight.owner(), head, public };
         match sink.finish(meta, self.today()) {
             Ok(Landed::Kept(_)) => {
+                self.note_used(flight);
                 if let Some(finder) = self.parts.finder.as_ref().filter(|_| public) {
                     (finder.landed)(&digest);
                 }

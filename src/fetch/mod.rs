@@ -9,6 +9,7 @@
 //! them. Threads are the daemon's: each calls [`Fetcher::work`].
 
 mod agent;
+mod ahead;
 mod beside;
 mod board;
 mod download;
@@ -34,12 +35,14 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use crossbeam_channel::Sender;
 
+pub use self::ahead::{Prefetch, Wish};
 pub use self::board::{Flight, Full};
 pub use self::mirror::MirrorError;
 pub use self::names::{AddressRule, NameThread};
 pub use self::plan::{NodeName, Prefer};
 pub use self::swarm::{Finder, FromPeers, Lead, Leads, Lookup};
 
+use self::ahead::Ahead;
 use self::board::Board;
 use self::mirror::Mirrors;
 use self::swarm::Swarms;
@@ -179,6 +182,10 @@ pub struct Parts {
     pub news: Sender<News>,
     /// Who may have what; without it, all comes from mirrors.
     pub finder: Option<Finder>,
+    /// What is done for files that will be wanted soon.
+    pub prefetch: Prefetch,
+    /// Whether nobody minds what the line carries now.
+    pub is_night: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 /// Starts and joins flights; clones share everything.
@@ -190,6 +197,7 @@ struct Inner {
     board: Board,
     mirrors: Mirrors,
     swarms: Option<Arc<Swarms>>,
+    ahead: Arc<Ahead>,
     /// Where each archive's host was last fetched from.
     places: Mutex<HashMap<String, Vec<IpAddr>>>,
     /// When the mirror last confirmed a mutable name.
@@ -216,12 +224,14 @@ impl Fetcher {
     pub fn new(parts: Parts) -> (Fetcher, NameThread) {
         let (mirrors, name_thread) = Mirrors::new(Arc::clone(&parts.allowed), Arc::clone(&parts.clock));
         let (shelf, clock, calendar) = (&parts.shelf, &parts.clock, &parts.calendar);
-        let swarms = parts
-            .finder
-            .clone()
-            .map(|finder| Arc::new(Swarms::new(finder, Arc::clone(shelf), Arc::clone(clock), Arc::clone(calendar))));
+        let ahead = Arc::new(Ahead::new());
+        let swarms = parts.finder.clone().map(|finder| {
+            let clocks = (Arc::clone(clock), Arc::clone(calendar));
+            Arc::new(Swarms::new(finder, Arc::clone(shelf), clocks, Arc::clone(&ahead)))
+        });
         let inner = Inner {
             swarms,
+            ahead,
             parts,
             board: Board::default(),
             mirrors,
@@ -238,7 +248,11 @@ impl Fetcher {
     /// # Errors
     /// [`Full`] when as many flights as [`crate::limits::FLIGHTS`] allows are under way.
     pub fn start(&self, job: Job) -> Result<Arc<Flight>, Full> {
-        self.0.board.start(job, (self.0.parts.clock)())
+        let flight = self.0.board.start(job, (self.0.parts.clock)())?;
+        if self.0.board.has_to_wait(&flight) {
+            self.look_up_waiting(&flight.job);
+        }
+        Ok(flight)
     }
 
     /// Flies one flight after another; never returns.

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use crossbeam_channel::TryRecvError;
 
+use super::ahead::Ahead;
 use super::errand::Errand;
 use super::let_go::LetGo;
 use super::peer::Peers;
@@ -85,6 +86,7 @@ pub(super) struct Swarms {
     shelf: Shelf,
     pub(super) clock: Clock,
     calendar: Calendar,
+    ahead: Arc<Ahead>,
     hub: Mutex<Hub>,
     /// Signalled when there is an ask.
     asks: Condvar,
@@ -150,7 +152,12 @@ impl std::fmt::Debug for LetGo {
 }
 
 impl Swarms {
-    pub(super) fn new(finder: Finder, shelf: Shelf, clock: Clock, calendar: Calendar) -> Swarms {
+    pub(super) fn new(
+        finder: Finder,
+        shelf: Shelf,
+        (clock, calendar): (Clock, Calendar),
+        ahead: Arc<Ahead>,
+    ) -> Swarms {
         let hub = Hub {
             plans: Plans::new(finder.prefer, finder.node, PEER_FETCH_THREADS),
             asks: VecDeque::new(),
@@ -169,6 +176,7 @@ impl Swarms {
             shelf,
             clock,
             calendar,
+            ahead,
             hub: Mutex::new(hub),
             asks: Condvar::new(),
             watch: Condvar::new(),
@@ -184,30 +192,36 @@ impl Swarms {
         let neighbours: Vec<_> = (self.finder.neighbours)().into_iter().filter(|peer| self.may_ask(*peer)).collect();
         let name = (self.finder.wire_name)(&target.digest);
         let shared = Arc::new(Shared { target, name, file, news: Condvar::new() });
+        let now = (self.clock)();
+        let (leads, found) = self.ahead.take(&target.digest, now);
         let mut hub = self.lock();
         let id = FlightId(hub.next);
         hub.next += 1;
+        let is_looked_up = leads.is_some();
         let member = Member {
             shared: Arc::clone(&shared),
             patch: None,
             let_go: None,
-            leads: None,
+            leads,
             strangers: 0,
             bytes: 0,
             is_closed: false,
         };
         hub.members.insert(id, member);
-        let now = (self.clock)();
         hub.plans.handle(now, Input::Join(id, target));
         for peer in neighbours {
             hub.plans.handle(now, Input::Lead { flight: id, peer, is_neighbour: true });
         }
+        if is_looked_up {
+            hub.plans.handle(now, Input::LookedUp(id));
+        }
+        self.take_found(&mut hub, (id, target.len), found, now);
         self.turn(&mut hub, None);
         drop(hub);
         Swarm { swarms: Arc::clone(self), id, shared }
     }
 
-    fn may_ask(&self, peer: SocketAddr) -> bool {
+    pub(super) fn may_ask(&self, peer: SocketAddr) -> bool {
         !self.trust.refuses(peer.ip(), self.shelf.get(), (self.calendar)())
     }
 

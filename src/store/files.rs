@@ -10,7 +10,7 @@
 //! 5. the records are put; the transaction commits, which syncs the index
 //! 6. the journals and marks are deleted
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File};
 use std::io::Read;
 use std::num::NonZeroU64;
@@ -22,7 +22,7 @@ use super::draft::Waiting;
 use super::index::Write;
 use super::record::{FileRecord, key};
 use super::{Inner, Store, StoreError, at, lock};
-use crate::digest::{Digest, Midstate, PieceHasher};
+use crate::digest::{Digest, Midstate, NameHash, PieceHasher};
 use crate::limits::{
     BATCH_FILES, BATCH_TIME_S, FETCH_THREADS, LOST_MEMORY, READ_AHEAD_LEN, TOUCH_TIME_S, VERIFY_LEN, WAITING_FILES,
 };
@@ -220,7 +220,8 @@ impl Store {
         if batch.is_empty() && lost.is_empty() {
             return Ok(());
         }
-        let recorded = self.0.record_batch(&batch, &lost, now);
+        let used = std::mem::take(&mut *lock(&self.0.used));
+        let recorded = self.0.record_batch(&batch, &lost, &used, now);
         if recorded.is_err() && !batch.is_empty() {
             lock(&self.0.waiting_since).get_or_insert(now);
         }
@@ -236,7 +237,13 @@ impl Store {
 }
 
 impl Inner {
-    fn record_batch(&self, batch: &[Digest], lost: &[Digest], now: Stamp) -> Result<(), StoreError> {
+    fn record_batch(
+        &self,
+        batch: &[Digest],
+        lost: &[Digest],
+        used: &HashSet<NameHash>,
+        now: Stamp,
+    ) -> Result<(), StoreError> {
         let mut synced = Vec::new();
         for digest in batch {
             // Not under the lock: requests look there, and a sync takes long.
@@ -251,6 +258,7 @@ impl Inner {
         for digest in lost.iter().filter(|digest| !self.file_path(digest).exists()) {
             self.drop_record(&mut write, digest)?;
         }
+        Store::write_used(&mut write, used, now)?;
         let mut folders = BTreeSet::new();
         let mut done = Vec::new();
         for digest in synced {

@@ -39,10 +39,11 @@ mod names;
 mod record;
 mod shared;
 mod sweep;
+mod used;
 mod verify;
 pub mod window;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs;
 use std::io;
@@ -62,7 +63,7 @@ pub use self::verify::{Verdict, Verified};
 
 use self::draft::Waiting;
 use self::index::Index;
-use crate::digest::Digest;
+use crate::digest::{Digest, NameHash};
 use crate::time::Stamp;
 
 /// Why the store could not do something.
@@ -175,6 +176,8 @@ struct Inner {
     batch_turn: Mutex<()>,
     /// Records whose file was found missing; dropped with the next batch.
     lost: Mutex<Vec<Digest>>,
+    /// Packages that clients use; noted with the next batch.
+    used: Mutex<HashSet<NameHash>>,
     /// Makes the names of drafts unique that have no digest yet.
     next_draft: Mutex<u32>,
 }
@@ -206,6 +209,7 @@ impl Store {
             waiting_since: Mutex::default(),
             batch_turn: Mutex::default(),
             lost: Mutex::default(),
+            used: Mutex::default(),
             next_draft: Mutex::default(),
         }));
         store.recover()?;

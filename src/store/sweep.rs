@@ -14,7 +14,7 @@ use super::files::stamp;
 use super::record::{Entry, FileRecord, NameRecord, Record, Suite, key};
 use super::{Store, StoreError, at};
 use crate::digest::Digest;
-use crate::limits::{IN_USE_TIME_S, LEFTOVER_TIME_S, SWEEP_BATCH, WANTED_TIME_S};
+use crate::limits::{IN_USE_TIME_S, LEFTOVER_TIME_S, SWEEP_BATCH, USED_TIME_S, WANTED_TIME_S};
 use crate::time::Stamp;
 
 /// What a sweep is to do.
@@ -349,13 +349,15 @@ impl Store {
             }
             Ok(true)
         })?;
-        read.each(b"W", |wanted_key, bytes| {
-            let last = Stamp::decode(bytes).map_err(|_| StoreError::Malformed)?;
-            if options.now.secs_since(last) >= 2 * WANTED_TIME_S {
-                keys.push(wanted_key.to_vec());
-            }
-            Ok(true)
-        })?;
+        for (kind, time_s) in [(b"W", WANTED_TIME_S), (b"U", USED_TIME_S)] {
+            read.each(kind, |note_key, bytes| {
+                let last = Stamp::decode(bytes).map_err(|_| StoreError::Malformed)?;
+                if options.now.secs_since(last) >= 2 * time_s {
+                    keys.push(note_key.to_vec());
+                }
+                Ok(true)
+            })?;
+        }
         Ok(keys)
     }
 

@@ -76,7 +76,7 @@ pub(super) struct Plan {
     pub(super) mirror: Mirror,
     pub(super) sources: Vec<Source>,
     pub(super) joined: Time,
-    looked_up: Option<Time>,
+    pub(super) looked_up: Option<Time>,
     /// The lookup has found somebody.
     has_found: bool,
     /// When bytes could last be shown to a client.

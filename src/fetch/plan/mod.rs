@@ -78,6 +78,8 @@ pub(super) enum Input {
     Leave(FlightId),
     /// This peer may have the file.
     Lead { flight: FlightId, peer: SocketAddr, is_neighbour: bool },
+    /// A lookup is under way already.
+    LookedUp(FlightId),
     /// No more leads will come.
     LeadsOver(FlightId),
     /// Somebody says that this is its piece table.
@@ -258,6 +260,7 @@ impl Plans {
                 self.roster.meet(peer, is_neighbour, now);
                 self.with(flight, |plan, roster| plan.lead(now, peer, is_neighbour, roster));
             }
+            Input::LookedUp(flight) => self.with(flight, |plan, _| plan.looked_up = Some(now)),
             Input::LeadsOver(flight) => self.with(flight, |plan, _| plan.leads_over = true),
             Input::Hint(flight, table) => self.with(flight, |plan, _| plan.hint(table)),
             Input::Mirror(flight, news) => self.with(flight, |plan, roster| plan.mirror_news(now, news, roster)),
