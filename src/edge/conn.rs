@@ -434,11 +434,6 @@ impl Conn {
         if self.is_idle() && self.head_since.is_none() && now.since(self.active) >= self.idle_time {
             self.reading = Reading::Closed;
         }
-        if now.since(self.active) >= KEEP_CLIENT_TIME
-            && let Some(Exchange { state: State::Sending(sending), .. }) = self.exchanges.front_mut()
-        {
-            sending.keep_alive();
-        }
         if now.since(self.slow_since) >= SLOW_READER_TIME {
             let has_bytes = matches!(
                 self.exchanges.front(),
@@ -449,6 +444,11 @@ impl Conn {
             }
             self.slow_since = now;
             self.slow_sent = 0;
+        }
+        if now.since(self.active) >= KEEP_CLIENT_TIME
+            && let Some(Exchange { state: State::Sending(sending), .. }) = self.exchanges.front_mut()
+        {
+            sending.keep_alive();
         }
     }
 }

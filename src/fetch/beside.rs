@@ -138,10 +138,7 @@ impl Inner {
                     self.mirror_lied(course, sink)?;
                 }
                 Next::Again => {
-                    if swarm.bytes() > 0 && self.now().since(begun) >= BEGIN_TIME {
-                        begin(course, sink);
-                        sink.announce_early();
-                    }
+                    self.begin_early(course, sink, begun);
                     if self.is_unwanted(course.flight, sink.len(), course.len, &mut unwatched) {
                         return Err(unwanted());
                     }
@@ -163,6 +160,15 @@ impl Inner {
                     }
                 }
             }
+        }
+    }
+
+    /// Begins the answer when peers give the file, though nothing of it can be shown yet.
+    fn begin_early(&self, course: &Course<'_>, sink: &mut Sink<'_>, begun: Time) {
+        let is_coming = course.swarm.as_ref().is_some_and(|swarm| swarm.bytes() > 0);
+        if is_coming && self.now().since(begun) >= BEGIN_TIME {
+            begin(course, sink);
+            sink.announce_early();
         }
     }
 

@@ -114,6 +114,7 @@ pub(super) struct Member {
     /// Ends the mirror's request.
     let_go: Option<LetGo>,
     leads: Option<Leads>,
+    is_looked_up: bool,
     strangers: usize,
     pub(super) bytes: u64,
     /// The disk failed under a peer's piece: no more of them are taken.
@@ -203,6 +204,7 @@ impl Swarms {
             patch: None,
             let_go: None,
             leads,
+            is_looked_up,
             strangers: 0,
             bytes: 0,
             is_closed: false,
@@ -283,6 +285,13 @@ impl Swarms {
         let Some(member) = hub.members.get_mut(&flight) else { return };
         member.leads = (self.finder.lookup)(&member.shared.target.digest);
         member.strangers = 0;
+        // Again: neighbours may have come to fetch it, too.
+        if std::mem::replace(&mut member.is_looked_up, true) {
+            for peer in (self.finder.neighbours)() {
+                hub.plans.handle(now, Input::Lead { flight, peer, is_neighbour: true });
+            }
+        }
+        let Some(member) = hub.members.get_mut(&flight) else { return };
         self.watch.notify_one();
         if member.leads.is_none() {
             hub.plans.handle(now, Input::LeadsOver(flight));

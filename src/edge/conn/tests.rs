@@ -160,6 +160,7 @@ fn a_head_waits_for_its_body_a_line_at_a_time() {
     pair.requests();
     let stream = follow(&mut pair, 1, Some(10), 0);
     stream.begin(Head { len: Some(10), ..Head::default() }, None);
+    pair.drain();
     stream.fail(Failure { status: 502, reason: String::new(), retry_after: None, challenge: None });
     pair.drain();
     assert!(pair.closed && !pair.got.ends_with(b"\r\n\r\n"));

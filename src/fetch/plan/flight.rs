@@ -12,8 +12,8 @@ use super::roster::Roster;
 use super::{End, Fetching, FlightId, NodeName, Output, Place, Prefer, RunId, RunNews, Target};
 use crate::digest::{Digest, PIECE_LEN, PieceTable};
 use crate::limits::{
-    COMING_TIME, CONVICTED_REST_TIME, GAIN_TIME, LOOKUP_AGAIN_PIECES, LOOKUP_AGAIN_TIME, LOOKUP_COST, LOOKUP_TIME,
-    MIRROR_STALL_TIME, PEER_HEAD_TIME, PEER_SLOW_TIME, PEER_STALL_TIME, SOURCE_RATE_MIN, SOURCES,
+    COMING_TIME, CONVICTED_REST_TIME, GAIN_TIME, HOPE_TIME, LOOKUP_AGAIN_PIECES, LOOKUP_AGAIN_TIME, LOOKUP_COST,
+    LOOKUP_TIME, MIRROR_STALL_TIME, PEER_HEAD_TIME, PEER_SLOW_TIME, PEER_STALL_TIME, SOURCE_RATE_MIN, SOURCES,
 };
 use crate::time::Time;
 
@@ -451,7 +451,7 @@ impl Plan {
             .chain(rests)
             .chain(lookup)
             .chain(self.next_lookup())
-            .chain([self.joined + COMING_TIME, self.joined + LOOKUP_COST])
+            .chain([self.joined + COMING_TIME, self.joined + HOPE_TIME, self.joined + LOOKUP_COST])
             .chain(late)
             .chain([self.head_start_until]);
         times.filter(|at| *at > now).min().unwrap_or(Time(u64::MAX))

@@ -3,7 +3,7 @@
 //! It is the one whose SHA-256(digest ‖ name) is lowest, or that has asked already when another begins. What comes from it
 //! has nobody who stands for it: it lies behind all that is shown, and counts only when the whole chain from the file's
 //! first byte leads to the digest, or to what other peers proved of the file's end. Nobody waits longer than
-//! [`COMING_TIME`] for one that has nothing to show, and one that stops or is slower than the mirror was is left.
+//! [`COMING_TIME`] ([`HOPE_TIME`] to spare the mirror) for one that has nothing to show, and one that stops or is slower than the mirror was is left.
 
 use std::net::SocketAddr;
 
@@ -13,7 +13,7 @@ use super::{Ask, End, Fetching, NodeName, Place, Prefer, RunId};
 use crate::digest::{Digest, Midstate, PIECE_LEN};
 use crate::limits::{
     COMING_PAUSE, COMING_TIME, FOLLOW_AHEAD_PIECES, FOLLOW_RATE_MAX, FOLLOW_TRIAL_TIME, FOLLOWS_PER_SOURCE,
-    LOOKUP_COST,
+    HOPE_TIME, LOOKUP_COST,
 };
 use crate::time::Time;
 
@@ -62,7 +62,8 @@ impl Plan {
     /// Whether a neighbour that fetches the file itself is waited for: it has asked before us, or is the one to ask.
     pub(super) fn is_awaited(&self, now: Time, (fetching, is_first): (Fetching, bool)) -> bool {
         let is_before_us = fetching.asks_mirror && !self.has_asked;
-        (is_before_us || is_first) && now.since(self.joined) < COMING_TIME
+        let patience = if self.prefer == Prefer::Offload { HOPE_TIME } else { COMING_TIME };
+        (is_before_us || is_first) && now.since(self.joined) < patience
     }
 
     pub(super) fn next_follow(&mut self, now: Time, run: RunId, roster: &Roster) -> Option<Ask> {
@@ -103,8 +104,10 @@ impl Plan {
             return false;
         };
         let (here, front) = (follow.after.len(), self.front_piece());
-        let is_ahead = here > front && follow.is_first || here >= front + FOLLOW_AHEAD_PIECES;
-        is_ahead || self.prefer == Prefer::Offload && self.front == 0
+        // The one that is first may have begun a little later.
+        let is_near = here > 0 && here + FOLLOW_AHEAD_PIECES > front;
+        let is_ahead = here >= front + FOLLOW_AHEAD_PIECES;
+        is_ahead || is_near && follow.is_first || self.prefer == Prefer::Offload && self.front == 0
     }
 
     /// Leaves a neighbour that leads more slowly than the mirror did.
