@@ -8,7 +8,8 @@ an address of this machine that very address as its source, so that all peers wo
 public ones, each of another /16, for neighbours get no upload limit; with --lan they are 10.0.0.0/8, and find each
 other by multicast DNS. Mirror and peers send 3 MB/s each (the mirror in all, the peers by --upload-rate). Each client
 asks for each package once, in an order of its own, at random times over the given time. Sizes follow those of Debian's
-packages. No packet leaves: the bridge, too, is in a namespace that ends with this program. Needs root.
+packages. Each daemon's neighbour table holds all the others: run one at a time, or raise net.ipv4.neigh.default.gc_thresh3,
+which counts for all namespaces. No packet leaves: the bridge, too, is in a namespace that ends with this program. Needs root.
 """
 import argparse, hashlib, http.client, os, random, re, shutil, socket, subprocess, sys, tempfile, threading, time
 from pathlib import Path

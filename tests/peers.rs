@@ -382,12 +382,16 @@ fn an_answer_begins_before_peers_have_given_all_of_it() {
     let house = House::new(With { strangers: vec![peer.address], haste: 2, ..With::default() });
     house.mirror.set_down(true);
     let flight = house.start(&content, Some(content.len() as u64));
+    let client = thread::spawn({
+        let flight = Arc::clone(&flight);
+        move || follow(&flight)
+    });
     support::wait_until(Duration::from_secs(60), "the answer begins", || flight.stream.outcome().is_some());
     assert!(
         matches!(flight.stream.outcome(), Some(Outcome::Growing(head)) if head.len == Some(content.len() as u64))
     );
     assert!(peer.sent() < content.len() as u64, "all was there already");
-    assert!(follow(&flight).expect("a file") == content);
+    assert!(client.join().expect("no panic").expect("a file") == content);
 }
 
 #[test]

@@ -282,7 +282,8 @@ impl Swarms {
     }
 
     fn look_up(&self, hub: &mut Hub, flight: FlightId, now: Time) {
-        let Some(member) = hub.members.get_mut(&flight) else { return };
+        // One that began while the download waited goes on.
+        let Some(member) = hub.members.get_mut(&flight).filter(|member| member.leads.is_none()) else { return };
         member.leads = (self.finder.lookup)(&member.shared.target.digest);
         member.strangers = 0;
         // Again: neighbours may have come to fetch it, too.
