@@ -92,8 +92,8 @@ impl Peers {
     /// Asks for bytes of the file that is called `name` between peers and is `len` bytes long, from one that has all of it.
     pub(super) fn ask(&self, peer: SocketAddr, name: &str, range: &Range<u64>, len: u64) -> Result<Sent, End> {
         let (sent, node) = self.request(peer, name, range, len)?;
-        if pieces(len) > 1 && sent.vouches.is_none() {
-            // It has nothing to stand for yet.
+        if sent.vouches.is_none() && (pieces(len) > 1 || node.is_some()) {
+            // It has nothing to stand for yet, and may wait long for the rest.
             return Err(End::Fetching(Fetching { node, asks_mirror: true, grows: true }));
         }
         Ok(sent)
