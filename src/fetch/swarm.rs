@@ -115,6 +115,7 @@ pub(super) struct Member {
     let_go: Option<LetGo>,
     leads: Option<Leads>,
     is_looked_up: bool,
+    began_ahead: bool,
     strangers: usize,
     pub(super) bytes: u64,
     /// The disk failed under a peer's piece: no more of them are taken.
@@ -205,6 +206,7 @@ impl Swarms {
             let_go: None,
             leads,
             is_looked_up,
+            began_ahead: is_looked_up,
             strangers: 0,
             bytes: 0,
             is_closed: false,
@@ -282,8 +284,11 @@ impl Swarms {
     }
 
     fn look_up(&self, hub: &mut Hub, flight: FlightId, now: Time) {
-        // One that began while the download waited goes on.
-        let Some(member) = hub.members.get_mut(&flight).filter(|member| member.leads.is_none()) else { return };
+        let Some(member) = hub.members.get_mut(&flight) else { return };
+        // One that began while the download waited stands for the first.
+        if std::mem::take(&mut member.began_ahead) {
+            return;
+        }
         member.leads = (self.finder.lookup)(&member.shared.target.digest);
         member.strangers = 0;
         // Again: neighbours may have come to fetch it, too.
