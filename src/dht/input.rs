@@ -53,6 +53,8 @@ pub enum Input<'a> {
     },
     /// Announce it no longer.
     Withdraw(NodeId),
+    /// Others reach us at this TCP port from now on; what is announced is announced again.
+    Port(u16),
     /// A dial that was asked for by [`Event::Dial`](super::Event::Dial) ended.
     Dialled {
         /// As the event said.

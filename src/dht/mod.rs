@@ -39,6 +39,7 @@ mod table;
 mod tests;
 mod token;
 mod upkeep;
+mod witnesses;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -142,6 +143,11 @@ impl Dht {
                 }
             }
             Input::Withdraw(key) => self.own.remove(&key),
+            Input::Port(port) => {
+                if self.config.port.replace(port) != Some(port) {
+                    self.own.renew(now);
+                }
+            }
             Input::Dialled { from, tx, len, reached } => {
                 self.dialling = self.dialling.saturating_sub(1);
                 if let Some(at) = self.seat_of(Network::Overlay, Family::of(from)) {

@@ -19,10 +19,11 @@ use super::running::{Goal, Owner, Running, settle};
 use super::storing::Storing;
 use super::table::Table;
 use super::token::Tokens;
+use super::witnesses::Witnesses;
 use super::{AskId, Event, Hop};
 use crate::limits::{
     ANNOUNCE_WIDTH, CALLS, CLOSEST, ENTRANCES, LOOKUP_SEEDS, LOOKUPS, MAINLINE_RECORD_TIME, PATIENCE, RECORD_TIME,
-    SPARE_NODES, UPKEEP_LOOKUPS, VALUES,
+    SPARE_NODES, UPKEEP_LOOKUPS, VALUES, WITNESS_CHOICE,
 };
 use crate::time::Time;
 
@@ -65,6 +66,8 @@ pub(super) struct Node {
     calls: Calls<Purpose>,
     lookups: BTreeMap<u64, Running>,
     pub(super) storing: BTreeMap<u64, Storing>,
+    /// Asks of ours to be dialled.
+    witnesses: BTreeMap<AskId, Witnesses>,
     /// Where our own announcements were made lately.
     pub(super) neighbourhoods: Vec<Neighbourhood>,
     next_number: u64,
@@ -93,6 +96,7 @@ impl Node {
             calls: Calls::new(seat.tx_len),
             lookups: BTreeMap::new(),
             storing: BTreeMap::new(),
+            witnesses: BTreeMap::new(),
             neighbourhoods: Vec::new(),
             next_number: 0,
             entrances: BTreeSet::new(),
@@ -203,6 +207,7 @@ impl Node {
     }
 
     pub(super) fn cancel(&mut self, ask: AskId) {
+        self.witnesses.remove(&ask);
         self.lookups.retain(|_, running| !matches!(running.owner, Owner::Ask { ask: of, .. } if of == ask));
     }
 
@@ -243,18 +248,36 @@ impl Node {
         self.next_number
     }
 
-    /// Asks one of the contacts to dial us; first for a token, which shows it that we receive where we send from.
+    /// Asks some of the contacts to dial us; first for a token, which shows them that we receive where we send from.
     pub(super) fn ask_to_be_dialled(&mut self, ask: AskId, port: u16, now: Time, common: &mut Common) {
         let place = NodeId(common.rng.bytes());
-        let contact = self.table.closest(&place, 1).first().copied();
-        let query = Query::GetPeers { key: place, want: Want::default() };
-        let is_asked = contact.is_some_and(|contact| {
+        let (witnesses, chosen) = Witnesses::chosen(self.table.closest(&place, WITNESS_CHOICE));
+        self.witnesses.insert(ask, witnesses);
+        for contact in chosen {
+            let query = Query::GetPeers { key: place, want: Want::default() };
             let purpose = Purpose::Token(ask, port);
-            common.may_ask(true, now) && self.ask(contact.address, Some(contact.id), query, purpose, now, common)
-        });
-        if !is_asked {
-            common.events.push_back(Event::Dialled { ask, reached: false });
+            if !common.may_ask(true, now) || !self.ask(contact.address, Some(contact.id), query, purpose, now, common)
+            {
+                self.witnesses.entry(ask).and_modify(|witnesses| witnesses.note(false));
+            }
         }
+        self.settle_dial(ask, now, common);
+    }
+
+    fn note_dialled(&mut self, ask: AskId, reached: bool, now: Time, common: &mut Common) {
+        if let Some(witnesses) = self.witnesses.get_mut(&ask) {
+            witnesses.note(reached);
+            self.settle_dial(ask, now, common);
+        }
+    }
+
+    fn settle_dial(&mut self, ask: AskId, now: Time, common: &mut Common) {
+        let Some(reached) = self.witnesses.get(&ask).and_then(Witnesses::verdict) else { return };
+        self.witnesses.remove(&ask);
+        if reached {
+            self.address.note_reached(now);
+        }
+        common.events.push_back(Event::Dialled { ask, reached });
     }
 
     // ── queries of ours ──────────────────────────────────────────────────────────────────────────────────────────
@@ -323,16 +346,10 @@ impl Node {
                 let token = reply.token.unwrap_or_default();
                 let dial = Query::Dial { port, token };
                 if !common.may_ask(true, now) || !self.ask(from, call.id, dial, Purpose::Dial(ask), now, common) {
-                    common.events.push_back(Event::Dialled { ask, reached: false });
+                    self.note_dialled(ask, false, now, common);
                 }
             }
-            Purpose::Dial(ask) => {
-                let reached = reply.dialled == Some(true);
-                if reached {
-                    self.address.note_reached(now);
-                }
-                common.events.push_back(Event::Dialled { ask, reached });
-            }
+            Purpose::Dial(ask) => self.note_dialled(ask, reply.dialled == Some(true), now, common),
         }
     }
 
@@ -454,9 +471,7 @@ impl Node {
                 }
             }
             Purpose::Store(number) => self.note_stored(number, call.to, false, now, common),
-            Purpose::Dial(ask) | Purpose::Token(ask, _) => {
-                common.events.push_back(Event::Dialled { ask, reached: false });
-            }
+            Purpose::Dial(ask) | Purpose::Token(ask, _) => self.note_dialled(ask, false, now, common),
             Purpose::Ping | Purpose::Join => {}
         }
     }

@@ -552,3 +552,33 @@ fn the_saved_contacts_of_all_nodes_are_bounded() {
     }
     assert!((100..=crate::limits::SAVED_CONTACTS).contains(&bench.dht.contacts().len()));
 }
+
+#[test]
+fn one_liar_does_not_make_us_believe_that_we_are_reached() {
+    // What each of three nodes says when it is asked; none: nothing.
+    for (said, reached) in [
+        ([Some(true), Some(false), Some(false)], false),
+        ([Some(true), None, Some(false)], false),
+        ([Some(true), Some(false), Some(true)], true),
+        ([Some(true), None, Some(true)], true),
+    ] {
+        let mut bench = Bench::new(config());
+        for n in [2, 3, 4] {
+            bench.input(Input::Known(Network::Overlay, at(n)));
+            answer_last(&mut bench, at(n), Reply::from(belonging(at(n), n)));
+        }
+        assert_eq!(bench.dht.status()[0].contacts, 3);
+        bench.input(Input::Ask { ask: AskId(1), what: Ask::Dial { port: 9978 } });
+        for (n, said) in [2, 3, 4].into_iter().zip(said) {
+            let reply = || Reply::from(belonging(at(n), n));
+            answer_last(&mut bench, at(n), Reply { token: Some(vec![1]), ..reply() });
+            if said.is_some() {
+                answer_last(&mut bench, at(n), Reply { dialled: said, ..reply() });
+            }
+        }
+        bench.pass(Duration::from_secs(15));
+        let told: Vec<&Event> = bench.events.iter().filter(|it| matches!(it, Event::Dialled { .. })).collect();
+        assert_eq!(told, [&Event::Dialled { ask: AskId(1), reached }], "{said:?}");
+        assert_eq!(bench.dht.status()[0].reach == Reach::Open, reached, "{said:?}");
+    }
+}

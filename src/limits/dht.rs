@@ -168,6 +168,14 @@ pub const DIALS: usize = 8;
 /// One address may ask for a dial this often.
 pub const DIAL_TIME: Duration = Duration::from_secs(60);
 
+/// Nodes of different networks (/24, /48) that must have reached us before anything is announced; where fewer are known,
+/// as many as there are.
+pub const WITNESSES: usize = 2;
+/// Of these so many are asked: some have gone, or have dialled us within the minute.
+pub const WITNESSES_ASKED: usize = 4;
+/// They are chosen among so many contacts near a random place.
+pub const WITNESS_CHOICE: usize = 32;
+
 /// How often upkeep looks what is to be done; what has a time of its own is done at that.
 pub const UPKEEP_TIME: Duration = Duration::from_secs(60);
 /// Contacts that upkeep asks at a time whether they are there.

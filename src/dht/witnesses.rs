@@ -1,0 +1,76 @@
+//! Whether others reach our TCP port, by the word of nodes of different networks: one alone could make us announce an
+//! address where nobody is served, or keep us from announcing.
+
+use std::collections::BTreeSet;
+
+use super::contact::{Contact, Prefix};
+use crate::limits::{WITNESSES, WITNESSES_ASKED};
+
+/// Nodes that were asked to dial us, and what they said so far.
+pub(super) struct Witnesses {
+    /// So many must have reached us.
+    needed: usize,
+    waiting: usize,
+    reached: usize,
+}
+
+impl Witnesses {
+    /// Whom to ask, of these: one a network.
+    pub(super) fn chosen(contacts: Vec<Contact>) -> (Witnesses, Vec<Contact>) {
+        let mut networks = BTreeSet::new();
+        let is_new = |contact: &Contact| networks.insert(Prefix::of(contact.address.ip()));
+        let chosen: Vec<Contact> = contacts.into_iter().filter(is_new).take(WITNESSES_ASKED).collect();
+        let needed = WITNESSES.min(chosen.len()).max(1);
+        (Witnesses { needed, waiting: chosen.len(), reached: 0 }, chosen)
+    }
+
+    /// One of them said so, or will say nothing any more.
+    pub(super) fn note(&mut self, reached: bool) {
+        self.waiting = self.waiting.saturating_sub(1);
+        self.reached += usize::from(reached);
+    }
+
+    /// What is to be believed, once that is known.
+    pub(super) fn verdict(&self) -> Option<bool> {
+        let is_reached = self.reached >= self.needed;
+        (is_reached || self.waiting == 0).then_some(is_reached)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::id::NodeId;
+    use super::*;
+
+    fn contact(network: u8, host: u8) -> Contact {
+        Contact { id: NodeId([network; 20]), address: ([203, 0, network, host], 9978).into() }
+    }
+
+    #[test]
+    fn two_networks_must_agree_where_there_are_two() {
+        let (mut witnesses, asked) =
+            Witnesses::chosen(vec![contact(1, 1), contact(1, 2), contact(2, 1), contact(3, 1)]);
+        assert_eq!(asked, [contact(1, 1), contact(2, 1), contact(3, 1)]);
+        witnesses.note(true);
+        assert_eq!(witnesses.verdict(), None, "one may lie");
+        witnesses.note(false);
+        assert_eq!(witnesses.verdict(), None);
+        witnesses.note(true);
+        assert_eq!(witnesses.verdict(), Some(true));
+        let (mut witnesses, _) = Witnesses::chosen(vec![contact(1, 1), contact(2, 1)]);
+        witnesses.note(true);
+        witnesses.note(false);
+        assert_eq!(witnesses.verdict(), Some(false));
+    }
+
+    #[test]
+    fn one_is_believed_where_there_is_one_and_nobody_where_there_is_none() {
+        let (mut witnesses, asked) = Witnesses::chosen(vec![contact(1, 1), contact(1, 2)]);
+        assert_eq!(asked.len(), 1);
+        witnesses.note(true);
+        assert_eq!(witnesses.verdict(), Some(true));
+        assert_eq!(Witnesses::chosen(Vec::new()).0.verdict(), Some(false));
+        let many = (0..100).map(|n| contact(n, 1)).collect();
+        assert_eq!(Witnesses::chosen(many).1.len(), WITNESSES_ASKED);
+    }
+}
