@@ -1,0 +1,103 @@
+//! What may go, in which order, and what never does.
+
+use super::*;
+
+fn age(store: &Store, digest: &Digest, stamp: u64) {
+    let file = fs::File::open(file_at(store, digest)).expect("there");
+    file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(stamp)).expect("ours");
+}
+
+#[test]
+fn the_least_recently_used_go_first_and_only_as_many_as_must() {
+    let dir = TestDir::new();
+    let store = open(&dir);
+    let files: Vec<_> = (0..5_u8).map(|n| put(&store, &bytes(1000, n))).collect();
+    for (digest, used) in files.iter().zip([50, 20, 40, 10, 30]) {
+        age(&store, digest, used);
+    }
+    let report = sweep(&store, Some(3500), 1 << 40, NOW);
+    assert_eq!((report.before.files, report.least_used.files, report.after.files), (5, 2, 3));
+    let left: Vec<_> = files.iter().map(|digest| store.has_file(digest).expect("an index")).collect();
+    assert_eq!(left, [true, false, true, false, true]);
+    assert_eq!((report.arrived, report.arrived_bytes), (0, 0));
+}
+
+#[test]
+fn what_no_index_names_goes_after_the_grace_time_and_what_one_names_stays() {
+    let dir = TestDir::new();
+    let store = open(&dir);
+    let named = put(&store, &1_u32.to_be_bytes());
+    let unnamed = put(&store, b"unnamed");
+    learn(&store, &Model::from([(1, 1)]));
+    assert_eq!(sweep(&store, None, 100, NOW).newly_unreferenced.files, 1);
+    assert_eq!(sweep(&store, None, 100, Stamp(NOW.0 + 99)).unreferenced.files, 0);
+    let report = sweep(&store, None, 100, Stamp(NOW.0 + 100));
+    assert_eq!((report.unreferenced.files, report.unreferenced.bytes), (1, 7));
+    assert!(store.has_file(&named).expect("an index") && !store.has_file(&unnamed).expect("an index"));
+    assert!(!file_at(&store, &unnamed).exists());
+}
+
+#[test]
+fn leftovers_go_after_a_day_and_drafts_in_use_never() {
+    let dir = TestDir::new();
+    let store = open(&dir);
+    let orphan = file_at(&store, &Digest::of(b"orphan"));
+    fs::create_dir_all(orphan.parent().expect("a folder")).expect("ours");
+    fs::write(&orphan, b"orphan").expect("ours");
+    let content = bytes(100, 1);
+    let mut left = store.draft(wanted(&content)).expect("a draft");
+    left.append(&content[..50]).expect("room");
+    drop(left);
+    let other = bytes(100, 2);
+    let mut in_use = store.draft(wanted(&other)).expect("a draft");
+    in_use.append(&other[..50]).expect("room");
+    let today = crate::store::files::stamp(
+        std::time::SystemTime::UNIX_EPOCH + std::time::UNIX_EPOCH.elapsed().expect("after 1970"),
+    );
+    let early = sweep(&store, None, 9, today);
+    assert_eq!((early.orphans.files, early.drafts.files), (0, 0));
+    let late = sweep(&store, None, 9, Stamp(today.0 + 86_401));
+    assert_eq!((late.orphans.files, late.drafts.files), (1, 1));
+    assert!(!orphan.exists());
+    in_use.append(&other[50..]).expect("room");
+    in_use.finish(FileMeta::default(), NOW).expect("it was left alone");
+}
+
+#[test]
+fn nothing_is_swept_by_a_clock_that_is_behind() {
+    let dir = TestDir::new();
+    let store = open(&dir);
+    let digest = put(&store, b"x");
+    let options = SweepOptions { max_bytes: Some(0), grace: Duration::ZERO, now: Stamp(NOW.0 - 1), dry_run: false };
+    assert!(matches!(store.sweep(&options), Err(StoreError::ClockBehind { .. })));
+    assert!(store.has_file(&digest).expect("an index"));
+}
+
+#[test]
+fn files_come_and_go_at_once() {
+    let dir = TestDir::new();
+    let store = open(&dir);
+    std::thread::scope(|scope| {
+        for seed in 0..4_u8 {
+            let store = &store;
+            scope.spawn(move || {
+                for n in 0..40_u8 {
+                    let content = bytes(1000 + usize::from(n), seed * 40 + n);
+                    let digest = put(store, &content);
+                    if let Some(stored) = store.open_file(&digest, NOW).expect("an index") {
+                        assert!(read(&stored.file) == content);
+                    }
+                }
+            });
+        }
+        scope.spawn(|| {
+            for _ in 0..30 {
+                sweep(&store, Some(5000), 1 << 40, Stamp(NOW.0 + 1_000_000_000));
+            }
+        });
+    });
+    let report = sweep(&store, None, 1 << 40, Stamp(NOW.0 + 1_000_000_000));
+    let on_disk: Vec<_> = fs::read_dir(dir.path().join("files")).expect("a folder").flatten().collect();
+    let files: usize = on_disk.iter().map(|folder| fs::read_dir(folder.path()).expect("a folder").count()).sum();
+    assert_eq!((report.after.files, report.lost.files), (files as u64, 0));
+}
