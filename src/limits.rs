@@ -65,6 +65,13 @@ pub const PEER_CONNECTIONS_PER_ADDRESS: usize = 16;
 pub const PEER_IDLE_TIME: Duration = Duration::from_secs(30);
 /// Requests answered on the peer edge's thread before its sockets have their turn, at less than 100 µs each.
 pub const ANSWERS_PER_TURN: usize = 32;
+/// Requests of strangers that are answered a second, all together: at 100 µs each, 4% of a core, however many are sent.
+/// Who serves them 0.5 MB a request gives 200 MB/s all the same …
+pub const STRANGERS_ASK_RATE: u64 = 400;
+/// … and at once after a pause. More wait, and with them what else their connections send.
+pub const STRANGERS_ASK_BURST: u64 = 400;
+/// It is logged at most this often that connections were refused: who makes a flood of them must not fill the log.
+pub const REFUSALS_LOG_TIME: Duration = Duration::from_secs(60);
 /// Strangers that are served at once; one more is told 429.
 pub const PEERS_SERVED: usize = 64;
 /// And no more than get this many bytes a second each: less is slower than any mirror.
@@ -368,6 +375,29 @@ pub const NEIGHBOURS: usize = 32;
 
 /// Hosts of archives whose addresses are remembered; full: all are forgotten, and learnt again with the next answer.
 pub const HOST_MEMORY: usize = 256;
+
+// ── the router's mapping of our port ─────────────────────────────────────────────────────────────────────────────
+
+/// Seconds for which a mapping is asked: what is not ended in order leads nowhere soon.
+pub const MAPPING_TIME_S: u32 = 3600;
+/// It is renewed this often: a router that was restarted has forgotten it.
+pub const MAPPING_RENEW_TIME: Duration = Duration::from_secs(10 * 60);
+/// A router that gave none is asked again after this; each time it doubles …
+pub const MAPPING_RETRY_TIME: Duration = Duration::from_secs(60);
+/// … up to this.
+pub const MAPPING_RETRY_MAX: Duration = Duration::from_secs(60 * 60);
+/// How often it is looked whether the router is another.
+pub const MAPPING_LOOK_TIME: Duration = Duration::from_secs(30);
+/// A router must answer within this; each time it doubles (RFC 6886, 3.1) …
+pub const MAPPING_ANSWER_TIME: Duration = Duration::from_millis(250);
+/// … and it is asked so many times: 4 s in all. RFC 6886 goes on for a minute, but no router is that slow.
+pub const MAPPING_TRIES: u32 = 4;
+/// Datagrams of the router that answer something else are passed over, up to so many a try.
+pub const MAPPING_STRAYS: usize = 8;
+/// A router that speaks UPnP must be found within this.
+pub const IGD_SEARCH_TIME: Duration = Duration::from_secs(3);
+/// The end waits no longer than this for the router to end the mapping; later: it ends by itself.
+pub const MAPPING_STOP_TIME: Duration = Duration::from_millis(700);
 
 // ── announcer ────────────────────────────────────────────────────────────────────────────────────────────────────
 

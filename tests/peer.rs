@@ -7,6 +7,7 @@ mod support;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use support::archive::{Archive, Package, SUITE};
@@ -16,7 +17,7 @@ use support::mirror::Mirror;
 use support::{Scratch, noise};
 
 use apt_p2p::digest::{Digest, PIECE_LEN, PieceHasher};
-use apt_p2p::edge::{Answer, Asked, Behind, Body, Edge, EdgeConfig, Reply, Upload};
+use apt_p2p::edge::{Answer, Asked, Behind, Body, Edge, EdgeConfig, EdgeHandle, Reply, Upload};
 
 /// A proxy that shares one archive, with one package of three pieces.
 struct House {
@@ -213,29 +214,48 @@ fn the_end_waits_for_no_peer() {
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 }
 
+/// An edge that gives all strangers, and everybody is one, so many bytes a second of an endless file.
+struct PacedEdge {
+    address: SocketAddr,
+    handle: EdgeHandle,
+    thread: std::thread::JoinHandle<()>,
+    _scratch: Scratch,
+}
+
+impl PacedEdge {
+    fn start(len: u64, rate: impl Fn() -> Option<u64> + Send + Sync + 'static) -> PacedEdge {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let address = listener.local_addr().expect("bound");
+        let scratch = Scratch::new();
+        let file = std::fs::File::create_new(scratch.path().join("endless")).expect("a scratch file");
+        file.set_len(len).expect("it may have holes");
+        let file = Arc::new(std::fs::File::open(scratch.path().join("endless")).expect("it is there"));
+        let (edge, handle) = Edge::new(EdgeConfig {
+            listeners: vec![listener],
+            behind: Behind::Here(Arc::new(move |_: &Asked<'_>| {
+                let body = Body::File { file: Arc::clone(&file), start: 0, len };
+                Reply::Now(Answer::new(200, Vec::new(), Some(len), body, "cache"))
+            })),
+            admits: Arc::new(|_| true),
+            upload: Some(Upload { rate: Arc::new(rate), is_free: Arc::new(|_| false) }),
+            idle_time: Duration::from_secs(30),
+            connections_max: 32,
+            per_address_max: 16,
+        })
+        .expect("an edge");
+        PacedEdge { address, handle, thread: std::thread::spawn(move || edge.run()), _scratch: scratch }
+    }
+
+    fn stop(self) {
+        self.handle.stop();
+        self.thread.join().expect("no panic");
+    }
+}
+
 /// Bytes that each of `connections` from these addresses of ours reads of an endless answer in `time`, at `rate`.
 fn read_at_rate(rate: u64, addresses: &[&str], time: Duration) -> Vec<u64> {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
-    let address = listener.local_addr().expect("bound");
-    let scratch = Scratch::new();
-    let len = 64 << 20;
-    let file = std::fs::File::create_new(scratch.path().join("endless")).expect("a scratch file");
-    file.set_len(len).expect("it may have holes");
-    let file = Arc::new(std::fs::File::open(scratch.path().join("endless")).expect("it is there"));
-    let (edge, handle) = Edge::new(EdgeConfig {
-        listeners: vec![listener],
-        behind: Behind::Here(Arc::new(move |_: &Asked<'_>| {
-            let body = Body::File { file: Arc::clone(&file), start: 0, len };
-            Reply::Now(Answer::new(200, Vec::new(), Some(len), body, "cache"))
-        })),
-        admits: Arc::new(|_| true),
-        upload: Some(Upload { rate, is_free: Arc::new(|_| false) }),
-        idle_time: Duration::from_secs(30),
-        connections_max: 32,
-        per_address_max: 16,
-    })
-    .expect("an edge");
-    let thread = std::thread::spawn(move || edge.run());
+    let edge = PacedEdge::start(64 << 20, move || Some(rate));
+    let address = edge.address;
     let readers: Vec<_> = addresses
         .iter()
         .map(|from| {
@@ -257,8 +277,7 @@ fn read_at_rate(rate: u64, addresses: &[&str], time: Duration) -> Vec<u64> {
         })
         .collect();
     let read = readers.into_iter().map(|reader| reader.join().expect("no panic")).collect();
-    handle.stop();
-    thread.join().expect("no panic");
+    edge.stop();
     read
 }
 
@@ -277,4 +296,147 @@ fn strangers_share_the_upload_rate() {
     let each = [read[0], read[1], read[2], read[3..].iter().sum()];
     assert!(is_near(each.iter().sum(), rate * 6), "{read:?}");
     assert!(each.iter().all(|bytes| bytes.abs_diff(rate * 6 / 4) * 10 <= rate * 6 / 4), "{read:?}");
+}
+
+#[test]
+fn another_upload_rate_is_taken_up_while_peers_are_served() {
+    // At this rate nothing comes for a quarter of an hour after the first bytes.
+    let rate = Arc::new(AtomicU64::new(1));
+    let asked = Arc::clone(&rate);
+    let edge = PacedEdge::start(8 << 20, move || match asked.load(Ordering::SeqCst) {
+        0 => None,
+        rate => Some(rate),
+    });
+    for next in [64 << 20, 0] {
+        let mut client = Client::connect(edge.address);
+        client.ask("GET", "/x", &[]);
+        assert_eq!(client.head().status, 200);
+        client.read_some(100);
+        rate.store(next, Ordering::SeqCst);
+        client.read_some((8 << 20) - 100);
+        rate.store(1, Ordering::SeqCst);
+    }
+    edge.stop();
+}
+
+/// What a hostile connection does, and what comes of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Attack {
+    HalfOpen,
+    SlowHead,
+    Garbage,
+    LongHead,
+    BitTorrent,
+    NeverReads,
+    RangeFlood,
+}
+
+impl Attack {
+    fn bytes(self, digest: &str) -> Vec<u8> {
+        match self {
+            Attack::HalfOpen => Vec::new(),
+            Attack::SlowHead => b"GET /~/ HT".to_vec(),
+            Attack::Garbage => noise(200, 7).into_iter().chain(*b"\r\n\r\n").collect(),
+            Attack::LongHead => [&b"GET /~/ HTTP/1.1\r\nX: "[..], &[b'x'; 9000]].concat(),
+            Attack::BitTorrent => [&b"\x13BitTorrent protocol"[..], &[0; 48]].concat(),
+            Attack::NeverReads => format!("GET /~/{digest} HTTP/1.1\r\nHost: x\r\n\r\n").repeat(10).into_bytes(),
+            Attack::RangeFlood => (0..100)
+                .map(|n| format!("GET /~/{digest} HTTP/1.1\r\nHost: x\r\nRange: bytes={n}-{n}\r\n\r\n"))
+                .collect::<String>()
+                .into_bytes(),
+        }
+    }
+}
+
+/// A connection to the peer port from this address of ours.
+fn connect_from(from: std::net::Ipv4Addr, to: SocketAddr) -> TcpStream {
+    let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None);
+    let socket = socket.expect("a socket");
+    rustix::net::bind(&socket, &SocketAddr::from((from, 0))).expect("loopback is 127.0.0.0/8");
+    rustix::net::connect(&socket, &to).expect("it listens");
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a time-out");
+    stream
+}
+
+/// The statuses of all answers until the other side closes.
+fn statuses_until_closed(mut stream: &TcpStream) -> Vec<String> {
+    let mut text = Vec::new();
+    // Closed with bytes of ours unread: that comes as a reset.
+    stream.read_to_end(&mut text).ok();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    text.lines().filter_map(|line| line.strip_prefix("HTTP/1.1 ")).map(|line| line[..3].to_owned()).collect()
+}
+
+#[test]
+fn each_attack_ends_as_it_should() {
+    let house = House::start(true);
+    let (long, digest) = (&house.archive.packages[0], house.archive.packages[0].digest());
+    house.fetch(long);
+    let from = |n: u8| std::net::Ipv4Addr::new(127, 1, 0, n);
+    for (attack, statuses) in
+        [(Attack::Garbage, &["400"][..]), (Attack::LongHead, &["431"]), (Attack::BitTorrent, &[])]
+    {
+        let mut stream = connect_from(from(1), house.peers);
+        stream.write_all(&attack.bytes(&digest)).expect("taken");
+        assert_eq!(statuses_until_closed(&stream), statuses, "{attack:?}");
+    }
+    // Of one address no more than sixteen at once.
+    let held: Vec<TcpStream> = (0..16).map(|_| connect_from(from(2), house.peers)).collect();
+    assert_eq!(statuses_until_closed(&connect_from(from(2), house.peers)), ["503"]);
+    drop(held);
+    // Each range is answered, in order, and nothing else.
+    let mut flood = connect_from(from(3), house.peers);
+    flood.write_all(&Attack::RangeFlood.bytes(&digest)).expect("taken");
+    flood.shutdown(std::net::Shutdown::Write).expect("connected");
+    let mut answers = Vec::new();
+    flood.read_to_end(&mut answers).expect("all answers, and the end");
+    let text = String::from_utf8_lossy(&answers);
+    let ranges: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("Content-Range: bytes ")).collect();
+    let len = long.content.len();
+    assert_eq!(ranges, (0..100).map(|n| format!("{n}-{n}/{len}")).collect::<Vec<_>>());
+    // Who says nothing, and who reads nothing, is replaced or left alone; others are served.
+    let mut silent = connect_from(from(4), house.peers);
+    silent.write_all(&Attack::SlowHead.bytes(&digest)).expect("taken");
+    let mut deaf = connect_from(from(5), house.peers);
+    deaf.write_all(&Attack::NeverReads.bytes(&digest)).expect("taken");
+    assert!(get(house.peers, &format!("/~/{digest}")).body == long.content);
+}
+
+#[test]
+fn a_thousand_hostile_connections_cost_little_and_keep_no_client_waiting() {
+    let house = House::start(true);
+    let (long, digest) = (&house.archive.packages[0], house.archive.packages[0].digest());
+    house.fetch(long);
+    house.daemon.wait_until_recorded(&digest);
+    // Whatever is made once is made.
+    assert!(get(house.peers, &format!("/~/{digest}")).body == long.content);
+    let before = house.daemon.private_kb();
+    let kinds = [
+        Attack::HalfOpen,
+        Attack::SlowHead,
+        Attack::Garbage,
+        Attack::LongHead,
+        Attack::BitTorrent,
+        Attack::NeverReads,
+        Attack::RangeFlood,
+    ];
+    let mut hostile: Vec<TcpStream> = Vec::new();
+    for n in 0..1000_u16 {
+        let attack = kinds[usize::from(n) % kinds.len()];
+        let [high, low] = (n / 4).to_be_bytes();
+        let mut stream = connect_from(std::net::Ipv4Addr::new(127, 2, high, low.max(1)), house.peers);
+        // It may be refused already.
+        stream.set_write_timeout(Some(Duration::from_secs(5))).expect("a time-out");
+        stream.write_all(&attack.bytes(&digest)).ok();
+        hostile.push(stream);
+        if n % 100 == 99 {
+            house.fetch(long);
+        }
+    }
+    let after = house.daemon.private_kb();
+    assert!(after <= before + 5000, "{before} KB before, {after} KB with them");
+    house.fetch(long);
+    drop(hostile);
+    support::wait_until(Duration::from_secs(30), "peers are served again", || house.status_of(&digest) == 200);
 }

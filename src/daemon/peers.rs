@@ -81,7 +81,7 @@ fn run(
 ) -> io::Result<PeerEdge> {
     let config = live.config();
     let address = listener.local_addr()?;
-    let rule = live.clone();
+    let (rule, rates) = (live.clone(), live.clone());
     let is_neighbour: Arc<dyn Fn(IpAddr) -> bool + Send + Sync> = Arc::new(move |ip| rule.config().is_neighbour(ip));
     let (shelf, fetcher) = (Arc::clone(shelf), fetcher.clone());
     let peer = Peer::new(Parts {
@@ -102,7 +102,7 @@ fn run(
         listeners: vec![listener],
         behind: Behind::Here(Arc::new(move |asked: &Asked<'_>| peer.reply(asked))),
         admits: Arc::new(move |ip| takes_all || admitted(ip)),
-        upload: config.upload_rate.map(|rate| Upload { rate, is_free: is_neighbour }),
+        upload: Some(Upload { rate: Arc::new(move || rates.config().upload_rate), is_free: is_neighbour }),
         idle_time: PEER_IDLE_TIME,
         connections_max: PEER_CONNECTIONS,
         per_address_max: PEER_CONNECTIONS_PER_ADDRESS,

@@ -16,7 +16,7 @@ pub struct EdgeConfig {
     pub behind: Behind,
     /// From which addresses connections are taken; others are closed at once.
     pub admits: Arc<dyn Fn(IpAddr) -> bool + Send + Sync>,
-    /// How much may be sent; none: as much as goes.
+    /// How much strangers get; none: there are no strangers.
     pub upload: Option<Upload>,
     /// A connection without a request is closed after this.
     pub idle_time: Duration,
@@ -59,8 +59,8 @@ pub struct Asked<'a> {
 
 /// What may be sent, and by whom it is shared.
 pub struct Upload {
-    /// Bytes a second.
-    pub rate: u64,
+    /// Bytes a second, or none: as many as go. It is asked for once a second, since it may change.
+    pub rate: Arc<dyn Fn() -> Option<u64> + Send + Sync>,
     /// Who may have all there is.
     pub is_free: Arc<dyn Fn(IpAddr) -> bool + Send + Sync>,
 }

@@ -13,14 +13,16 @@ use std::time::{Duration, Instant};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 
+use super::asks::Asks;
 use super::backend::{Backends, Errand};
 use super::client::{Client, Turn};
 use super::config::{Answerer, Asked, Behind, EdgeConfig, Upload};
 use super::conn::{Conn, Input};
+use super::descriptors::share_descriptors;
 use super::exchange::{Answer, Body, Reply, Slots};
 use super::mailbox::{EdgeHandle, Mailbox};
 use super::pace::{self, Pace};
-use crate::limits::{ANSWERS_PER_TURN, DESCRIPTORS_KEPT, PIPELINE, READ_LEN, TURN_LEN};
+use crate::limits::{ANSWERS_PER_TURN, PIPELINE, READ_LEN, REFUSALS_LOG_TIME, TURN_LEN};
 use crate::time::Time;
 
 const WAKER: Token = Token(0);
@@ -44,7 +46,10 @@ pub struct Edge {
     /// Answers in place of workers.
     answerer: Option<Arc<Answerer>>,
     admits: Arc<dyn Fn(IpAddr) -> bool + Send + Sync>,
-    pace: Option<(Pace, Upload)>,
+    upload: Option<Upload>,
+    /// None while strangers may have all there is.
+    pace: Option<Pace>,
+    asks: Asks,
     idle_time: Duration,
     mailbox: Arc<Mailbox>,
     /// Connections that have something to do.
@@ -59,6 +64,8 @@ pub struct Edge {
     next_serial: u64,
     /// The system had no descriptor for a new connection; the listeners stay silent about it.
     accept_again: bool,
+    /// Connections that were refused since that was last logged, and when.
+    refused: (u64, Option<Time>),
     buffer: Vec<u8>,
     start: Instant,
 }
@@ -79,13 +86,18 @@ impl Edge {
             listeners.push(listener);
         }
         let (connections_max, files_max) = share_descriptors(config.connections_max);
-        let mailbox = Arc::new(Mailbox::new(waker));
         #[expect(clippy::disallowed_methods, reason = "the edge's loop reads its own clock")]
         let start = Instant::now();
-        let (backends, answerer) = match config.behind {
-            Behind::Workers { socket, count, slots } => (Backends::new(&socket, count, slots, BACKENDS), None),
-            Behind::Here(answerer) => (Backends::new(Path::new(""), 0, Slots::default(), BACKENDS), Some(answerer)),
+        // Strangers must not fill the log.
+        let (backends, answerer, level) = match config.behind {
+            Behind::Workers { socket, count, slots } => {
+                (Backends::new(&socket, count, slots, BACKENDS), None, log::Level::Info)
+            }
+            Behind::Here(answerer) => {
+                (Backends::new(Path::new(""), 0, Slots::default(), BACKENDS), Some(answerer), log::Level::Debug)
+            }
         };
+        let mailbox = Arc::new(Mailbox::new(waker, level));
         let edge = Edge {
             poll,
             listeners,
@@ -94,7 +106,9 @@ impl Edge {
             backends,
             answerer,
             admits: config.admits,
-            pace: config.upload.map(|upload| (Pace::new(upload.rate, START), upload)),
+            pace: config.upload.as_ref().and_then(|upload| (upload.rate)()).map(|rate| Pace::new(rate, START)),
+            upload: config.upload,
+            asks: Asks::new(START),
             idle_time: config.idle_time,
             mailbox: Arc::clone(&mailbox),
             ready: VecDeque::new(),
@@ -105,6 +119,7 @@ impl Edge {
             files_max,
             next_serial: 0,
             accept_again: false,
+            refused: (0, None),
             buffer: vec![0; READ_LEN],
             start,
         };
@@ -167,20 +182,38 @@ impl Edge {
             return Duration::ZERO;
         }
         let now = self.now();
-        let next_slice = self.pace.as_ref().and_then(|(pace, _)| pace.wake_at(now));
-        let wait = next_tick.min(next_slice.unwrap_or(next_tick)).since(now);
+        let next_slice = self.pace.as_ref().and_then(|pace| pace.wake_at(now));
+        let next = [next_slice, self.asks.wake_at()].into_iter().flatten().fold(next_tick, Time::min);
+        let wait = next.since(now);
         // Rounded up: a wait of less than a millisecond would spin.
         if wait.is_zero() { wait } else { wait + Duration::from_millis(1) }
     }
 
     /// Lets those go on whose share has come.
     fn release(&mut self, now: Time) {
-        let Some((pace, _)) = &mut self.pace else { return };
+        let Some(pace) = &mut self.pace else { return };
         for token in pace.release(now) {
             if let Some(client) = self.client(token) {
                 client.is_held = false;
             }
             self.make_ready(token);
+        }
+    }
+
+    /// Takes up another rate, if it is another by now.
+    fn retune(&mut self, now: Time) {
+        let Some(upload) = &self.upload else { return };
+        match ((upload.rate)(), &mut self.pace) {
+            (Some(rate), Some(pace)) => pace.retune(rate),
+            (Some(rate), pace) => *pace = Some(Pace::new(rate, now)),
+            (None, None) => {}
+            (None, pace) => {
+                *pace = None;
+                for client in self.clients.iter_mut().flatten() {
+                    // The tick makes each ready.
+                    (client.is_held, client.is_served) = (false, false);
+                }
+            }
         }
     }
 
@@ -242,13 +275,18 @@ impl Edge {
     /// Answers requests on this thread, a bounded number before the sockets have their turn. Nothing is won by answering
     /// ahead of a request's turn: each answer holds a file.
     fn answer_here(&mut self, answerer: &Arc<Answerer>, now: Time) {
+        self.asking.extend(self.asks.release(now).into_iter().flatten());
         for _ in 0..ANSWERS_PER_TURN {
             let Some(token) = self.asking.pop_front() else { return };
             let Some(client) = self.clients.get_mut(token.0 - CLIENTS).and_then(Option::as_mut) else { continue };
+            if client.paced.is_some() && !self.asks.take(now) {
+                self.asks.hold(token);
+                continue;
+            }
             client.is_asking = false;
             let (peer, paced) = (client.peer, client.paced);
             let Some((number, request)) = client.conn.next_request(1) else { continue };
-            let pace = self.pace.as_mut().map(|(pace, _)| pace);
+            let pace = self.pace.as_mut();
             let (busy, is_over) = match (&pace, paced) {
                 (Some(pace), Some(key)) => (pace.busy(), pace.is_over(key)),
                 (Some(pace), None) => (pace.busy(), false),
@@ -294,13 +332,13 @@ impl Edge {
         if !(self.admits)(peer) {
             return;
         }
-        let paced = self.pace.as_ref().filter(|(_, upload)| !(upload.is_free)(peer)).map(|_| pace::group(peer));
+        let paced = self.upload.as_ref().filter(|upload| !(upload.is_free)(peer)).map(|_| pace::group(peer));
         let group = paced.unwrap_or(peer);
         let from_there = self.by_address.get(&group).copied().unwrap_or(0);
         let full = self.clients.len() - self.free.len() >= self.connections_max && !self.close_longest_idle(now);
         let Ok(local) = stream.local_addr() else { return };
         if full || from_there >= self.per_address_max {
-            log::warn!("refused a connection from {peer}: too many at once");
+            self.note_refusal(peer, now);
             stream.write_all(FULL).ok();
             return;
         }
@@ -336,6 +374,14 @@ impl Edge {
         self.make_ready(token);
     }
 
+    fn note_refusal(&mut self, peer: IpAddr, now: Time) {
+        self.refused.0 += 1;
+        if self.refused.1.is_none_or(|told| now.since(told) >= REFUSALS_LOG_TIME) {
+            log::warn!("refused {} connections, the last from {peer}: too many at once", self.refused.0);
+            self.refused = (0, Some(now));
+        }
+    }
+
     fn close_longest_idle(&mut self, now: Time) -> bool {
         let idle = self.clients.iter().enumerate().filter_map(|(index, client)| {
             let client = client.as_ref().filter(|client| client.conn.is_idle())?;
@@ -349,7 +395,7 @@ impl Edge {
     fn take_turn(&mut self, token: Token, now: Time) {
         let Some(mut client) = self.clients.get_mut(token.0 - CLIENTS).and_then(Option::take) else { return };
         client.is_ready = false;
-        let credit = |key| self.pace.as_ref().map_or(TURN_LEN, |(pace, _)| pace.credit(key));
+        let credit = |key| self.pace.as_ref().map_or(TURN_LEN, |pace| pace.credit(key));
         let most = client.paced.map_or(TURN_LEN, credit).min(TURN_LEN);
         let mut budget = most;
         let mut note = |peer, log| self.mailbox.note(peer, &log);
@@ -372,7 +418,7 @@ impl Edge {
 
     /// After a turn: what it sent is spent, and what it left is for others of the same peer; whether it must wait.
     fn settle(&mut self, token: Token, client: &mut Client, sent: u64, turn: Turn) -> bool {
-        let (Some((pace, _)), Some(key)) = (&mut self.pace, client.paced) else { return false };
+        let (Some(pace), Some(key)) = (&mut self.pace, client.paced) else { return false };
         pace.spend(key, sent);
         let is_held = turn == Turn::HasMore && pace.credit(key) == 0;
         if is_held && !std::mem::replace(&mut client.is_held, true) {
@@ -399,7 +445,7 @@ impl Edge {
         }
         self.poll.registry().deregister(&mut client.stream).ok();
         self.free.push(index);
-        if let (Some((pace, _)), Some(key)) = (&mut self.pace, client.paced) {
+        if let (Some(pace), Some(key)) = (&mut self.pace, client.paced) {
             pace.leave(key, token);
             if client.is_served {
                 pace.end(key);
@@ -419,6 +465,7 @@ impl Edge {
     }
 
     fn tick(&mut self, now: Time) {
+        self.retune(now);
         while let Some(errand) = self.backends.overdue(self.poll.registry(), now) {
             self.deliver(errand, None, now);
         }
@@ -446,19 +493,6 @@ fn has_file(reply: &Reply) -> bool {
     matches!(reply, Reply::Later { .. } | Reply::Now(Answer { body: Body::File { .. }, .. }))
 }
 
-/// How many connections there may be, and how many files beside them, with what the system allows.
-fn share_descriptors(connections_max: usize) -> (usize, usize) {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    // The soft limit is low for the sake of programs that use select(2).
-    limit.current = limit.maximum;
-    setrlimit(Resource::Nofile, limit).ok();
-    let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let allowed = usize::try_from(allowed).unwrap_or(usize::MAX).saturating_sub(DESCRIPTORS_KEPT).max(16);
-    let connections = connections_max.min(allowed / 2);
-    (connections, (allowed - connections).min(connections * PIPELINE))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -468,11 +502,5 @@ mod tests {
         let text = std::str::from_utf8(FULL).expect("ASCII");
         let (head, body) = text.split_once("\r\n\r\n").expect("a head");
         assert!(head.contains(&format!("Content-Length: {}", body.len())), "{}", body.len());
-    }
-
-    #[test]
-    fn descriptors_are_shared_between_clients_and_their_files() {
-        let (connections, files) = share_descriptors(usize::MAX / 16);
-        assert!(connections > 0 && files > 0);
     }
 }

@@ -45,6 +45,8 @@ impl EdgeHandle {
 pub(super) struct Mailbox {
     letters: Mutex<Letters>,
     waker: Waker,
+    /// Of the lines on requests.
+    level: log::Level,
 }
 
 #[derive(Default)]
@@ -56,8 +58,8 @@ struct Letters {
 }
 
 impl Mailbox {
-    pub(super) fn new(waker: Waker) -> Mailbox {
-        Mailbox { letters: Mutex::default(), waker }
+    pub(super) fn new(waker: Waker, level: log::Level) -> Mailbox {
+        Mailbox { letters: Mutex::default(), waker, level }
     }
 
     /// Takes the letters: connections with news, and whether to stop.
@@ -74,7 +76,7 @@ impl Mailbox {
             stats.requests += 1;
             stats.bytes_sent += if entry.source == OURS { 0 } else { entry.bytes };
         }
-        log::info!(target: "request", "{peer} {entry}");
+        log::log!(target: "request", self.level, "{peer} {entry}");
     }
 
     fn lock(&self) -> MutexGuard<'_, Letters> {

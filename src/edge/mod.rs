@@ -12,10 +12,12 @@
 //! since it neither bounds heads nor times out, ends the process on a huge `Content-Length`, and cannot close a
 //! connection whose body failed: from here it gets one clean, bodiless request at a time on each of a few connections.
 
+mod asks;
 mod backend;
 mod client;
 mod config;
 mod conn;
+mod descriptors;
 mod event_loop;
 mod exchange;
 mod head;

@@ -53,6 +53,11 @@ impl Pace {
         pace
     }
 
+    /// Another rate from now on.
+    pub(super) fn retune(&mut self, rate: u64) {
+        self.rate = rate;
+    }
+
     /// What `peer` may send now.
     pub(super) fn credit(&self, peer: IpAddr) -> u64 {
         self.peers.get(&peer).map_or(0, |peer| peer.credit)
@@ -247,6 +252,27 @@ mod tests {
         assert!(pace.release(Time(10)).is_empty());
         assert_eq!(pace.release(Time(60)), [Token(2)]);
         assert!(pace.credit(peer(2)) >= pace.slice() && pace.credit(peer(1)) == 0);
+    }
+
+    #[test]
+    fn another_rate_counts_from_then_on() {
+        let mut pace = Pace::new(RATE, Time(0));
+        let sent = |pace: &mut Pace, from: u64, to: u64| {
+            let mut total = 0;
+            for now in (from..to).step_by(10) {
+                pace.hold(peer(1), Token(1));
+                if !pace.release(Time(now)).is_empty() {
+                    total += pace.credit(peer(1));
+                    pace.spend(peer(1), u64::MAX);
+                }
+                pace.leave(peer(1), Token(1));
+            }
+            total
+        };
+        let before = sent(&mut pace, 0, 5000);
+        pace.retune(4 * RATE);
+        let after = sent(&mut pace, 5000, 10_000);
+        assert!(is_near(before, RATE * 5) && is_near(after, 4 * RATE * 5), "{before} {after}");
     }
 
     #[test]
