@@ -99,6 +99,10 @@ pub(crate) struct Cli {
     #[argh(option, arg_name = "on|off")]
     pub(crate) mdns: Option<String>,
 
+    /// on or off: whether the router is asked to let strangers reach this machine (PCP, NAT-PMP, UPnP); default: on
+    #[argh(option, arg_name = "on|off")]
+    pub(crate) port_mapping: Option<String>,
+
     /// new versions of packages that were used before: off (nothing), lookup (look for peers that have them) or night (fetch
     /// them from one to five, too); default: lookup
     #[argh(option, arg_name = "off|lookup|night")]
@@ -151,6 +155,7 @@ impl Cli {
             neighbour: self.neighbour.clone(),
             prefer: self.prefer.clone(),
             mdns: self.mdns.clone(),
+            port_mapping: self.port_mapping.clone(),
             prefetch: self.prefetch.clone(),
         }
     }

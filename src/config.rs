@@ -74,6 +74,8 @@ pub struct Flags {
     pub prefer: Option<String>,
     /// Whether multicast DNS is used.
     pub mdns: Option<String>,
+    /// Whether the router is asked to let others in.
+    pub port_mapping: Option<String>,
     /// What is done for files that will be wanted soon.
     pub prefetch: Option<String>,
 }
@@ -121,6 +123,8 @@ pub struct Config {
     pub prefer: Prefer,
     /// Whether neighbours and clients find the proxy by multicast DNS.
     pub mdns: bool,
+    /// Whether the router is asked to pass the peers' port on to us, when files are shared with the Internet.
+    pub port_mapping: bool,
     /// What is done for new versions of packages that were used before.
     pub prefetch: Prefetch,
     /// What is logged: a filter as `env_logger` takes it.
@@ -235,17 +239,6 @@ impl Config {
         )?;
         let public =
             parse_all("--public", &settings.public, "an archive's HOST/PATH, such as mirror.example.org/debian")?;
-        let upload_rate = match settings.upload_rate.as_deref() {
-            None => Some(UPLOAD_RATE),
-            Some("unlimited") => None,
-            Some(text) => Some(size::parse(text).filter(|rate| *rate >= UPLOAD_RATE_MIN).ok_or_else(|| {
-                value(
-                    "--upload-rate",
-                    text.to_owned(),
-                    "bytes a second, at least 1K, such as 256K or 2M, or unlimited",
-                )
-            })?),
-        };
         let workers = settings.workers.unwrap_or(WORKERS);
         if !(1..=WORKERS_MAX).contains(&workers) {
             return Err(value("--workers", workers.to_string(), "a number from 1 to 64"));
@@ -259,9 +252,10 @@ impl Config {
             sharing,
             neighbours,
             prefer: settings.prefer.as_deref().map_or(Ok(Prefer::Speed), prefer)?,
-            mdns: settings.mdns.as_deref().map_or(Ok(true), mdns)?,
+            mdns: on_or_off("--mdns", settings.mdns.as_deref())?,
+            port_mapping: on_or_off("--port-mapping", settings.port_mapping.as_deref())?,
             prefetch: settings.prefetch.as_deref().map_or(Ok(Prefetch::Lookup), prefetch)?,
-            upload_rate,
+            upload_rate: settings.upload_rate.as_deref().map_or(Ok(Some(UPLOAD_RATE)), upload_rate)?,
             public,
             listen,
             cache: settings.cache.map_or_else(default_cache, Ok)?,
@@ -348,12 +342,23 @@ fn prefetch(text: &str) -> Result<Prefetch, ConfigError> {
     }
 }
 
-fn mdns(text: &str) -> Result<bool, ConfigError> {
+/// On, unless somebody says otherwise.
+fn on_or_off(setting: &'static str, text: Option<&str>) -> Result<bool, ConfigError> {
     match text {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        _ => Err(value("--mdns", text.to_owned(), "on or off")),
+        None | Some("on") => Ok(true),
+        Some("off") => Ok(false),
+        Some(text) => Err(value(setting, text.to_owned(), "on or off")),
     }
+}
+
+/// None: as many bytes a second as there are.
+fn upload_rate(text: &str) -> Result<Option<u64>, ConfigError> {
+    if text == "unlimited" {
+        return Ok(None);
+    }
+    let rate = size::parse(text).filter(|rate| *rate >= UPLOAD_RATE_MIN);
+    let expected = "bytes a second, at least 1K, such as 256K or 2M, or unlimited";
+    rate.map(Some).ok_or_else(|| value("--upload-rate", text.to_owned(), expected))
 }
 
 fn value(setting: &'static str, value: String, expected: &'static str) -> ConfigError {

@@ -16,6 +16,8 @@ pub mod dht;
 pub mod fetch;
 pub mod lan;
 pub mod learn;
+#[cfg(feature = "port-mapping")]
+pub mod reach;
 pub mod report;
 pub mod store;
 

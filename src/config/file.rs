@@ -29,11 +29,12 @@ pub(super) struct Settings {
     pub(super) neighbour: Vec<String>,
     pub(super) prefer: Option<String>,
     pub(super) mdns: Option<String>,
+    pub(super) port_mapping: Option<String>,
     pub(super) prefetch: Option<String>,
 }
 
 /// Every setting of the file.
-pub(super) const KEYS: [&str; 21] = [
+pub(super) const KEYS: [&str; 22] = [
     "listen",
     "cache",
     "max-size",
@@ -54,6 +55,7 @@ pub(super) const KEYS: [&str; 21] = [
     "neighbour",
     "prefer",
     "mdns",
+    "port-mapping",
     "prefetch",
 ];
 
@@ -79,6 +81,7 @@ impl Settings {
         list(&mut self.neighbour, &flags.neighbour);
         self.prefer = flags.prefer.clone().or(self.prefer);
         self.mdns = flags.mdns.clone().or(self.mdns);
+        self.port_mapping = flags.port_mapping.clone().or(self.port_mapping);
         self.prefetch = flags.prefetch.clone().or(self.prefetch);
         self.cache = flags.cache.clone().or(self.cache);
         self.max_size = flags.max_size.clone().or(self.max_size);
@@ -127,6 +130,7 @@ impl Settings {
             "neighbour" => self.neighbour = texts(key, item)?,
             "prefer" => self.prefer = Some(text(key, item)?),
             "mdns" => self.mdns = Some(text(key, item)?),
+            "port-mapping" => self.port_mapping = Some(text(key, item)?),
             "prefetch" => self.prefetch = Some(text(key, item)?),
             "cache" => self.cache = Some(PathBuf::from(text(key, item)?)),
             "max-size" => self.max_size = Some(text_or_number(key, item)?),

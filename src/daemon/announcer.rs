@@ -26,8 +26,6 @@ pub(super) struct Announcer {
     pub(super) shelf: Shelf,
     pub(super) dht: DhtHandle,
     pub(super) clock: Clock,
-    /// Where the peer edge listens.
-    pub(super) port: u16,
     /// Files that were just downloaded.
     pub(super) landed: Receiver<Digest>,
     /// Closed when the daemon ends.
@@ -54,7 +52,7 @@ impl Announcer {
     /// Works until the daemon ends.
     pub(super) fn run(&self) {
         let mut announced = BTreeMap::new();
-        let mut dialled = None;
+        let mut dialled: Option<(Time, u16)> = None;
         let mut next_look = (self.clock)() + ANNOUNCER_FIRST_TIME;
         loop {
             let landed = select! {
@@ -161,18 +159,21 @@ impl Announcer {
 
     /// Whether a peer has reached our port lately; nobody is to be sent to a machine that he cannot reach. What is
     /// announced already expires by itself when that has ended.
-    fn is_reached(&self, dialled: &mut Option<Time>) -> bool {
+    fn is_reached(&self, dialled: &mut Option<(Time, u16)>) -> bool {
         let now = (self.clock)();
-        if dialled.is_none_or(|at| now.since(at) >= DIALLED_TIME) {
-            let mut answers = self.dht.ask(Ask::Dial { port: self.port }).into_iter().flatten();
+        let Some(port) = self.dht.port() else { return false };
+        // At another port, which the router gave, all begins anew.
+        *dialled = dialled.filter(|(_, at_port)| *at_port == port);
+        if dialled.is_none_or(|(at, _)| now.since(at) >= DIALLED_TIME) {
+            let mut answers = self.dht.ask(Ask::Dial { port }).into_iter().flatten();
             if answers.any(|event| matches!(event, Event::Dialled { reached: true, .. })) {
                 if dialled.is_none() {
-                    log::info!("a peer reaches us at port {}: what is stored is announced", self.port);
+                    log::info!("peers reach us at port {port}: what is stored is announced");
                 }
-                *dialled = Some(now);
+                *dialled = Some((now, port));
             }
         }
-        dialled.is_some_and(|at| now.since(at) < 2 * DIALLED_TIME)
+        dialled.is_some_and(|(at, _)| now.since(at) < 2 * DIALLED_TIME)
     }
 }
 

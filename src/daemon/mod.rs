@@ -8,6 +8,8 @@ mod control;
 mod finding;
 mod live;
 mod lone;
+#[cfg(feature = "port-mapping")]
+mod mapping;
 #[cfg(feature = "mdns")]
 mod neighbours;
 mod peers;
@@ -122,7 +124,8 @@ fn reload(live: &Live, flags: &Flags) {
         Ok(config) => {
             live.replace(config);
             log::info!(
-                "the configuration was read again; addresses, the cache folder, workers and sharing change at a restart"
+                "the configuration was read again; addresses, the cache folder, workers and sharing, but for upload-rate, \
+                 change at a restart"
             );
         }
         Err(error) => log::error!("the configuration stays as it was: {error}"),
@@ -159,6 +162,9 @@ struct House {
     /// None when nothing is shared with the Internet.
     dht: Option<DhtHandle>,
     control: Held,
+    /// None where no router is asked.
+    #[cfg(feature = "port-mapping")]
+    mapping: Option<mapping::PortMapping>,
     /// Says goodbye to the LAN when it is dropped.
     #[cfg(feature = "mdns")]
     _discovery: Option<crate::lan::discovery::Discovery>,
@@ -172,7 +178,8 @@ impl House {
         let (clock, calendar) = (clock::clock(), clock::calendar());
         let (news, to_learn) = bounded(NEWS);
         let peer_listener = peers::listen(live);
-        let peer_port = peer_listener.as_ref().and_then(|listener| listener.local_addr().ok()).map(|at| at.port());
+        let peer_address = peer_listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        let peer_port = peer_address.map(|at| at.port());
         let dht = sharing::start(&live.config(), peer_port);
         let neighbours = Neighbours::new(peers::lan_id().map_err(DaemonError::System)?);
         let (landed, to_announce) = bounded(LANDED);
@@ -196,11 +203,7 @@ impl House {
         let (socket_dir, server) = private_socket().map_err(DaemonError::PrivateSocket)?;
         let (slots, workers) = (Slots::default(), live.config().workers);
         #[cfg(feature = "mdns")]
-        let discovery = {
-            let listen: Vec<SocketAddr> =
-                listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-            neighbours::discover(live, &neighbours, &listen, peer_port)
-        };
+        let discovery = neighbours::discover(live, &neighbours, &listeners, peer_port);
         let (edge, handle) = Edge::new(EdgeConfig {
             listeners,
             behind: Behind::Workers { socket: socket_dir.socket(), count: workers, slots: slots.clone() },
@@ -223,8 +226,10 @@ impl House {
         let parts = front::Parts { shelf: Arc::clone(&shelf), fetcher, slots, allow, calendar, numbers };
         start_workers(workers, Front::new(parts), server)?;
         let edge_thread = threads::start("edge", move || edge.run()).map_err(DaemonError::System)?;
-        let served = peer_port.filter(|_| peer_edge.is_some());
-        start_announcer(dht.as_ref().zip(served), (&shelf, &clock), to_announce, end)?;
+        let served = dht.as_ref().filter(|_| peer_edge.is_some());
+        start_announcer(served, (&shelf, &clock), to_announce, end)?;
+        #[cfg(feature = "port-mapping")]
+        let mapping = peer_address.zip(served).and_then(|(peers, dht)| mapping::start(live, dht, &clock, peers));
         Ok(House {
             edge: handle,
             peer_edge,
@@ -232,6 +237,8 @@ impl House {
             shelf,
             dht,
             control,
+            #[cfg(feature = "port-mapping")]
+            mapping,
             #[cfg(feature = "mdns")]
             _discovery: discovery,
             _end: end_sender,
@@ -242,6 +249,10 @@ impl House {
     /// Ends what must end in order; the other threads hold nothing that a kill could hurt.
     fn end(self) {
         self.edge.stop();
+        #[cfg(feature = "port-mapping")]
+        if let Some(mapping) = self.mapping {
+            mapping.stop();
+        }
         // Nobody is to ask who gets no answer any more.
         if let Some(place) = self.control.get() {
             place.remove();
@@ -325,16 +336,16 @@ fn private_socket() -> Result<(SocketDir, Server), String> {
     Ok((socket_dir, server))
 }
 
-/// Only who is part of the DHT and serves peers, at this port, announces anything.
+/// Only who is part of the DHT and serves peers announces anything.
 fn start_announcer(
-    served: Option<(&DhtHandle, u16)>,
+    served: Option<&DhtHandle>,
     (shelf, clock): (&Shelf, &fetch::Clock),
     landed: Receiver<Digest>,
     end: Receiver<()>,
 ) -> Result<(), DaemonError> {
-    let Some((dht, port)) = served else { return Ok(()) };
+    let Some(dht) = served else { return Ok(()) };
     let (shelf, clock) = (Arc::clone(shelf), Arc::clone(clock));
-    let announcer = Announcer { shelf, dht: dht.clone(), clock, port, landed, end };
+    let announcer = Announcer { shelf, dht: dht.clone(), clock, landed, end };
     threads::start("announcer", move || announcer.run()).map_err(DaemonError::System)?;
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Discovery on the LAN: made of the configuration. The proxy runs without it too.
 
-use std::net::SocketAddr;
+use std::net::TcpListener;
 
 use super::live::Live;
 use super::threads;
@@ -11,18 +11,18 @@ use crate::lan::discovery::{Announcement, Discovery};
 pub(super) fn discover(
     live: &Live,
     neighbours: &Neighbours,
-    listen: &[SocketAddr],
+    listeners: &[TcpListener],
     peer_port: Option<u16>,
 ) -> Option<Discovery> {
     let config = live.config();
     if !config.mdns || peer_port.is_none() {
         return None;
     }
-    let is_outside = |address: &&SocketAddr| !address.ip().is_loopback();
+    let mut listen = listeners.iter().filter_map(|listener| listener.local_addr().ok());
     let announcement = Announcement {
         host: host(),
         network: config.sharing.network.clone(),
-        proxy_port: listen.iter().find(is_outside).map(SocketAddr::port),
+        proxy_port: listen.find(|address| !address.ip().is_loopback()).map(|address| address.port()),
         peer_port,
     };
     let started = Discovery::start(&announcement, neighbours.clone());

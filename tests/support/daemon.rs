@@ -37,12 +37,14 @@ impl Daemon {
         let share: &[&str] = if flags.contains(&"--share") { &[] } else { &["--share", "off"] };
         let mdns: &[&str] = if flags.contains(&"--mdns") { &[] } else { &["--mdns", "off"] };
         let listen: &[&str] = if flags.contains(&"--listen") { &[] } else { &["--listen", "127.0.0.1:0"] };
+        let mapping: &[&str] = if flags.contains(&"--port-mapping") { &[] } else { &["--port-mapping", "off"] };
         let mut child = command
             .args(listen)
             .arg("--cache")
             .arg(cache)
             .args(share)
             .args(mdns)
+            .args(mapping)
             .args(flags)
             .env_remove("RUST_LOG")
             .env_remove("JOURNAL_STREAM")

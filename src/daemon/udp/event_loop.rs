@@ -147,6 +147,9 @@ impl EventLoop {
                 Wish::Withdraw => self.dht.handle(now, Input::Withdraw(key)),
             }
         }
+        if let Some(port) = left.port {
+            self.dht.handle(now, Input::Port(port));
+        }
         for address in left.entrances {
             self.dht.handle(now, Input::Entrance(address));
         }

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ struct Reached {
     mailbox: Arc<Mailbox>,
     network: String,
     secret: Option<Vec<u8>>,
+    /// The TCP port at which others reach us; 0: none.
+    port: AtomicU16,
     addresses: Vec<SocketAddr>,
     /// Closed when the loop's thread has ended.
     ended: Receiver<()>,
@@ -52,7 +55,8 @@ impl DhtHandle {
         ended: Receiver<()>,
     ) -> DhtHandle {
         let (network, secret) = (config.network.clone(), config.secret.clone());
-        DhtHandle(Arc::new(Reached { asks, mailbox, network, secret, addresses, ended }))
+        let port = AtomicU16::new(config.port.unwrap_or(0));
+        DhtHandle(Arc::new(Reached { asks, mailbox, network, secret, port, addresses, ended }))
     }
 
     /// Asks for something; answers come as they are found. `None` at once: too much is asked already, or the DHT has
@@ -76,6 +80,20 @@ impl DhtHandle {
     /// Announces a key no longer.
     pub fn withdraw(&self, key: NodeId) {
         self.0.mailbox.wish(key, Wish::Withdraw);
+    }
+
+    /// Others reach us at this TCP port from now on: what is announced is announced anew if it is another.
+    #[cfg(feature = "port-mapping")]
+    pub fn serve_at(&self, port: u16) {
+        if self.0.port.swap(port, Ordering::Relaxed) != port {
+            self.0.mailbox.serve_at(port);
+        }
+    }
+
+    /// The TCP port at which others reach us; none: nothing is served.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        Some(self.0.port.load(Ordering::Relaxed)).filter(|port| *port != 0)
     }
 
     /// Somewhere to join, beside those that the DHT was started with.
@@ -252,6 +270,8 @@ pub(super) struct Left {
     pub(super) wishes: BTreeMap<NodeId, Wish>,
     /// Addresses of bootstrap hosts.
     pub(super) entrances: Vec<SocketAddr>,
+    /// Our port is another.
+    pub(super) port: Option<u16>,
     /// Somebody has dropped his answers.
     pub(super) is_somebody_gone: bool,
     pub(super) is_to_stop: bool,
@@ -272,6 +292,7 @@ impl Mailbox {
             taken.wishes.insert(key, wish);
         }
         std::mem::swap(&mut taken.entrances, &mut left.entrances);
+        taken.port = left.port.take();
         std::mem::swap(&mut taken.is_somebody_gone, &mut left.is_somebody_gone);
         taken
     }
@@ -298,6 +319,12 @@ impl Mailbox {
         left.entrances.extend(addresses);
         left.entrances.truncate(crate::limits::ENTRANCES);
         drop(left);
+        self.wake();
+    }
+
+    #[cfg(feature = "port-mapping")]
+    fn serve_at(&self, port: u16) {
+        self.lock().port = Some(port);
         self.wake();
     }
 
