@@ -2,11 +2,12 @@
 //!
 //! Up to [`LOOKUP_WIDTH`] queries are in flight that have not stalled, and [`LOOKUP_AHEAD`] more if somebody waits. It is
 //! over when the eight closest candidates that are not known to be silent have answered: a stalled call is not waited
-//! for, but counts if it answers meanwhile. One that only reads for somebody who waits is over when eight of the twelve
-//! closest have answered, the closest among them: whoever announces tells eight, so the four slowest decide nothing.
-//! There the late are asked once more, since what was asked may be lost. The end does not wait for that, unless
-//! [`LOOKUP_DOUBTS`] of the closest are late: they may be all that have it, and what was found may be a lie. One that
-//! stores asks the late once more too, and waits for them for a while: what is kept by others than the closest is not found.
+//! for, but counts if it answers meanwhile. One that only reads for somebody who waits is over when eight have answered,
+//! the closest among them, and at most [`LOOKUP_SPARE`] before them are awaited: whoever announces tells eight, so the
+//! slowest decide nothing. There the late are asked once more, since what was asked may be lost. The end waits for that,
+//! and for the slow, only if fewer than [`LOOKUP_SURE`] of the closest eight have answered, silent ones among these: then
+//! those that are awaited may be all that have it, and what was found may be a lie. One that stores asks the late once
+//! more too, and waits for them for a while: what is kept by others than the closest is not found.
 //! Bounded against nodes that name ever more nodes: candidates, candidates from one machine, and queries in all.
 
 use std::net::SocketAddr;
@@ -14,7 +15,8 @@ use std::net::SocketAddr;
 use super::contact::{Contact, Prefix, is_sendable};
 use super::id::{Distance, NodeId};
 use crate::limits::{
-    LOOKUP_AHEAD, LOOKUP_CANDIDATES, LOOKUP_DOUBTS, LOOKUP_PER_PREFIX, LOOKUP_QUERIES, LOOKUP_WIDTH,
+    CLOSEST, LOOKUP_AHEAD, LOOKUP_CANDIDATES, LOOKUP_PER_PREFIX, LOOKUP_QUERIES, LOOKUP_SPARE, LOOKUP_SURE,
+    LOOKUP_WIDTH,
 };
 use crate::time::Time;
 
@@ -32,6 +34,8 @@ enum State {
     },
     /// Silent, or not who it was said to be.
     Failed,
+    /// Named by others, but silent lately: not asked.
+    Silent,
 }
 
 #[derive(Clone, Debug)]
@@ -92,11 +96,20 @@ impl Lookup {
 
     /// A node that may be close; `hop` queries led to it.
     pub(super) fn offer(&mut self, contact: Contact, hop: u8) {
+        self.put(contact, hop, State::Fresh);
+    }
+
+    /// A node that is close, but was silent lately: it may be one of those that know.
+    pub(super) fn offer_silent(&mut self, contact: Contact) {
+        self.put(contact, 0, State::Silent);
+    }
+
+    fn put(&mut self, contact: Contact, hop: u8, state: State) {
         let distance = contact.id.distance(&self.target);
         let at = match self.candidates.binary_search_by(|known| known.distance.cmp(&distance)) {
             // Two that claim one id: the first counts until it fails.
             Ok(at) if self.candidates[at].state == State::Failed && self.candidates[at].contact != contact => {
-                self.candidates[at] = Candidate { distance, contact, state: State::Fresh, hop };
+                self.candidates[at] = Candidate { distance, contact, state, hop };
                 return;
             }
             Ok(_) => return,
@@ -105,7 +118,7 @@ impl Lookup {
         if at >= LOOKUP_CANDIDATES || self.is_crowded(contact.address) {
             return;
         }
-        self.candidates.insert(at, Candidate { distance, contact, state: State::Fresh, hop });
+        self.candidates.insert(at, Candidate { distance, contact, state, hop });
         if self.candidates.len() > LOOKUP_CANDIDATES {
             let furthest = self.candidates.iter().rposition(|candidate| candidate.state == State::Fresh);
             self.candidates.remove(furthest.unwrap_or(LOOKUP_CANDIDATES));
@@ -208,7 +221,7 @@ impl Lookup {
     pub(super) fn is_done(&self, now: Time) -> bool {
         let (mut answered, mut stalled, mut awaited, mut again) = (0, 0, 0, 0);
         let is_spent = self.queries >= LOOKUP_QUERIES;
-        let spare = if self.is_brief { LOOKUP_AHEAD } else { 0 };
+        let spare = if self.is_brief { LOOKUP_SPARE } else { 0 };
         for candidate in &self.candidates {
             match candidate.state {
                 State::Answered { .. } => answered += 1,
@@ -218,15 +231,22 @@ impl Lookup {
                 State::AskedAgain | State::Stalled if now < self.patient_until => return false,
                 State::AskedAgain | State::Stalled => stalled += 1,
                 State::Fresh if !is_spent => return false,
-                State::Fresh | State::Failed => {}
+                State::Fresh | State::Failed | State::Silent => {}
             }
             if answered == self.wanted {
-                return again < LOOKUP_DOUBTS;
+                return !self.is_brief || self.is_sure();
             }
         }
         // On a very slow link everybody stalls at first: then their answers are all there is. Otherwise too few have
         // answered for those to be left out that were asked again.
         awaited == 0 && again == 0 && (answered > 0 || stalled == 0)
+    }
+
+    /// Whether enough of the closest eight, silent ones among them, have answered, or none of them is waited for.
+    fn is_sure(&self) -> bool {
+        let closest = || self.candidates.iter().take(CLOSEST).map(|candidate| &candidate.state);
+        let answered = closest().filter(|state| matches!(state, State::Answered { .. })).count();
+        answered >= LOOKUP_SURE || !closest().any(|state| matches!(state, State::Asked | State::AskedAgain))
     }
 
     /// The nodes that answered, closest first, with their tokens.
@@ -312,10 +332,10 @@ mod tests {
     }
 
     #[test]
-    fn an_urgent_one_asks_twelve_and_does_not_wait_for_the_slowest() {
+    fn an_urgent_one_asks_fourteen_and_does_not_wait_for_the_slowest() {
         let mut lookup = lookup(20..40);
         (lookup.is_urgent, lookup.is_brief) = (true, true);
-        assert_eq!(ask_all(&mut lookup), (20..32).collect::<Vec<_>>());
+        assert_eq!(ask_all(&mut lookup), (20..34).collect::<Vec<_>>());
         (24..32).for_each(|n| assert!(answer(&mut lookup, n).is_some()));
         assert!(!lookup.is_done(Time(0)), "the closest might know, and nobody else");
         answer(&mut lookup, 20);
@@ -328,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn an_urgent_one_waits_while_more_than_four_of_the_twelve_are_awaited() {
+    fn an_urgent_one_waits_while_more_than_four_of_the_closest_are_awaited() {
         let mut lookup = lookup(20..40);
         (lookup.is_urgent, lookup.is_brief) = (true, true);
         ask_all(&mut lookup);
@@ -352,15 +372,35 @@ mod tests {
             (21..21 + count).for_each(|n| assert!(lookup.note_stall(node(n).address), "it is asked again"));
             ask_all(&mut lookup);
             answer(&mut lookup, 20);
-            (21 + count..32).for_each(|n| assert!(answer(&mut lookup, n).is_some()));
+            (21 + count..36).for_each(|n| assert!(answer(&mut lookup, n).is_some()));
             lookup
         };
-        assert!(late(2).is_done(Time(0)), "two may be lost");
-        let mut lookup = late(3);
-        assert!(!lookup.is_done(Time(0)), "three may be those that know");
+        assert!(late(6).is_done(Time(0)), "20 and 27 would know");
+        let mut lookup = late(7);
+        assert!(!lookup.is_done(Time(0)), "20 alone may never have been told");
         assert!(!lookup.note_stall(node(21).address), "once");
+        assert!(!lookup.is_done(Time(0)));
+        assert!(answer(&mut lookup, 22).is_some() && lookup.is_done(Time(0)));
+        assert!(lookup.closest().any(|(contact, _)| contact == node(22)));
+    }
+
+    #[test]
+    fn an_urgent_one_waits_for_the_slow_where_those_that_know_may_be_silent() {
+        let begin = || {
+            let mut lookup = lookup(20..40);
+            (lookup.is_urgent, lookup.is_brief) = (true, true);
+            ask_all(&mut lookup);
+            answer(&mut lookup, 20);
+            (22..30).for_each(|n| assert!(answer(&mut lookup, n).is_some()));
+            lookup
+        };
+        assert!(begin().is_done(Time(0)), "21 is slow");
+        let mut lookup = begin();
+        (10..16).for_each(|n| lookup.offer_silent(node(n)));
+        assert!(!lookup.is_done(Time(0)), "of the closest eight there are only 20 and 21");
+        assert!(ask_all(&mut lookup).iter().all(|n| *n > 29), "a silent one is not asked");
+        answer(&mut lookup, 21);
         assert!(lookup.is_done(Time(0)));
-        assert!(answer(&mut lookup, 22).is_some() && lookup.closest().any(|(contact, _)| contact == node(22)));
     }
 
     #[test]

@@ -388,7 +388,12 @@ impl Node {
             let is_usable = common.is_sendable(contact.address) && self.may_be_known(contact);
             // Others may still give out the id that a node had before: we have heard it ourselves.
             let is_former = self.table.id_at(contact.address).is_some_and(|id| id != contact.id);
-            if is_usable && !is_former && !self.quarantine.holds(contact.address, now) {
+            if !is_usable || is_former {
+                continue;
+            }
+            if self.quarantine.holds(contact.address, now) {
+                running.lookup.offer_silent(*contact);
+            } else {
                 running.lookup.offer(*contact, hop.unwrap_or(0));
             }
         }

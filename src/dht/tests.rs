@@ -2,7 +2,7 @@
 
 use super::message::{Query, Reply};
 use super::*;
-use crate::limits::QUERY_BURST;
+use crate::limits::{LOOKUP_AHEAD, LOOKUP_WIDTH, QUERY_BURST};
 
 const START: Time = Time(1_000_000);
 
@@ -166,7 +166,7 @@ fn an_id_that_a_contact_had_before_is_not_believed() {
     bench.sent.clear();
     let what = Ask::Peers { key: NodeId([0; 20]), network: Network::Mainline, traced: false };
     bench.input(Input::Ask { ask: AskId(1), what });
-    assert_eq!(bench.sent.len(), 12);
+    assert_eq!(bench.sent.len(), LOOKUP_WIDTH + LOOKUP_AHEAD);
     let former = Contact { id: NodeId([0; 20]), address: at(17) };
     bench.answer(at(1), Reply { nodes: vec![former], ..Reply::from(NodeId([1; 20])) });
     assert!(bench.taken(at(17)).is_empty());
