@@ -4,6 +4,7 @@ mod crawl;
 mod flood;
 mod hostile;
 mod net;
+mod silence;
 mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};

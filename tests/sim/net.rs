@@ -101,6 +101,8 @@ pub struct Machine {
     pub datagrams_sent: u64,
     pub bytes_sent: u64,
     pub came_up: Time,
+    /// While it is, nothing reaches it, and it does nothing.
+    pub is_stopped: bool,
     /// Counts its sessions.
     session: u32,
     pub meter: Meter,
@@ -291,7 +293,9 @@ impl Net {
             Happening::Wake { machine } => {
                 let it = &mut self.machines[machine as usize];
                 it.queued_at = Time(u64::MAX);
-                if it.wakes_at <= self.now {
+                if it.is_stopped {
+                    // It is woken when it goes on.
+                } else if it.wakes_at <= self.now {
                     self.input(machine as usize, Input::Tick);
                 } else {
                     self.wake(machine as usize);
@@ -340,7 +344,7 @@ impl Net {
     fn arrive(&mut self, to: usize, from: SocketAddr, bytes: &[u8]) {
         let kind = self.machines[to].kind;
         match kind {
-            _ if !self.is_up(to) => {}
+            _ if !self.is_up(to) || self.machines[to].is_stopped => {}
             Kind::Silent if check::is_query(bytes) => {}
             Kind::Liar if check::is_query(bytes) => self.lie(to, from, bytes),
             _ => self.input(to, Input::Datagram { from, bytes }),
@@ -487,6 +491,7 @@ impl Machine {
             datagrams_sent: 0,
             bytes_sent: 0,
             came_up: Time(0),
+            is_stopped: false,
             session: 0,
             meter: Meter::default(),
         }
