@@ -21,7 +21,7 @@ mod upkeep;
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::{Arc, OnceLock};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -214,16 +214,13 @@ impl House {
             per_address_max: CONNECTIONS_PER_ADDRESS,
         })
         .map_err(DaemonError::System)?;
-        let allow = {
-            let live = live.clone();
-            Arc::new(move |ip| live.allows(ip))
-        };
         let peer_edge = peer_listener
             .and_then(|listener| peers::start(live, listener, neighbours.own(), (&shelf, &fetcher, &clock)));
         let edges = (&handle, peer_edge.as_ref().map(PeerEdge::handle));
         let numbers = numbers(live, &shelf, &fetcher, edges, &clock);
         let control = start_control(live, (&shelf, dht.as_ref(), &clock), Arc::clone(&numbers), end.clone())?;
-        let parts = front::Parts { shelf: Arc::clone(&shelf), fetcher, slots, allow, calendar, numbers };
+        let parts =
+            front::Parts { shelf: Arc::clone(&shelf), fetcher, slots, allow: allowed(live), calendar, numbers };
         start_workers(workers, Front::new(parts), server)?;
         let edge_thread = threads::start("edge", move || edge.run()).map_err(DaemonError::System)?;
         let served = dht.as_ref().filter(|_| peer_edge.is_some());
@@ -377,6 +374,12 @@ fn start_workers(count: usize, front: Front, server: Server) -> Result<(), Daemo
         threads::start(&format!("worker-{n}"), move || front.work(&server)).map_err(DaemonError::System)?;
     }
     Ok(())
+}
+
+/// Whether a client at an address is served, by the configuration of that moment.
+fn allowed(live: &Live) -> Arc<dyn Fn(IpAddr) -> bool + Send + Sync> {
+    let live = live.clone();
+    Arc::new(move |ip| live.allows(ip))
 }
 
 /// Counts what there is to count.

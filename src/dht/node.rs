@@ -23,7 +23,7 @@ use super::witnesses::Witnesses;
 use super::{AskId, Event, Hop};
 use crate::limits::{
     ANNOUNCE_WIDTH, CALLS, CLOSEST, ENTRANCES, LOOKUP_SEEDS, LOOKUPS, MAINLINE_RECORD_TIME, PATIENCE, RECORD_TIME,
-    SPARE_NODES, UPKEEP_LOOKUPS, VALUES, WITNESS_CHOICE,
+    SPARE_NODES, UPKEEP_LOOKUPS, WITNESS_CHOICE,
 };
 use crate::time::Time;
 
@@ -64,7 +64,7 @@ pub(super) struct Node {
     /// Silent on this network; on the other the same address may answer.
     pub(super) quarantine: Quarantine,
     calls: Calls<Purpose>,
-    lookups: BTreeMap<u64, Running>,
+    pub(super) lookups: BTreeMap<u64, Running>,
     pub(super) storing: BTreeMap<u64, Storing>,
     /// Asks of ours to be dialled.
     witnesses: BTreeMap<AskId, Witnesses>,
@@ -189,21 +189,6 @@ impl Node {
         let running = Running { lookup, goal, owner, peers: BTreeSet::new(), hints: BTreeSet::new() };
         self.lookups.insert(number, running);
         true
-    }
-
-    /// What this node keeps for others is found first: in a network of two there is nobody else to keep it.
-    pub(super) fn look_at_home(&mut self, ask: AskId, now: Time, common: &mut Common) {
-        let is_it = |running: &Running| matches!(running.owner, Owner::Ask { ask: of, .. } if of == ask);
-        let Some(number) = self.lookups.iter().find(|(_, running)| is_it(running)).map(|(n, _)| *n) else { return };
-        let Some(mut running) = self.lookups.remove(&number) else { return };
-        let target = running.lookup.target;
-        let (values, hints) = self.records.peers(&target, VALUES, now, &mut common.rng);
-        let item = self.items.item(&target, now).map(<[u8]>::to_vec);
-        let found = Reply { values, hints, item, ..Reply::from(self.id) };
-        if running.take_findings(SocketAddr::from(([0; 4], 0)), &found, common) {
-            return settle(running.owner, Ended::default(), common);
-        }
-        self.lookups.insert(number, running);
     }
 
     pub(super) fn cancel(&mut self, ask: AskId) {

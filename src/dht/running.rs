@@ -9,8 +9,10 @@ use super::id::NodeId;
 use super::input::AskId;
 use super::lookup::Lookup;
 use super::message::{Hint, Query, Reply, Want, item_target};
+use super::node::Node;
 use super::output::{Event, Hop};
 use crate::limits::{ITEM_LEN, PEERS_FOUND, VALUES, VALUES_READ};
+use crate::time::Time;
 
 /// Why a lookup is made.
 #[derive(Clone, Debug)]
@@ -114,6 +116,23 @@ impl Running {
                 common.events.push_back(Event::Hint { ask, hint: hint.clone() });
             }
         }
+    }
+}
+
+impl Node {
+    /// What this node keeps for others is found first: in a network of two there is nobody else to keep it.
+    pub(super) fn look_at_home(&mut self, ask: AskId, now: Time, common: &mut Common) {
+        let is_it = |running: &Running| matches!(running.owner, Owner::Ask { ask: of, .. } if of == ask);
+        let Some(number) = self.lookups.iter().find(|(_, running)| is_it(running)).map(|(n, _)| *n) else { return };
+        let Some(mut running) = self.lookups.remove(&number) else { return };
+        let target = running.lookup.target;
+        let (values, hints) = self.records.peers(&target, VALUES, now, &mut common.rng);
+        let item = self.items.item(&target, now).map(<[u8]>::to_vec);
+        let found = Reply { values, hints, item, ..Reply::from(self.id) };
+        if running.take_findings(SocketAddr::from(([0; 4], 0)), &found, common) {
+            return settle(running.owner, Ended::default(), common);
+        }
+        self.lookups.insert(number, running);
     }
 }
 
