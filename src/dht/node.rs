@@ -23,7 +23,7 @@ use super::witnesses::Witnesses;
 use super::{AskId, Event, Hop};
 use crate::limits::{
     ANNOUNCE_WIDTH, CALLS, CLOSEST, ENTRANCES, LOOKUP_SEEDS, LOOKUPS, MAINLINE_RECORD_TIME, PATIENCE, RECORD_TIME,
-    SPARE_NODES, UPKEEP_LOOKUPS, WITNESS_CHOICE,
+    SPARE_NODES, UPKEEP_LOOKUPS,
 };
 use crate::time::Time;
 
@@ -67,7 +67,7 @@ pub(super) struct Node {
     pub(super) lookups: BTreeMap<u64, Running>,
     pub(super) storing: BTreeMap<u64, Storing>,
     /// Asks of ours to be dialled.
-    witnesses: BTreeMap<AskId, Witnesses>,
+    pub(super) witnesses: BTreeMap<AskId, Witnesses>,
     /// Where our own announcements were made lately.
     pub(super) neighbourhoods: Vec<Neighbourhood>,
     next_number: u64,
@@ -231,38 +231,6 @@ impl Node {
     pub(super) fn number(&mut self) -> u64 {
         self.next_number += 1;
         self.next_number
-    }
-
-    /// Asks some of the contacts to dial us; first for a token, which shows them that we receive where we send from.
-    pub(super) fn ask_to_be_dialled(&mut self, ask: AskId, port: u16, now: Time, common: &mut Common) {
-        let place = NodeId(common.rng.bytes());
-        let (witnesses, chosen) = Witnesses::chosen(self.table.closest(&place, WITNESS_CHOICE));
-        self.witnesses.insert(ask, witnesses);
-        for contact in chosen {
-            let query = Query::GetPeers { key: place, want: Want::default() };
-            let purpose = Purpose::Token(ask, port);
-            if !common.may_ask(true, now) || !self.ask(contact.address, Some(contact.id), query, purpose, now, common)
-            {
-                self.witnesses.entry(ask).and_modify(|witnesses| witnesses.note(false));
-            }
-        }
-        self.settle_dial(ask, now, common);
-    }
-
-    fn note_dialled(&mut self, ask: AskId, reached: bool, now: Time, common: &mut Common) {
-        if let Some(witnesses) = self.witnesses.get_mut(&ask) {
-            witnesses.note(reached);
-            self.settle_dial(ask, now, common);
-        }
-    }
-
-    fn settle_dial(&mut self, ask: AskId, now: Time, common: &mut Common) {
-        let Some(reached) = self.witnesses.get(&ask).and_then(Witnesses::verdict) else { return };
-        self.witnesses.remove(&ask);
-        if reached {
-            self.address.note_reached(now);
-        }
-        common.events.push_back(Event::Dialled { ask, reached });
     }
 
     // ── queries of ours ──────────────────────────────────────────────────────────────────────────────────────────

@@ -3,8 +3,14 @@
 
 use std::collections::BTreeSet;
 
+use super::common::Common;
 use super::contact::{Contact, Prefix};
-use crate::limits::{WITNESSES, WITNESSES_ASKED};
+use super::id::NodeId;
+use super::message::{Query, Want};
+use super::node::{Node, Purpose};
+use super::{AskId, Event};
+use crate::limits::{WITNESS_CHOICE, WITNESSES, WITNESSES_ASKED};
+use crate::time::Time;
 
 /// Nodes that were asked to dial us, and what they said so far.
 pub(super) struct Witnesses {
@@ -37,9 +43,42 @@ impl Witnesses {
     }
 }
 
+impl Node {
+    /// Asks some of the contacts to dial us; first for a token, which shows them that we receive where we send from.
+    pub(super) fn ask_to_be_dialled(&mut self, ask: AskId, port: u16, now: Time, common: &mut Common) {
+        let place = NodeId(common.rng.bytes());
+        let (witnesses, chosen) = Witnesses::chosen(self.table.closest(&place, WITNESS_CHOICE));
+        self.witnesses.insert(ask, witnesses);
+        for contact in chosen {
+            let query = Query::GetPeers { key: place, want: Want::default() };
+            let purpose = Purpose::Token(ask, port);
+            if !common.may_ask(true, now) || !self.ask(contact.address, Some(contact.id), query, purpose, now, common)
+            {
+                self.witnesses.entry(ask).and_modify(|witnesses| witnesses.note(false));
+            }
+        }
+        self.settle_dial(ask, now, common);
+    }
+
+    pub(super) fn note_dialled(&mut self, ask: AskId, reached: bool, now: Time, common: &mut Common) {
+        if let Some(witnesses) = self.witnesses.get_mut(&ask) {
+            witnesses.note(reached);
+            self.settle_dial(ask, now, common);
+        }
+    }
+
+    fn settle_dial(&mut self, ask: AskId, now: Time, common: &mut Common) {
+        let Some(reached) = self.witnesses.get(&ask).and_then(Witnesses::verdict) else { return };
+        self.witnesses.remove(&ask);
+        if reached {
+            self.address.note_reached(now);
+        }
+        common.events.push_back(Event::Dialled { ask, reached });
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::id::NodeId;
     use super::*;
 
     fn contact(network: u8, host: u8) -> Contact {
