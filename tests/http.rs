@@ -295,7 +295,8 @@ fn several_addresses_and_sigterm_and_sighup() {
     let scratch = Scratch::new();
     let file = scratch.path().join("conf.toml");
     std::fs::write(&file, "allow = ['192.0.2.1']\n").expect("a scratch file");
-    let flags = ["--config", file.to_str().expect("a plain path"), "--listen", "127.0.0.1:0"];
+    let listen = ["--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0"];
+    let flags = [&["--config", file.to_str().expect("a plain path")], &listen[..]].concat();
     let daemon = Daemon::start_with(&scratch.path().join("cache"), &flags);
     wait_until(std::time::Duration::from_secs(10), "the second address", || {
         daemon.log().iter().any(|line| line.starts_with("listening on"))

@@ -99,8 +99,12 @@ impl Internet {
 impl Machine {
     pub fn start(scratch: &Scratch, name: &str, host: Host, sources: &str, flags: &[&str]) -> Option<Machine> {
         let cache = scratch.path().join(name).join("proxy");
+        // What peers are given is told to who asks for more than usual.
+        let config = scratch.path().join(format!("{name}.toml"));
+        std::fs::write(&config, "log = 'info,request=debug'\n").expect("a scratch file");
+        let config = config.to_str().expect("a plain path");
         // The same after a restart, so that apt finds it again.
-        let flags = [&["--listen", "127.0.0.1:9977"], flags].concat();
+        let flags = [&["--listen", "127.0.0.1:9977", "--config", config], flags].concat();
         let proxy = host.inside(|| Daemon::start_with(&cache, &flags));
         let apt = Apt::new(scratch, name, Some(proxy.address), 10, sources)?;
         Some(Machine { proxy, apt, host, flags: flags.iter().map(|flag| (*flag).to_owned()).collect() })
