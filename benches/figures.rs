@@ -14,21 +14,23 @@
 //! Traffic stays on loopback, but for `learning` and `memory`, which fetch that archive's index through the proxy.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads clocks and starts threads")]
-#![allow(missing_docs, reason = "a program, not a library")]
+#![allow(missing_docs, unreachable_pub, reason = "a program, not a library")]
+
+#[path = "support/proxy.rs"]
+mod proxy;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use apt_p2p::digest::{Digest, PieceHasher};
+use proxy::{Proxy, archive_of_this_machine};
 
 const MB: u64 = 1_000_000;
 
@@ -60,7 +62,7 @@ fn sharing() {
         let direct = at_once(1, upstream.address, &path);
         let direct_20 = at_once(20, upstream.address, &path);
         let before = upstream.fetches(&path);
-        let proxy = Proxy::start(&[]);
+        let proxy = start();
         let url = format!("http://{}{path}", upstream.address);
         let (first, last) = at_once(20, proxy.address, &url);
         // At a bounded rate the transfer takes what the upstream takes for one; at full speed, what this machine takes to
@@ -98,7 +100,7 @@ fn at_once(count: usize, address: SocketAddr, url: &str) -> (Duration, Duration)
 fn blackhole() {
     let upstream = Upstream::start("127.0.0.2", 0);
     let warm = upstream.add_by_hash(10_000);
-    let proxy = Proxy::start(&[]);
+    let proxy = start();
     get(proxy.address, &format!("http://{}{warm}", upstream.address), None);
     let hole = Blackhole::new();
     let started = AtomicUsize::new(0);
@@ -139,7 +141,7 @@ fn readers() {
     let upstream = Upstream::start("127.0.0.1", 0);
     let path = upstream.add_by_hash(20_000_000);
     let small = upstream.add_by_hash(10_000);
-    let proxy = Proxy::start(&[]);
+    let proxy = start();
     let url = format!("http://{}{path}", upstream.address);
     let small_url = format!("http://{}{small}", upstream.address);
     get(proxy.address, &small_url, None);
@@ -185,7 +187,7 @@ fn readers() {
 fn learning() {
     println!("70,000 packages, then a version in which 1.5% of them moved:");
     let upstream = Upstream::start("127.0.0.1", 0);
-    let proxy = Proxy::start(&[]);
+    let proxy = start();
     for (times, version) in [(1, 1), (2, 2)] {
         upstream.publish_index(70_000, version);
         let base = format!("http://{}/debian/dists/x", upstream.address);
@@ -209,7 +211,7 @@ fn learning() {
     proxy.print_log("learnt");
     drop(proxy);
     let Some(archive) = Archive::of_this_machine() else { return println!("no http archive in apt's sources") };
-    let proxy = Proxy::start(&[]);
+    let proxy = start();
     let idle = proxy.private_mb();
     let peak = proxy.learn(&archive, 1);
     println!(
@@ -222,7 +224,7 @@ fn learning() {
 }
 
 fn memory() {
-    let proxy = Proxy::start(&[]);
+    let proxy = start();
     println!("{:>28} {:>6.1} MB", "fresh", proxy.private_mb());
     if let Some(archive) = Archive::of_this_machine() {
         proxy.learn(&archive, 1);
@@ -280,68 +282,25 @@ struct Archive {
 
 impl Archive {
     fn of_this_machine() -> Option<Archive> {
-        let format = "$(SITE) $(RELEASE) $(REPO_URI) $(METAKEY)";
-        let output = Command::new("apt-get")
-            .args(["indextargets", "--format", format, "Created-By: Packages"])
-            .output()
-            .ok()?;
-        let text = String::from_utf8(output.stdout).ok()?;
-        let line = text.lines().find(|line| line.contains("http://") && line.contains("main/binary-amd64"))?;
-        let mut words = line.split_whitespace();
-        let (_, suite, uri, key) = (words.next()?, words.next()?, words.next()?, words.next()?);
-        let dist = format!("{}/dists/{suite}", uri.trim_end_matches('/'));
-        Some(Archive {
-            in_release: format!("{dist}/InRelease"),
-            packages: format!("{dist}/{key}.xz"),
-            packages_name: format!("{suite} {key}.xz"),
-        })
+        let (suite, index) = archive_of_this_machine()?;
+        let (in_release, packages) = (format!("{suite}/InRelease"), format!("{suite}/{index}"));
+        Some(Archive { in_release, packages, packages_name: index })
     }
 }
 
-/// The program under test, on a cache of its own.
-struct Proxy {
-    child: Child,
-    address: SocketAddr,
-    cache: PathBuf,
-    log: Arc<Mutex<Vec<String>>>,
+/// The program, sharing nothing.
+fn start() -> Proxy {
+    Proxy::start(&["--share", "off"])
 }
 
 impl Proxy {
-    fn start(flags: &[&str]) -> Proxy {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let n = NEXT.fetch_add(1, Ordering::SeqCst);
-        let cache = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("figures-{}-{n}", std::process::id()));
-        let mut child = Command::new(env!("CARGO_BIN_EXE_apt-p2p"))
-            .args(["--share", "off", "--listen", "127.0.0.1:0", "--allow-upstream", "127.0.0.0/8", "--cache"])
-            .arg(&cache)
-            .args(flags)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
-        let address = loop {
-            let line = lines.next().expect("a line that says where it listens").expect("text");
-            if let Some(address) = line.strip_prefix("listening on ") {
-                break address.parse().expect("an address");
-            }
-        };
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let sink = Arc::clone(&log);
-        thread::spawn(move || {
-            for line in lines.map_while(Result::ok).filter(|line| !line.contains(" GET ")) {
-                sink.lock().expect("no panic").push(line);
-            }
-        });
-        Proxy { child, address, cache, log }
-    }
-
     /// Fetches the archive's index, waits until it is learnt, and tells the most private memory seen meanwhile.
     fn learn(&self, archive: &Archive, times: usize) -> f64 {
         get(self.address, &archive.in_release, None);
         get(self.address, &archive.packages, None);
         let mut peak = 0.0_f64;
         let start = Instant::now();
-        while self.log.lock().expect("no panic").iter().filter(|line| line.contains("learnt ")).count() < times {
+        while self.log().iter().filter(|line| line.contains("learnt ")).count() < times {
             assert!(start.elapsed() < Duration::from_secs(60), "the index is learnt within a minute");
             peak = peak.max(self.private_mb());
             thread::sleep(Duration::from_millis(10));
@@ -349,28 +308,9 @@ impl Proxy {
         peak
     }
 
-    fn print_log(&self, word: &str) {
-        self.log.lock().expect("no panic").iter().filter(|line| line.contains(word)).for_each(|l| println!("{l}"));
-    }
-
-    /// Anonymous and dirty memory of the process alone, in MB.
-    fn private_mb(&self) -> f64 {
-        let path = format!("/proc/{}/smaps_rollup", self.child.id());
-        let text = fs::read_to_string(path).expect("the process lives");
-        let fields: BTreeMap<&str, f64> = text
-            .lines()
-            .filter_map(|line| {
-                let (name, rest) = line.split_once(':')?;
-                Some((name, rest.trim().trim_end_matches(" kB").parse().ok()?))
-            })
-            .collect();
-        let dirty_files = fields["Private_Dirty"] - fields["Anonymous"];
-        (fields["Pss_Anon"] + dirty_files.max(0.0)) / 1024.0
-    }
-
     /// Bytes that a thread has handed to the kernel to write.
     fn thread_written(&self, name: &str) -> u64 {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("the process lives");
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("the process lives");
         let written = |task: fs::DirEntry| -> Option<u64> {
             let comm = fs::read_to_string(task.path().join("comm")).ok()?;
             let io = fs::read_to_string(task.path().join("io")).ok().filter(|_| comm.trim() == name)?;
@@ -380,7 +320,7 @@ impl Proxy {
     }
 
     fn thread_cpu_s(&self, name: &str) -> f64 {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("the process lives");
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("the process lives");
         let ticks = |stat: String| -> Option<(String, f64)> {
             let (head, tail) = stat.rsplit_once(')')?;
             let fields: Vec<&str> = tail.split_whitespace().collect();
@@ -389,14 +329,6 @@ impl Proxy {
         };
         let stats = tasks.flatten().filter_map(|task| fs::read_to_string(task.path().join("stat")).ok());
         stats.filter_map(ticks).filter(|(thread, _)| thread == name).map(|(_, ticks)| ticks / 100.0).sum()
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-        fs::remove_dir_all(&self.cache).ok();
     }
 }
 

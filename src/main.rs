@@ -33,11 +33,11 @@ fn main() -> ExitCode {
         Some(Command::Import(options)) => import_all(options, flags),
         Some(Command::Status(options)) => {
             let format = format(options.json);
-            explore(&options.flags(flags), |config, out| explore::status(config, format, out))
+            explore(&options.with_files(flags), |config, out| explore::status(config, format, out))
         }
         Some(Command::Dht(options)) => {
             let format = format(options.json);
-            explore(&options.flags(flags), |config, out| explore::dht(config, format, out))
+            explore(&options.with_files(flags), |config, out| explore::dht(config, format, out))
         }
         Some(Command::Lookup(options)) => look_up(options, flags),
         Some(Command::Crawl(options)) => crawl(options, flags),
@@ -81,7 +81,7 @@ fn clean_up(options: &cli::Cleanup, before: Flags) -> ExitCode {
 }
 
 fn verify_all(options: &cli::Verify, before: Flags) -> ExitCode {
-    keep(&options.flags(before), |config, out| verify::run(config, options.json, daemon::today(), out))
+    keep(&options.with_files(before), |config, out| verify::run(config, options.json, daemon::today(), out))
 }
 
 fn import_all(options: &cli::Import, before: Flags) -> ExitCode {

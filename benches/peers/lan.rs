@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::proxy::{Client, Proxy};
+use crate::client::Client;
+use crate::proxy::Proxy;
 use crate::server::{File, Habit, Server};
 use crate::{MB, pool_path, publish};
 

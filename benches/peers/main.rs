@@ -18,10 +18,12 @@
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads clocks and starts threads")]
 #![allow(missing_docs, unreachable_pub, reason = "a program, not a library")]
 
+mod client;
 mod lan;
 mod network;
 #[path = "../../tests/support/nodes.rs"]
 mod nodes;
+#[path = "../support/proxy.rs"]
 mod proxy;
 mod server;
 
@@ -31,8 +33,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use apt_p2p::digest::Digest;
+use client::Client;
 use network::Network;
-use proxy::{Client, Proxy};
+use proxy::Proxy;
 use server::{File, Habit, Server};
 
 const MB: u64 = 1_000_000;

@@ -1,0 +1,96 @@
+//! Who gives what: the mirror and good peers, to be quick or to spare the mirror.
+
+use super::*;
+
+#[test]
+fn four_peers_and_the_mirror_are_nearly_five_times_as_fast() {
+    let mut world = World::new(Prefer::Speed, vec![peer(Kind::Honest, 3 * MB); 4]);
+    world.join(200, 3 * MB);
+    let (together, alone) = (world.run(1000), alone(200, 3 * MB));
+    assert!(together * 4.2 < alone, "{together} s together, {alone} s alone");
+    // What peers brought was not brought twice.
+    let sum = world.peer_bytes + world.flights[0].mirror_bytes;
+    assert!(sum < world.flights[0].len * 104 / 100, "{sum} bytes for {}", world.flights[0].len);
+}
+
+#[test]
+fn a_file_of_two_pieces_comes_half_from_a_peer() {
+    let mut world = World::new(Prefer::Speed, vec![peer(Kind::Honest, 3 * MB)]);
+    world.join(2, MB);
+    assert!(world.run(100) < alone(2, MB) * 0.7);
+}
+
+#[test]
+fn peers_alone_give_the_whole_file_when_the_mirror_is_away() {
+    for count in [1, 2, 3, 40] {
+        let mut world = World::new(Prefer::Speed, vec![peer(Kind::Honest, 3 * MB); 3]);
+        world.join(count, 0);
+        world.run(100);
+        assert!(world.flights[0].done.is_some(), "{count} pieces");
+    }
+}
+
+#[test]
+fn without_mirror_and_peers_it_is_given_up() {
+    for kind in [Kind::NotHere, Kind::Busy, Kind::Silent, Kind::Unusable, Kind::Flips(1), Kind::FalseTable(200)] {
+        let mut world = World::new(Prefer::Speed, vec![peer(kind, 3 * MB); 3]);
+        world.join(5, 0);
+        world.run(60);
+        assert!(world.flights[0].failed, "{kind:?}");
+    }
+}
+
+#[test]
+fn offload_leaves_the_mirror_alone_while_peers_give() {
+    let mut world = World::new(Prefer::Offload, vec![peer(Kind::Honest, 3 * MB); 4]);
+    world.join(60, 3 * MB);
+    world.join(1, 3 * MB);
+    world.run(100);
+    assert_eq!(world.flights.iter().map(|flight| flight.mirror_bytes).sum::<u64>(), 0);
+}
+
+#[test]
+fn offload_shows_bytes_before_apt_gives_up() {
+    let mut world = World::new(Prefer::Offload, vec![peer(Kind::Honest, 100_000)]);
+    world.join(20, 3 * MB);
+    let mut shown_at = 0;
+    while world.flights[0].done.is_none() {
+        let before = world.flights[0].front;
+        world.step();
+        if world.flights[0].front > before {
+            assert!(world.now - shown_at < 25_000, "nothing to show for {} ms", world.now - shown_at);
+            shown_at = world.now;
+        }
+    }
+    assert!(world.flights[0].mirror_bytes < world.flights[0].len / 2);
+}
+
+#[test]
+fn offload_without_peers_takes_the_mirror() {
+    let mut world = World::new(Prefer::Offload, vec![peer(Kind::NotHere, MB)]);
+    world.join(20, 3 * MB);
+    assert!(world.run(100) < alone(20, 3 * MB) + 0.2);
+}
+
+#[test]
+fn who_did_not_have_it_is_asked_again_when_a_later_lookup_names_him() {
+    let mut world = World::new(Prefer::Offload, vec![peer(Kind::NotHere, 3 * MB)]);
+    world.join(40, MB);
+    (0..400).for_each(|_| world.step());
+    assert!(world.peer_bytes == 0 && world.flights[0].mirror_bytes > 0);
+    world.peers[0].kind = Kind::Honest;
+    world.handle(Input::Lead { flight: FlightId(0), peer: address(0), is_neighbour: false });
+    world.run(100);
+    // The mirror is let go while he gives.
+    assert!(world.flights[0].mirror_bytes < world.flights[0].len / 5, "{}", world.flights[0].mirror_bytes);
+}
+
+#[test]
+fn flights_share_peers_fairly() {
+    let mut world = World::new(Prefer::Speed, vec![peer(Kind::Honest, 3 * MB); 4]);
+    world.join(60, MB);
+    world.join(60, MB);
+    world.run(1000);
+    let done: Vec<u64> = world.flights.iter().map(|flight| flight.done.expect("done")).collect();
+    assert!(done[0].abs_diff(done[1]) * 5 < done[0], "{done:?} ms");
+}
