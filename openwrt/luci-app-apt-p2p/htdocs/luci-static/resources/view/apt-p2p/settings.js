@@ -113,6 +113,13 @@ return view.extend({
 		option.value('offload', _('The mirror, or a metered line'));
 		option.default = 'speed';
 
+		option = section.taboption('mirrors', form.ListValue, 'prefetch', _('New versions'),
+			_('Of packages that were used before.'));
+		option.value('off', _('Nothing until they are asked for'));
+		option.value('lookup', _('Look for peers that have them'));
+		option.value('night', _('Fetch them at night, too'));
+		option.default = 'lookup';
+
 		option = section.taboption('mirrors', form.DynamicList, 'upstream', _('Fetch from elsewhere'),
 			_('An archive as clients name it, and where it is fetched from.'));
 		option.placeholder = 'archive.example.org/debian=https://mirror.example.org/debian';
