@@ -104,8 +104,11 @@ pub fn run(flags: &Flags) -> Result<(), DaemonError> {
     }
     let addresses: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     let house = House::build(&live, shelf, listeners)?;
-    for address in addresses {
+    for address in &addresses {
         eprintln!("listening on {address}");
+    }
+    if let Some(address) = addresses.first() {
+        log::info!("port {} of this machine, in a browser, shows how others are pointed at it", address.port());
     }
     // Not started by systemd: nobody to tell.
     sd_notify::notify(&[sd_notify::NotifyState::Ready]).ok();
