@@ -106,7 +106,8 @@ pub fn is_sendable(address: SocketAddr, private_too: bool) -> bool {
         IpAddr::V6(ip) => {
             let is_private = ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local();
             // Global unicast is 2000::/3 (RFC 4291); what is elsewhere wraps IPv4 addresses, or nobody has it.
-            (!is_private && ip.segments()[0] & 0xe000 != 0x2000, is_private)
+            let is_elsewhere = !is_private && ip.segments()[0] & 0xe000 != 0x2000;
+            (is_elsewhere || leads_inside(ip), is_private)
         }
     };
     if private_too {
@@ -114,6 +115,13 @@ pub fn is_sendable(address: SocketAddr, private_too: bool) -> bool {
     } else {
         !is_nowhere && !is_private && address.port() >= 1024
     }
+}
+
+/// Whether a 6to4 gateway would send it on to an IPv4 address that is not on the Internet (RFC 3056, "Security
+/// Considerations").
+fn leads_inside(ip: Ipv6Addr) -> bool {
+    let [0x20, 0x02, a, b, c, d, ..] = ip.octets() else { return false };
+    !is_sendable(SocketAddr::from(([a, b, c, d], 1024)), false)
 }
 
 #[cfg(test)]
@@ -155,6 +163,10 @@ mod tests {
             ("[::10.0.0.1]:6881", false, false),
             ("[64:ff9b::a00:1]:6881", false, false),
             ("[fec0::1]:6881", false, false),
+            ("[2002:cb00:7101::1]:6881", true, true),
+            ("[2002:a00:1::1]:6881", false, false),
+            ("[2002:7f00:1::1]:6881", false, false),
+            ("[2002:e000:fb::1]:6881", false, false),
         ] {
             let address = text.parse().expect("an address");
             assert_eq!((is_sendable(address, false), is_sendable(address, true)), (public, private), "{text}");

@@ -48,7 +48,8 @@ impl Bytes<'_> {
             3 => Ipv4Addr::new(224 | n, 0, 0, 1).into(),
             4 => Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, n.into()).into(),
             5 => Ipv4Addr::new(10, 0, 0, n).to_ipv6_mapped().into(),
-            6..=8 => IpAddr::from(Ipv6Addr::new(0x2001, 0xdb8, n.into(), 0, 0, 0, 0, 1)),
+            6 => Ipv6Addr::new(0x2002, u16::from(n) << 8, 1, 0, 0, 0, 0, 1).into(),
+            7 | 8 => IpAddr::from(Ipv6Addr::new(0x2001, 0xdb8, n.into(), 0, 0, 0, 0, 1)),
             _ => Ipv4Addr::new(203, n, kind, 1).into(),
         };
         let port = if kind & 0xe0 == 0xe0 { u16::from(n) } else { 5000 + u16::from(kind >> 4) };
@@ -374,6 +375,10 @@ fn is_real(address: SocketAddr, private_too: bool) -> bool {
             let is_private = ip.is_loopback() || first & 0xfe00 == 0xfc00 || first & 0xffc0 == 0xfe80;
             if !is_private && first & 0xe000 != 0x2000 {
                 return false;
+            }
+            if first == 0x2002 {
+                let [_, _, a, b, c, d, ..] = ip.octets();
+                return is_real(([a, b, c, d], address.port().max(1024)).into(), false) && address.port() != 0;
             }
             is_private
         }
