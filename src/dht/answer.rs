@@ -194,8 +194,11 @@ impl Node {
         Ok(())
     }
 
-    /// Who asks without having been asked shows that strangers reach us.
+    /// Who asks without having been asked shows that strangers reach us. A neighbour is none: no router stands before him.
     fn note_stranger(&mut self, from: SocketAddr, now: Time, common: &mut Common) {
+        if !common.is_sendable(SocketAddr::new(from.ip(), 1024)) {
+            return;
+        }
         let is_known = if common.is_private {
             // Machines of a private network may share an address.
             common.guard.is_verified(from, now) || self.is_asking(|to| to == from)

@@ -64,6 +64,15 @@ fn who_was_never_asked_shows_that_we_are_reached() {
 }
 
 #[test]
+fn a_neighbour_shows_it_only_where_all_are_neighbours() {
+    for (is_private, reach) in [(false, Reach::Unknown), (true, Reach::Open)] {
+        let mut bench = Bench::new(Config { is_private, ..config() });
+        bench.query(SocketAddr::from(([192, 168, 1, 2], 5000)), Query::Ping);
+        assert_eq!(bench.dht.status()[0].reach, reach);
+    }
+}
+
+#[test]
 fn after_a_rejoin_the_node_joins_and_believes_nothing_that_was_said() {
     let mut bench = Bench::new(config());
     bench.input(Input::Entrance(at(9)));
