@@ -186,7 +186,7 @@ pub(super) fn tally(votes: impl Iterator<Item = (Prefix, Hint)>) -> Vec<Hint> {
 
 struct Item {
     expires: Time,
-    /// Whose it is: who put it last.
+    /// Whose it is: who put it first. Were it who put it last, others' items could be taken over, to be crowded out.
     by: Prefix,
     bytes: Box<[u8]>,
 }
@@ -207,7 +207,9 @@ impl Items {
         if self.by_target.len() >= ITEMS && !self.by_target.contains_key(&target) {
             self.evict();
         }
-        let item = Item { expires: now + ITEM_TIME, by: Prefix::of(from), bytes: item.into() };
+        let former = self.by_target.get(&target).filter(|item| item.expires > now);
+        let by = former.map_or_else(|| Prefix::of(from), |item| item.by);
+        let item = Item { expires: now + ITEM_TIME, by, bytes: item.into() };
         self.by_target.insert(target, item);
     }
 
@@ -325,6 +327,21 @@ mod tests {
         }
         assert_eq!(items.len(), ITEMS);
         assert!((0..20).all(|n| items.item(&key(n), Time(2)).is_some()));
+    }
+
+    #[test]
+    fn nobody_takes_an_item_over_by_putting_it_again() {
+        let mut items = Items::default();
+        let (honest, liar) = (peer(11, 1, 1).ip(), peer(66, 66, 66).ip());
+        for from in [honest, liar] {
+            items.put(key(0), b"1:x", from, Time(0));
+        }
+        (1..2000).for_each(|n| items.put(key(n), b"1:x", liar, Time(1)));
+        assert!(items.item(&key(0), Time(2)).is_some());
+        // What has expired is whose it is put by next.
+        let later = Time(1) + ITEM_TIME;
+        items.put(key(0), b"1:x", liar, later);
+        assert_eq!(items.by_target[&key(0)].by, Prefix::of(liar));
     }
 
     #[test]

@@ -121,7 +121,7 @@ pub const PEERS_PER_KEY: usize = 64;
 pub const SWEPT_RECORDS: usize = 1024;
 /// Bytes of hints in all records; full: a record is kept without its hint.
 pub const HINTS_LEN: usize = 512 * 1024;
-/// Items of others; full: the oldest gives way.
+/// Items of others; full: of who put most, the one that expires first gives way.
 pub const ITEMS: usize = 512;
 /// How long an item is kept (BEP 44: 2 h, republished each hour).
 pub const ITEM_TIME: Duration = Duration::from_secs(3 * 3600);
