@@ -28,6 +28,8 @@ pub(super) struct Own {
     due: BTreeSet<(Time, NodeId)>,
     /// On their way.
     under_way: BTreeSet<NodeId>,
+    /// Of these, those that tell others where we no longer are.
+    outdated: BTreeSet<NodeId>,
     /// Not before this the next one is begun.
     paused_until: Time,
 }
@@ -110,6 +112,9 @@ impl Own {
         if !self.under_way.contains(&key) {
             return;
         }
+        if self.outdated.contains(&key) {
+            return self.schedule(key, now);
+        }
         if stored == 0 {
             return self.schedule(key, now + ANNOUNCE_RETRY_TIME);
         }
@@ -121,7 +126,8 @@ impl Own {
         self.schedule(key, now + ANNOUNCE_TIME * 9 / 10 + spread);
     }
 
-    /// All of them are due again: others know us at an address that we no longer have.
+    /// All of them are due again: others know us at an address that we no longer have. Those on their way are when they
+    /// have ended.
     pub(super) fn renew(&mut self, now: Time) {
         let keys: Vec<NodeId> = self.due.iter().map(|(_, key)| *key).collect();
         self.due.clear();
@@ -129,10 +135,12 @@ impl Own {
             self.schedule(key, now);
         }
         self.files.values_mut().for_each(|file| file.announced = None);
+        self.outdated.clone_from(&self.under_way);
     }
 
     fn schedule(&mut self, key: NodeId, at: Time) {
         self.under_way.remove(&key);
+        self.outdated.remove(&key);
         if let Some(file) = self.files.get_mut(&key) {
             self.due.remove(&(file.due, key));
             file.due = at;
@@ -165,6 +173,23 @@ mod tests {
         own.remove(&key);
         own.note_announced(key, 8, Time(30), &mut rng);
         assert_eq!((own.next_time(), own.len()), (None, 0));
+    }
+
+    #[test]
+    fn what_is_on_its_way_when_we_move_is_announced_again_at_once() {
+        let (mut own, mut rng) = (Own::default(), Rng::new([1; 32]));
+        let (key, any) = (NodeId([1; 20]), |_: &NodeId| true);
+        own.add(key, None, Time(0));
+        own.next(Time(0), any).expect("due");
+        own.renew(Time(5));
+        assert_eq!(own.next_time(), None, "not twice at once");
+        own.note_announced(key, 8, Time(10), &mut rng);
+        assert_eq!(own.announced(Time(10)), 0, "they were told the former place");
+        let again = own.next_time().expect("scheduled");
+        assert!(again <= Time(0) + ANNOUNCE_PAUSE, "{again:?}");
+        own.next(again, any).expect("due");
+        own.note_announced(key, 8, Time(20), &mut rng);
+        assert_eq!(own.announced(Time(20)), 1);
     }
 
     #[test]
