@@ -126,7 +126,7 @@ impl Node {
             return Err((203, "port below 1024"));
         }
         let hint = hint.filter(|_| self.seat.network.is_some());
-        self.records.put(key, peer, hint, now, &mut common.rng);
+        self.records.put(key, peer, hint, now);
         Ok(())
     }
 

@@ -1,17 +1,19 @@
 //! What others announced to this node: peers by key, and items by their hash (BEP 5, BEP 44).
 //!
-//! Bounded in all and for each key. When a bound is reached the largest holder gives way: of a few records picked at
-//! random, one of the prefix (/24, /48) that holds most goes. So no owner of many addresses crowds out the others.
+//! Bounded in all and for each key. When a bound is reached the largest holder gives way: of the prefix (/24, /48) that holds
+//! most, the record that comes next in the order of the keys. So no owner of many addresses crowds out the others, whatever
+//! keys he chooses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::ops::Bound;
 use std::time::Duration;
 
 use super::contact::Prefix;
 use super::id::NodeId;
 use super::message::Hint;
 use super::rng::Rng;
-use crate::limits::{HINTS_LEN, ITEM_TIME, ITEMS, PEERS_PER_KEY, RECORDS, SWEPT_RECORDS};
+use crate::limits::{EVICTION_STEPS, HINTS_LEN, ITEM_TIME, ITEMS, PEERS_PER_KEY, RECORDS, SWEPT_RECORDS};
 use crate::time::Time;
 
 /// A peer's address in 18 bytes: there may be many thousands of them.
@@ -32,8 +34,12 @@ pub(super) struct Records {
     keys: usize,
     hints_len: usize,
     held: BTreeMap<Prefix, u32>,
+    /// Who holds more than one, the largest holder last. Most hold one, and take no memory here.
+    large: BTreeSet<(u32, Prefix)>,
     /// Where the last search for expired ones ended.
     swept: (NodeId, Peer),
+    /// The last one that gave way.
+    evicted: (NodeId, Peer),
 }
 
 const FIRST_PEER: Peer = Peer([0; 18]);
@@ -72,7 +78,9 @@ impl Records {
             keys: 0,
             hints_len: 0,
             held: BTreeMap::new(),
+            large: BTreeSet::new(),
             swept: (NodeId([0; 20]), FIRST_PEER),
+            evicted: (NodeId([0; 20]), FIRST_PEER),
         }
     }
 
@@ -85,7 +93,7 @@ impl Records {
     }
 
     /// `peer` has the file with this key.
-    pub(super) fn put(&mut self, key: NodeId, peer: SocketAddr, hint: Option<Hint>, now: Time, rng: &mut Rng) {
+    pub(super) fn put(&mut self, key: NodeId, peer: SocketAddr, hint: Option<Hint>, now: Time) {
         let peer = Peer::of(peer);
         let gone: Vec<Peer> =
             self.of(&key).filter(|(it, record)| *it == peer || record.expires <= now).map(|(it, _)| it).collect();
@@ -94,13 +102,14 @@ impl Records {
             self.evict_from(&key);
         }
         while self.records.len() >= RECORDS {
-            self.evict(rng);
+            self.evict();
         }
         let hint = hint.filter(|hint| self.hints_len + hint.bytes().len() <= HINTS_LEN);
         self.hints_len += hint.as_ref().map_or(0, |hint| hint.bytes().len());
         let is_first = self.of(&key).next().is_none();
         self.keys += usize::from(is_first);
-        *self.held.entry(peer.prefix()).or_default() += 1;
+        let held = self.held.get(&peer.prefix()).copied().unwrap_or(0);
+        self.note_held(peer.prefix(), held, held + 1);
         self.records.insert((key, peer), Record { expires: now + self.life, hint });
     }
 
@@ -137,10 +146,20 @@ impl Records {
         self.hints_len -= record.hint.as_ref().map_or(0, |hint| hint.bytes().len());
         let was_last = self.of(&key).next().is_none();
         self.keys -= usize::from(was_last);
-        let held = self.held.get_mut(&peer.prefix()).expect("each record is counted");
-        *held -= 1;
-        if *held == 0 {
-            self.held.remove(&peer.prefix());
+        let held = self.held[&peer.prefix()];
+        self.note_held(peer.prefix(), held, held - 1);
+    }
+
+    /// A prefix holds more records than before, or fewer.
+    fn note_held(&mut self, prefix: Prefix, before: u32, now: u32) {
+        self.large.remove(&(before, prefix));
+        if now > 1 {
+            self.large.insert((now, prefix));
+        }
+        if now == 0 {
+            self.held.remove(&prefix);
+        } else {
+            self.held.insert(prefix, now);
         }
     }
 
@@ -155,18 +174,21 @@ impl Records {
         }
     }
 
-    fn evict(&mut self, rng: &mut Rng) {
-        let mut worst: Option<(u32, NodeId, Peer)> = None;
-        for _ in 0..8 {
-            let place = (NodeId(rng.bytes()), FIRST_PEER);
-            let after = self.records.range(place..).next().or_else(|| self.records.iter().next());
-            let Some(((key, peer), _)) = after else { return };
-            let held = self.held[&peer.prefix()];
-            if worst.is_none_or(|(most, ..)| held > most) {
-                worst = Some((held, *key, *peer));
+    /// The next one of the largest holder; the next of all where nobody holds two. Where that is too far to walk, the one
+    /// that was walked to.
+    fn evict(&mut self) {
+        let largest = self.large.last().map(|(_, prefix)| *prefix);
+        let after = (Bound::Excluded(self.evicted), Bound::Unbounded);
+        let walk = self.records.range(after).chain(&self.records).map(|(at, _)| *at).take(EVICTION_STEPS);
+        let mut reached = None;
+        for (key, peer) in walk {
+            reached = Some((key, peer));
+            if largest.is_none_or(|largest| peer.prefix() == largest) {
+                break;
             }
         }
-        if let Some((_, key, peer)) = worst {
+        if let Some((key, peer)) = reached {
+            self.evicted = (key, peer);
             self.remove(key, peer);
         }
     }
@@ -174,7 +196,7 @@ impl Records {
 
 /// The two hints that most prefixes gave, one vote each.
 pub(super) fn tally(votes: impl Iterator<Item = (Prefix, Hint)>) -> Vec<Hint> {
-    let mut by_hint: BTreeMap<Hint, std::collections::BTreeSet<Prefix>> = BTreeMap::new();
+    let mut by_hint: BTreeMap<Hint, BTreeSet<Prefix>> = BTreeMap::new();
     for (prefix, hint) in votes {
         by_hint.entry(hint).or_default().insert(prefix);
     }
@@ -249,15 +271,15 @@ mod tests {
     }
 
     fn put(records: &mut Records, n: u32, peer: SocketAddr, now: Time) {
-        records.put(key(n), peer, None, now, &mut Rng::new([1; 32]));
+        records.put(key(n), peer, None, now);
     }
 
     #[test]
     fn a_record_is_found_until_it_expires() {
         let (mut records, mut rng) = (Records::new(RECORD_TIME), Rng::new([1; 32]));
         let hint = Hint::new(&[1; 32]);
-        records.put(key(1), peer(1, 2, 3), hint.clone(), Time(0), &mut rng);
-        records.put(key(1), peer(1, 2, 3), hint.clone(), Time(5), &mut rng);
+        records.put(key(1), peer(1, 2, 3), hint.clone(), Time(0));
+        records.put(key(1), peer(1, 2, 3), hint.clone(), Time(5));
         assert_eq!((records.len(), records.keys()), (1, 1));
         let end = Time(5) + RECORD_TIME;
         let (peers, hints) = records.peers(&key(1), 8, end - Duration::from_millis(1), &mut rng);
@@ -276,7 +298,7 @@ mod tests {
         }
         for n in 0..2 * u32::try_from(RECORDS).expect("fits") {
             let liar = SocketAddr::from(([66, 66, 66, u8::try_from(n % 256).expect("below 256")], 9978));
-            records.put(key(1000 + n), liar, None, Time(1), &mut rng);
+            records.put(key(1000 + n), liar, None, Time(1));
             assert!(records.len() <= RECORDS);
         }
         let found = (0..250).filter(|n| !records.peers(&key(*n), 8, Time(2), &mut rng).0.is_empty()).count();
@@ -284,14 +306,38 @@ mod tests {
     }
 
     #[test]
+    fn it_gives_way_wherever_its_keys_lie() {
+        let mut records = Records::new(RECORD_TIME);
+        let half = u32::try_from(RECORDS / 2).expect("fits");
+        let honest = |n: u32| {
+            let [_, a, b, c] = n.to_be_bytes();
+            peer(11 + a, b, c)
+        };
+        (0..half).for_each(|n| put(&mut records, n, honest(n), Time(0)));
+        // One after the other beside one place, so that hardly a random place leads to them, and then before that.
+        for n in (0..half * 2).chain((0..half * 2).rev()) {
+            let mut place = NodeId([0x66; 20]);
+            place.0[16..].copy_from_slice(&n.to_be_bytes());
+            let liar = SocketAddr::from(([66, 66, 66, n.to_be_bytes()[3]], 9978));
+            records.put(place, liar, None, Time(1));
+            assert!(records.len() <= RECORDS);
+        }
+        let held: u32 = records.held.values().sum();
+        assert_eq!((records.len(), held as usize, records.large.len()), (RECORDS, RECORDS, 1));
+        let honest = (0..half).filter(|n| records.of(&key(*n)).next().is_some()).count();
+        let steps = RECORDS / EVICTION_STEPS + 1;
+        assert!(honest + 2 * steps >= half as usize, "{honest} of {half} are left");
+    }
+
+    #[test]
     fn one_key_is_bounded_and_fair() {
         let (mut records, mut rng) = (Records::new(RECORD_TIME), Rng::new([1; 32]));
         for n in 0..10 {
-            records.put(key(1), peer(11, n, 1), None, Time(0), &mut rng);
+            records.put(key(1), peer(11, n, 1), None, Time(0));
         }
         for n in 0..250 {
             let liar = SocketAddr::from(([66, 66, 66, n], 9978));
-            records.put(key(1), liar, None, Time(1), &mut rng);
+            records.put(key(1), liar, None, Time(1));
         }
         assert_eq!(records.len(), PEERS_PER_KEY);
         let (peers, _) = records.peers(&key(1), PEERS_PER_KEY, Time(2), &mut rng);
@@ -304,14 +350,14 @@ mod tests {
         let (honest, lie) = (Hint::new(&[1; 32]).expect("a length"), Hint::new(&[2; 32]).expect("a length"));
         for n in 0..20 {
             let liar = SocketAddr::from(([66, 66, 66, n], 9978));
-            records.put(key(1), liar, Some(lie.clone()), Time(0), &mut rng);
+            records.put(key(1), liar, Some(lie.clone()), Time(0));
         }
-        records.put(key(1), peer(11, 1, 1), Some(honest.clone()), Time(0), &mut rng);
-        records.put(key(1), peer(11, 1, 2), Some(honest.clone()), Time(0), &mut rng);
+        records.put(key(1), peer(11, 1, 1), Some(honest.clone()), Time(0));
+        records.put(key(1), peer(11, 1, 2), Some(honest.clone()), Time(0));
         assert_eq!(records.peers(&key(1), 8, Time(1), &mut rng).1, [honest, lie]);
         for n in 0..20_000 {
             let hint = Hint::new(&[3; 96]);
-            records.put(key(n), peer(11, u8::try_from(n % 200).expect("small"), 3), hint, Time(0), &mut rng);
+            records.put(key(n), peer(11, u8::try_from(n % 200).expect("small"), 3), hint, Time(0));
         }
         assert!(records.hints_len <= HINTS_LEN && records.len() > 19_000);
     }

@@ -115,7 +115,10 @@ pub const ANNOUNCE_RETRY_TIME: Duration = Duration::from_secs(5 * 60);
 pub const ANNOUNCED: usize = 20_000;
 /// Records of others; full: the largest holder gives way.
 pub const RECORDS: usize = 20_000;
-/// Of these, for one key.
+/// Records that are walked over to one of the largest holder; where it has none among so many, the last of them goes. Who
+/// holds a dozen has one there, and who has thousands beside each other costs the others one in so many for each time round.
+pub const EVICTION_STEPS: usize = 2048;
+/// Of the records, for one key.
 pub const PEERS_PER_KEY: usize = 64;
 /// Records that upkeep looks through at a time for expired ones.
 pub const SWEPT_RECORDS: usize = 1024;
