@@ -278,7 +278,9 @@ impl Node {
         let contact = Contact { id: reply.id, address: from };
         common.guard.verify(from, now);
         self.quarantine.release(from);
-        if call.id.is_none_or(|id| id == contact.id) && self.may_be_known(&contact) {
+        // Whoever names a contact by a false id has it asked by that; it answers by its own, as it did before.
+        let is_expected = call.id.is_none_or(|id| id == contact.id) || self.table.id_at(from) == Some(contact.id);
+        if is_expected && self.may_be_known(&contact) {
             self.table.note_answer(contact, now);
         } else {
             // It has another id by now, under which others may name it, or one that is not to be known.
@@ -294,7 +296,7 @@ impl Node {
             Purpose::Lookup(number) => self.note_lookup_answer(number, &call, reply, now, common),
             Purpose::Store(number) => self.note_stored(number, from, true, now, common),
             Purpose::Ping => {}
-            Purpose::Join => self.note_joined(reply, now, common),
+            Purpose::Join => self.note_joined(&reply, now, common),
             Purpose::Token(ask, port) => {
                 let token = reply.token.unwrap_or_default();
                 let dial = Query::Dial { port, token };
@@ -331,24 +333,10 @@ impl Node {
         let ms = u64::try_from(now.since(call.sent).as_millis()).unwrap_or(u64::MAX);
         let peers = reply.values.len();
         running.trace(common, Hop::Answered { contact: Contact { id: reply.id, address: call.to }, ms, peers });
-        let nodes = match self.seat.family {
-            Family::V4 => &reply.nodes,
-            Family::V6 => &reply.nodes6,
-        };
         // Who has another id by now leads nowhere, but what it keeps counts: whoever announced knew it by this one, or by
         // the one before.
-        for contact in nodes.iter().take(2 * CLOSEST).filter(|_| hop.is_some()) {
-            let is_usable = common.is_sendable(contact.address) && self.may_be_known(contact);
-            // Others may still give out the id that a node had before: we have heard it ourselves.
-            let is_former = self.table.id_at(contact.address).is_some_and(|id| id != contact.id);
-            if !is_usable || is_former {
-                continue;
-            }
-            if self.quarantine.holds(contact.address, now) {
-                running.lookup.offer_silent(*contact);
-            } else {
-                running.lookup.offer(*contact, hop.unwrap_or(0));
-            }
+        if let Some(hop) = hop {
+            self.offer_named(&mut running.lookup, &reply, hop, now, common);
         }
         let is_over = running.take_findings(call.to, &reply, common);
         if is_over {
@@ -358,23 +346,38 @@ impl Node {
         self.lookups.insert(number, running);
     }
 
-    fn note_joined(&mut self, reply: Reply, now: Time, common: &mut Common) {
+    /// Offers a lookup whom a reply names, as far as they may be asked.
+    fn offer_named(&self, lookup: &mut Lookup, reply: &Reply, hop: u8, now: Time, common: &Common) {
         let nodes = match self.seat.family {
-            Family::V4 => reply.nodes,
-            Family::V6 => reply.nodes6,
+            Family::V4 => &reply.nodes,
+            Family::V6 => &reply.nodes6,
         };
+        for contact in nodes.iter().take(2 * CLOSEST) {
+            let is_usable = common.is_sendable(contact.address) && self.may_be_known(contact);
+            // Others may still give out the id that a node had before: we have heard it ourselves.
+            let is_former = self.table.id_at(contact.address).is_some_and(|id| id != contact.id);
+            if !is_usable || is_former {
+                continue;
+            }
+            if self.quarantine.holds(contact.address, now) {
+                lookup.offer_silent(*contact);
+            } else {
+                lookup.offer(*contact, hop);
+            }
+        }
+    }
+
+    fn note_joined(&mut self, reply: &Reply, now: Time, common: &Common) {
         let own = self.id;
         let joining = |running: &Running| running.owner == Owner::Table && running.lookup.target == own;
         if !self.lookups.values().any(joining) {
             self.start(own, Goal::Nodes, Owner::Table, now);
         }
-        for running in self.lookups.values_mut().filter(|running| joining(running)) {
-            for contact in nodes.iter().take(2 * CLOSEST) {
-                if common.is_sendable(contact.address) && contact.id != own {
-                    running.lookup.offer(*contact, 1);
-                }
-            }
+        let mut lookups = std::mem::take(&mut self.lookups);
+        for running in lookups.values_mut().filter(|running| joining(running)) {
+            self.offer_named(&mut running.lookup, reply, 1, now, common);
         }
+        self.lookups = lookups;
     }
 
     // ── time ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -122,6 +122,49 @@ fn a_contact_that_has_become_another_is_forgotten() {
 }
 
 #[test]
+fn a_contact_stays_whatever_others_call_it() {
+    let mut bench = Bench::new(config());
+    let (contact, liar) = (at(2), at(67));
+    let (own, false_id) = (belonging(contact, 1), belonging(contact, 2));
+    let lie = Reply { nodes: vec![Contact { id: false_id, address: contact }], ..Reply::from(belonging(liar, 1)) };
+    // It is asked by the name that the liar gives it, and meanwhile it is met.
+    bench.input(Input::Known(Network::Overlay, liar));
+    answer_last(&mut bench, liar, lie);
+    let asked = bench.sent.iter().position(|(to, ..)| *to == contact).expect("it is asked");
+    let (_, query, _) = bench.sent.remove(asked);
+    bench.input(Input::Known(Network::Overlay, contact));
+    answer_last(&mut bench, contact, Reply::from(own));
+    bench.message(contact, Some("apt-p2p"), &query.tx, Body::Reply(Box::new(Reply::from(own))));
+    assert!(bench.dht.contacts().iter().any(|(_, known)| known.id == own));
+}
+
+#[test]
+fn a_contact_is_not_asked_by_another_name() {
+    let mut bench = Bench::new(config());
+    let (first, contact, liar) = (at(1), at(2), at(67));
+    bench.input(Input::Known(Network::Overlay, liar));
+    for met in [first, contact] {
+        bench.input(Input::Known(Network::Overlay, met));
+        answer_last(&mut bench, met, Reply::from(belonging(met, 1)));
+    }
+    // The look around that the first began does not know the second.
+    assert!(bench.taken(contact).is_empty() && bench.dht.status()[0].lookups == 1);
+    let lie = Contact { id: belonging(contact, 2), address: contact };
+    answer_last(&mut bench, liar, Reply { nodes: vec![lie], ..Reply::from(belonging(liar, 1)) });
+    assert!(bench.taken(contact).is_empty());
+}
+
+#[test]
+fn whom_an_entrance_names_is_asked_only_if_he_may_be_known() {
+    let mut bench = Bench::new(config());
+    let named =
+        [Contact { id: NodeId([9; 20]), address: at(3) }, Contact { id: belonging(at(4), 1), address: at(4) }];
+    bench.input(Input::Entrance(at(2)));
+    answer_last(&mut bench, at(2), Reply { nodes: named.to_vec(), ..Reply::from(belonging(at(2), 1)) });
+    assert_eq!((bench.taken(at(3)).len(), bench.taken(at(4)).len()), (0, 1));
+}
+
+#[test]
 fn a_node_that_cannot_be_reached_answers_nobody() {
     let mut bench = Bench::new(Config { reach: Some(Reach::Closed), ..config() });
     bench.query(at(1), Query::Ping);
