@@ -60,7 +60,6 @@ pub(super) struct Lookup {
     /// How many of the closest are to answer.
     wanted: usize,
     candidates: Vec<Candidate>,
-    in_flight: usize,
     queries: usize,
     answers: usize,
 }
@@ -75,7 +74,6 @@ impl Lookup {
             patient_until,
             wanted,
             candidates: Vec::new(),
-            in_flight: 0,
             queries: 0,
             answers: 0,
         }
@@ -108,20 +106,22 @@ impl Lookup {
         let distance = contact.id.distance(&self.target);
         let at = match self.candidates.binary_search_by(|known| known.distance.cmp(&distance)) {
             // Two that claim one id: the first counts until it fails.
-            Ok(at) if self.candidates[at].state == State::Failed && self.candidates[at].contact != contact => {
-                self.candidates[at] = Candidate { distance, contact, state, hop };
-                return;
-            }
-            Ok(_) => return,
-            Err(at) => at,
+            Ok(at) if self.candidates[at].state != State::Failed || self.candidates[at].contact == contact => return,
+            Ok(at) | Err(at) => at,
         };
         if at >= LOOKUP_CANDIDATES || self.is_crowded(contact.address) {
             return;
         }
-        self.candidates.insert(at, Candidate { distance, contact, state, hop });
+        let candidate = Candidate { distance, contact, state, hop };
+        if self.candidates.get(at).is_some_and(|failed| failed.distance == distance) {
+            self.candidates[at] = candidate;
+            return;
+        }
+        self.candidates.insert(at, candidate);
         if self.candidates.len() > LOOKUP_CANDIDATES {
+            // One that was asked stays: its answer is on its way.
             let furthest = self.candidates.iter().rposition(|candidate| candidate.state == State::Fresh);
-            self.candidates.remove(furthest.unwrap_or(LOOKUP_CANDIDATES));
+            self.candidates.remove(furthest.unwrap_or(at));
         }
     }
 
@@ -158,25 +158,27 @@ impl Lookup {
     /// Whom to ask next, if anybody; it counts as asked.
     pub(super) fn next(&mut self) -> Option<(Contact, u8)> {
         let width = if self.is_urgent { LOOKUP_WIDTH + LOOKUP_AHEAD } else { LOOKUP_WIDTH };
-        if self.in_flight >= width || self.queries >= LOOKUP_QUERIES {
+        if self.in_flight() >= width || self.queries >= LOOKUP_QUERIES {
             return None;
         }
         let ahead = if self.is_urgent { LOOKUP_AHEAD } else { 0 };
         let hopeful = self.candidates.iter_mut().filter(|candidate| candidate.state.is_hopeful());
         let next = hopeful.take(self.wanted + ahead).find(|candidate| candidate.state == State::Fresh)?;
         next.state = State::Asked;
-        self.in_flight += 1;
         self.queries += 1;
         Some((next.contact, next.hop))
+    }
+
+    /// How many are asked and not late.
+    fn in_flight(&self) -> usize {
+        self.candidates.iter().filter(|candidate| candidate.state == State::Asked).count()
     }
 
     /// It answered; how many queries led to what it names. `None`: it was not asked.
     pub(super) fn note_answer(&mut self, address: SocketAddr, id: NodeId, token: Option<Vec<u8>>) -> Option<u8> {
         let candidate = self.asked(address)?;
-        let was_awaited = candidate.state == State::Asked;
         let (is_itself, hop) = (candidate.contact.id == id, candidate.hop);
         candidate.state = if is_itself { State::Answered { token } } else { State::Failed };
-        self.in_flight -= usize::from(was_awaited);
         self.answers += 1;
         is_itself.then_some(hop + 1)
     }
@@ -185,31 +187,28 @@ impl Lookup {
     pub(super) fn note_stall(&mut self, address: SocketAddr) -> bool {
         let may_again = (self.is_brief || self.is_storing) && self.queries < LOOKUP_QUERIES;
         let Some(candidate) = self.asked(address) else { return false };
-        let was_awaited = candidate.state == State::Asked;
-        let is_again = was_awaited && may_again;
+        let is_again = candidate.state == State::Asked && may_again;
         candidate.state = if is_again { State::AskedAgain } else { State::Stalled };
-        self.in_flight -= usize::from(was_awaited);
         self.queries += usize::from(is_again);
         is_again
     }
 
     pub(super) fn note_loss(&mut self, address: SocketAddr) {
         if let Some(candidate) = self.asked(address) {
-            let was_awaited = candidate.state == State::Asked;
             candidate.state = State::Failed;
-            self.in_flight -= usize::from(was_awaited);
         }
     }
 
     /// It could not be asked after all.
-    pub(super) fn unask(&mut self, address: SocketAddr) {
-        if let Some(candidate) = self.asked(address) {
+    pub(super) fn unask(&mut self, contact: &Contact) {
+        let is_it = |known: &&mut Candidate| known.contact == *contact && known.state == State::Asked;
+        if let Some(candidate) = self.candidates.iter_mut().find(is_it) {
             candidate.state = State::Fresh;
-            self.in_flight -= 1;
             self.queries -= 1;
         }
     }
 
+    /// The candidate whose answer is awaited from there; there is never more than one.
     fn asked(&mut self, address: SocketAddr) -> Option<&mut Candidate> {
         self.candidates.iter_mut().find(|candidate| {
             candidate.contact.address == address
@@ -317,7 +316,7 @@ mod tests {
         answer(&mut lookup, 20);
         assert!(lookup.is_done(Time(0)), "and now it is not");
         lookup.note_loss(node(28).address);
-        assert!(lookup.is_done(Time(0)) && lookup.in_flight == 0);
+        assert!(lookup.is_done(Time(0)) && lookup.in_flight() == 0);
     }
 
     #[test]
@@ -439,6 +438,37 @@ mod tests {
         assert!(lookup.is_done(Time(0)) && lookup.closest().next().is_none());
         lookup.offer(Contact { address: node(99).address, ..node(20) }, 1);
         assert_eq!(ask_all(&mut lookup), [20], "somebody else may have that id");
+    }
+
+    #[test]
+    fn one_address_is_never_two_candidates_by_the_name_of_one_that_failed() {
+        let mut lookup = lookup([20, 30].into_iter());
+        ask_all(&mut lookup);
+        lookup.note_loss(node(30).address);
+        lookup.note_stall(node(20).address);
+        // Whose answer is late is named by another's id: it would be asked twice, and each answer taken for the other's.
+        let twice = Contact { address: node(20).address, ..node(30) };
+        lookup.offer(twice, 1);
+        assert!(ask_all(&mut lookup).is_empty());
+        lookup.unask(&twice);
+        assert!(lookup.in_flight() == 0 && lookup.queries() == 2, "it was not asked");
+        lookup.offer(node(40), 1);
+        assert_eq!(lookup.next(), Some((node(40), 1)));
+        lookup.unask(&node(40));
+        assert_eq!(lookup.next(), Some((node(40), 1)), "it could not be asked the first time");
+        assert_eq!((lookup.in_flight(), lookup.queries()), (1, 3));
+        assert_eq!(answer(&mut lookup, 20), Some(1), "and the late one still counts");
+    }
+
+    #[test]
+    fn one_that_is_awaited_is_not_displaced() {
+        let mut lookup = lookup(100..100 + u8::try_from(LOOKUP_CANDIDATES).expect("few"));
+        lookup.wanted = LOOKUP_CANDIDATES;
+        while lookup.queries() < LOOKUP_CANDIDATES {
+            ask_all(&mut lookup).into_iter().for_each(|n| assert!(!lookup.note_stall(node(n).address)));
+        }
+        lookup.offer_silent(node(5));
+        assert!((100..164).all(|n| answer(&mut lookup, n).is_some()));
     }
 
     #[test]

@@ -214,7 +214,7 @@ impl Node {
             let is_urgent = running.is_urgent();
             let Some((contact, hop)) = running.lookup.next() else { break };
             if !room || !common.may_ask(is_urgent, now) {
-                running.lookup.unask(contact.address);
+                running.lookup.unask(&contact);
                 return;
             }
             let query = running.query();
