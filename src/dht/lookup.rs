@@ -8,7 +8,8 @@
 //! and for the slow, only if fewer than [`LOOKUP_SURE`] of the closest eight have answered, silent ones among these: then
 //! those that are awaited may be all that have it, and what was found may be a lie. One that stores asks the late once
 //! more too, and waits for them for a while: what is kept by others than the closest is not found.
-//! Bounded against nodes that name ever more nodes: candidates, candidates from one machine, and queries in all.
+//! Bounded against nodes that name ever more nodes: candidates, candidates from one machine, and queries in all. Who is only
+//! named may not be there: he takes no room from those that others name, until he has answered.
 
 use std::net::SocketAddr;
 
@@ -45,6 +46,8 @@ struct Candidate {
     state: State,
     /// Queries that led here.
     hop: u8,
+    /// Who named it; none: we knew it.
+    by: Option<SocketAddr>,
 }
 
 pub(super) struct Lookup {
@@ -92,32 +95,35 @@ impl Lookup {
         self.answers
     }
 
-    /// A node that may be close; `hop` queries led to it.
-    pub(super) fn offer(&mut self, contact: Contact, hop: u8) {
-        self.put(contact, hop, State::Fresh);
+    /// A node that we know, and that may be close.
+    pub(super) fn offer(&mut self, contact: Contact) {
+        self.put(contact, 0, None, State::Fresh);
     }
 
-    /// A node that is close, but was silent lately: it may be one of those that know.
-    pub(super) fn offer_silent(&mut self, contact: Contact) {
-        self.put(contact, 0, State::Silent);
+    /// One that somebody named; `hop` queries led to it.
+    pub(super) fn offer_named(&mut self, contact: Contact, hop: u8, by: SocketAddr) {
+        self.put(contact, hop, Some(by), State::Fresh);
     }
 
-    fn put(&mut self, contact: Contact, hop: u8, state: State) {
+    /// One that somebody named, but that was silent lately: it may be one of those that know.
+    pub(super) fn offer_silent(&mut self, contact: Contact, by: SocketAddr) {
+        self.put(contact, 0, Some(by), State::Silent);
+    }
+
+    fn put(&mut self, contact: Contact, hop: u8, by: Option<SocketAddr>, state: State) {
         let distance = contact.id.distance(&self.target);
-        let at = match self.candidates.binary_search_by(|known| known.distance.cmp(&distance)) {
-            // Two that claim one id: the first counts until it fails.
-            Ok(at) if self.candidates[at].state != State::Failed || self.candidates[at].contact == contact => return,
-            Ok(at) | Err(at) => at,
+        let place = |known: &Candidate| (known.distance, known.contact.address);
+        let found = self.candidates.binary_search_by_key(&(distance, contact.address), place);
+        let Err(at) = found else { return };
+        let counts = |known: &Candidate| match known.state {
+            State::Answered { .. } => true,
+            State::Failed => false,
+            _ => known.by == by,
         };
-        if at >= LOOKUP_CANDIDATES || self.is_crowded(contact.address) {
+        if at >= LOOKUP_CANDIDATES || self.is_awaited(contact.address) || !self.has_room(&contact, counts) {
             return;
         }
-        let candidate = Candidate { distance, contact, state, hop };
-        if self.candidates.get(at).is_some_and(|failed| failed.distance == distance) {
-            self.candidates[at] = candidate;
-            return;
-        }
-        self.candidates.insert(at, candidate);
+        self.candidates.insert(at, Candidate { distance, contact, state, hop, by });
         if self.candidates.len() > LOOKUP_CANDIDATES {
             // One that was asked stays: its answer is on its way.
             let furthest = self.candidates.iter().rposition(|candidate| candidate.state == State::Fresh);
@@ -127,32 +133,33 @@ impl Lookup {
 
     /// A node with a token that is still good: it need not be asked.
     pub(super) fn offer_met(&mut self, contact: Contact, token: Vec<u8>) {
-        self.offer(contact, 0);
+        self.offer(contact);
         let fresh = |known: &&mut Candidate| known.contact == contact && known.state == State::Fresh;
         if let Some(candidate) = self.candidates.iter_mut().find(fresh) {
             candidate.state = State::Answered { token: Some(token) };
         }
     }
 
-    /// Whether there are enough candidates of this machine, or its owner's: who has many addresses next to each other
-    /// could else surround any target.
-    fn is_crowded(&self, address: SocketAddr) -> bool {
-        if self.candidates.iter().any(|known| known.contact.address == address) {
-            return true;
-        }
-        if !is_sendable(SocketAddr::new(address.ip(), 1024), false) {
-            return false;
-        }
-        let prefix = Prefix::of(address.ip());
-        let near = self.candidates.iter().filter(|known| Prefix::of(known.contact.address.ip()) == prefix);
-        let mut count = 0;
-        for known in near {
-            count += 1;
-            if known.contact.address.ip() == address.ip() {
-                return true;
+    /// Whether this address is asked already, or will be: which candidate an answer is from is known by its address alone.
+    fn is_awaited(&self, address: SocketAddr) -> bool {
+        let is_it = |known: &Candidate| known.contact.address == address;
+        self.candidates.iter().any(|known| is_it(known) && !matches!(known.state, State::Failed | State::Silent))
+    }
+
+    /// Whether those that count leave room for one of this id, this machine, and its owner's others: who has many addresses
+    /// next to each other could else surround any target.
+    fn has_room(&self, contact: &Contact, counts: impl Fn(&Candidate) -> bool) -> bool {
+        let ip = contact.address.ip();
+        let (prefix, is_public) = (Prefix::of(ip), is_sendable(SocketAddr::new(ip, 1024), false));
+        let mut near = 0;
+        for known in self.candidates.iter().filter(|known| known.contact != *contact && counts(known)) {
+            let other = known.contact.address.ip();
+            if known.contact.id == contact.id || is_public && other == ip {
+                return false;
             }
+            near += usize::from(is_public && Prefix::of(other) == prefix);
         }
-        count >= LOOKUP_PER_PREFIX
+        near < LOOKUP_PER_PREFIX
     }
 
     /// Whom to ask next, if anybody; it counts as asked.
@@ -174,13 +181,31 @@ impl Lookup {
         self.candidates.iter().filter(|candidate| candidate.state == State::Asked).count()
     }
 
-    /// It answered; how many queries led to what it names. `None`: it was not asked.
+    /// It answered; how many queries led to what it names. `None`: it was not asked, is not who it was said to be, or is one
+    /// too many of its owner's.
     pub(super) fn note_answer(&mut self, address: SocketAddr, id: NodeId, token: Option<Vec<u8>>) -> Option<u8> {
-        let candidate = self.asked(address)?;
-        let (is_itself, hop) = (candidate.contact.id == id, candidate.hop);
-        candidate.state = if is_itself { State::Answered { token } } else { State::Failed };
+        let at = self.candidates.iter().position(|known| known.is_asked(address))?;
         self.answers += 1;
-        is_itself.then_some(hop + 1)
+        let (contact, hop) = (self.candidates[at].contact, self.candidates[at].hop);
+        if contact.id != id || !self.has_room(&contact, Candidate::has_answered) {
+            self.candidates[at].state = State::Failed;
+            return None;
+        }
+        self.candidates[at].state = State::Answered { token };
+        self.pass_over(&contact);
+        Some(hop + 1)
+    }
+
+    /// Those for whom an answer has left no room need not be asked.
+    fn pass_over(&mut self, contact: &Contact) {
+        let prefix = Prefix::of(contact.address.ip());
+        for at in 0..self.candidates.len() {
+            let Candidate { contact: other, state, .. } = &self.candidates[at];
+            let is_near = other.id == contact.id || Prefix::of(other.address.ip()) == prefix;
+            if *state == State::Fresh && is_near && !self.has_room(other, Candidate::has_answered) {
+                self.candidates[at].state = State::Failed;
+            }
+        }
     }
 
     /// It is late; whether it is asked once more, which counts as done.
@@ -210,10 +235,7 @@ impl Lookup {
 
     /// The candidate whose answer is awaited from there; there is never more than one.
     fn asked(&mut self, address: SocketAddr) -> Option<&mut Candidate> {
-        self.candidates.iter_mut().find(|candidate| {
-            candidate.contact.address == address
-                && matches!(candidate.state, State::Asked | State::AskedAgain | State::Stalled)
-        })
+        self.candidates.iter_mut().find(|known| known.is_asked(address))
     }
 
     /// Whether the closest have answered, or there is nobody left to ask.
@@ -257,6 +279,17 @@ impl Lookup {
     }
 }
 
+impl Candidate {
+    fn is_asked(&self, address: SocketAddr) -> bool {
+        let is_awaited = matches!(self.state, State::Asked | State::AskedAgain | State::Stalled);
+        is_awaited && self.contact.address == address
+    }
+
+    fn has_answered(&self) -> bool {
+        matches!(self.state, State::Answered { .. })
+    }
+}
+
 impl State {
     fn is_hopeful(&self) -> bool {
         matches!(self, State::Fresh | State::Asked | State::Answered { .. })
@@ -277,7 +310,7 @@ mod tests {
 
     fn lookup(nodes: impl Iterator<Item = u8>) -> Lookup {
         let mut lookup = Lookup::new(NodeId([0; 20]), false, Time(0), CLOSEST);
-        nodes.for_each(|n| lookup.offer(node(n), 0));
+        nodes.for_each(|n| lookup.offer(node(n)));
         lookup
     }
 
@@ -295,7 +328,7 @@ mod tests {
         assert_eq!(ask_all(&mut lookup), (20..28).collect::<Vec<_>>());
         assert_eq!(answer(&mut lookup, 20), Some(1));
         // One that it named is closer than all.
-        lookup.offer(node(5), 1);
+        lookup.offer_named(node(5), 1, node(99).address);
         assert_eq!(ask_all(&mut lookup), [5]);
         (21..27).for_each(|n| assert!(answer(&mut lookup, n).is_some() && !lookup.is_done(Time(0))));
         assert_eq!(answer(&mut lookup, 5), Some(2));
@@ -354,7 +387,7 @@ mod tests {
         answer(&mut lookup, 20);
         (25..31).for_each(|n| assert!(answer(&mut lookup, n).is_some()));
         assert!(!lookup.is_done(Time(0)), "seven have answered");
-        lookup.offer(node(5), 1);
+        lookup.offer_named(node(5), 1, node(99).address);
         answer(&mut lookup, 31);
         assert!(!lookup.is_done(Time(0)), "somebody closer has not been asked");
         assert_eq!(ask_all(&mut lookup)[0], 5);
@@ -395,7 +428,7 @@ mod tests {
         };
         assert!(begin().is_done(Time(0)), "21 is slow");
         let mut lookup = begin();
-        (10..16).for_each(|n| lookup.offer_silent(node(n)));
+        (10..16).for_each(|n| lookup.offer_silent(node(n), node(99).address));
         assert!(!lookup.is_done(Time(0)), "of the closest eight there are only 20 and 21");
         assert!(ask_all(&mut lookup).iter().all(|n| *n > 29), "a silent one is not asked");
         answer(&mut lookup, 21);
@@ -436,7 +469,7 @@ mod tests {
         ask_all(&mut lookup);
         assert_eq!(lookup.note_answer(node(20).address, node(21).id, None), None);
         assert!(lookup.is_done(Time(0)) && lookup.closest().next().is_none());
-        lookup.offer(Contact { address: node(99).address, ..node(20) }, 1);
+        lookup.offer_named(Contact { address: node(99).address, ..node(20) }, 1, node(98).address);
         assert_eq!(ask_all(&mut lookup), [20], "somebody else may have that id");
     }
 
@@ -448,11 +481,11 @@ mod tests {
         lookup.note_stall(node(20).address);
         // Whose answer is late is named by another's id: it would be asked twice, and each answer taken for the other's.
         let twice = Contact { address: node(20).address, ..node(30) };
-        lookup.offer(twice, 1);
+        lookup.offer_named(twice, 1, node(99).address);
         assert!(ask_all(&mut lookup).is_empty());
         lookup.unask(&twice);
         assert!(lookup.in_flight() == 0 && lookup.queries() == 2, "it was not asked");
-        lookup.offer(node(40), 1);
+        lookup.offer_named(node(40), 1, node(99).address);
         assert_eq!(lookup.next(), Some((node(40), 1)));
         lookup.unask(&node(40));
         assert_eq!(lookup.next(), Some((node(40), 1)), "it could not be asked the first time");
@@ -467,8 +500,52 @@ mod tests {
         while lookup.queries() < LOOKUP_CANDIDATES {
             ask_all(&mut lookup).into_iter().for_each(|n| assert!(!lookup.note_stall(node(n).address)));
         }
-        lookup.offer_silent(node(5));
+        lookup.offer_silent(node(5), node(99).address);
         assert!((100..164).all(|n| answer(&mut lookup, n).is_some()));
+    }
+
+    /// As `node`, at another port or in the same /24.
+    fn beside(n: u8, id: u8, host: u8, port: u16) -> Contact {
+        Contact { address: SocketAddr::from(([203, n, 113, host], port)), ..node(id) }
+    }
+
+    #[test]
+    fn nobody_is_kept_out_by_those_that_are_only_named_beside_him() {
+        // At a wrong port by the right id, at a wrong port by another, and three of his /24.
+        for lies in [
+            vec![beside(30, 30, 1, 6000)],
+            vec![beside(30, 5, 1, 6000)],
+            (2..5).map(|host| beside(30, host, host, 5000)).collect(),
+        ] {
+            let mut lookup = lookup([100, 200].into_iter());
+            ask_all(&mut lookup);
+            assert!(answer(&mut lookup, 200).is_some());
+            lies.iter().for_each(|lie| lookup.offer_named(*lie, 1, node(200).address));
+            assert_eq!(ask_all(&mut lookup).len(), lies.len());
+            assert!(answer(&mut lookup, 100).is_some());
+            lookup.offer_named(node(30), 1, node(100).address);
+            assert_eq!(ask_all(&mut lookup), [30]);
+            assert_eq!(answer(&mut lookup, 30), Some(2));
+            assert!(lookup.closest().any(|(contact, _)| contact == node(30)));
+        }
+    }
+
+    #[test]
+    fn one_owner_has_three_places_whoever_names_his_machines() {
+        let mut lookup = lookup([100, 200].into_iter());
+        ask_all(&mut lookup);
+        let friend = |n: u8| node(n).address;
+        for host in 1..=8 {
+            lookup.offer_named(beside(66, host, host, 5000), 1, friend(100 + host % 2 * 100));
+        }
+        assert_eq!(lookup.candidates.len(), 2 + 2 * LOOKUP_PER_PREFIX);
+        // One that is asked meanwhile may answer, but does not count.
+        let asked: Vec<Contact> = (0..4).filter_map(|_| lookup.next()).map(|(contact, _)| contact).collect();
+        let counted = asked.iter().filter(|it| lookup.note_answer(it.address, it.id, None).is_some()).count();
+        assert_eq!((asked.len(), counted, lookup.closest().count()), (4, LOOKUP_PER_PREFIX, LOOKUP_PER_PREFIX));
+        assert_eq!(lookup.next(), None, "the others are not asked");
+        lookup.offer_named(beside(66, 9, 9, 5000), 1, friend(50));
+        assert_eq!(lookup.next(), None);
     }
 
     #[test]
@@ -476,12 +553,12 @@ mod tests {
         let mut lookup = lookup(std::iter::empty());
         for n in 0..200_u8 {
             let contact = Contact { address: SocketAddr::from(([203, 0, 113, n], 5000)), ..node(n) };
-            lookup.offer(contact, 0);
+            lookup.offer(contact);
         }
         assert_eq!(lookup.candidates.len(), LOOKUP_PER_PREFIX);
         let mut queries = 0;
         let mut nearest = 255;
-        lookup.offer(node(255), 0);
+        lookup.offer(node(255));
         while let Some((contact, hop)) = lookup.next() {
             queries += 1;
             lookup.note_answer(contact.address, contact.id, None);
@@ -495,8 +572,8 @@ mod tests {
                     u8::try_from(queries % 256).expect("small"),
                     near,
                 ];
-                lookup
-                    .offer(Contact { id: NodeId(id), address: SocketAddr::from((ip, 5000)) }, hop.saturating_add(1));
+                let named = Contact { id: NodeId(id), address: SocketAddr::from((ip, 5000)) };
+                lookup.offer_named(named, hop.saturating_add(1), contact.address);
             }
             assert!(lookup.candidates.len() <= LOOKUP_CANDIDATES);
         }

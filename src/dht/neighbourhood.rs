@@ -63,7 +63,7 @@ impl Neighbourhood {
         nodes.sort_by_key(|(contact, _)| contact.id.distance(&lookup.target));
         for (n, (contact, token)) in nodes.into_iter().enumerate() {
             if n < NEAR_ASKED {
-                lookup.offer(*contact, 0);
+                lookup.offer(*contact);
             } else {
                 lookup.offer_met(*contact, token.clone());
             }
@@ -105,7 +105,7 @@ mod tests {
         near.offer(&mut lookup);
         let mut asked = || std::iter::from_fn(|| lookup.next()).map(|(contact, _)| contact).collect::<Vec<_>>();
         assert_eq!(asked(), [all[0].0, all[1].0]);
-        (0..8).for_each(|n| lookup.offer(all[n].0, 1));
+        (0..8).for_each(|n| lookup.offer_named(all[n].0, 1, all[0].0.address));
         assert!(!lookup.is_done(Time(0)));
         let named = lookup.next().expect("one that was not known").0;
         assert_eq!(named, all[5].0);

@@ -182,7 +182,7 @@ impl Node {
         let seeds = if near.is_some() { CLOSEST } else { LOOKUP_SEEDS };
         for contact in self.table.seeds(&target, seeds) {
             if !self.quarantine.holds(contact.address, now) {
-                lookup.offer(contact, 0);
+                lookup.offer(contact);
             }
         }
         let number = self.number();
@@ -296,7 +296,7 @@ impl Node {
             Purpose::Lookup(number) => self.note_lookup_answer(number, &call, reply, now, common),
             Purpose::Store(number) => self.note_stored(number, from, true, now, common),
             Purpose::Ping => {}
-            Purpose::Join => self.note_joined(&reply, now, common),
+            Purpose::Join => self.note_joined(from, &reply, now, common),
             Purpose::Token(ask, port) => {
                 let token = reply.token.unwrap_or_default();
                 let dial = Query::Dial { port, token };
@@ -336,7 +336,7 @@ impl Node {
         // Who has another id by now leads nowhere, but what it keeps counts: whoever announced knew it by this one, or by
         // the one before.
         if let Some(hop) = hop {
-            self.offer_named(&mut running.lookup, &reply, hop, now, common);
+            self.offer_named(&mut running.lookup, call.to, &reply, hop, now, common);
         }
         let is_over = running.take_findings(call.to, &reply, common);
         if is_over {
@@ -347,7 +347,15 @@ impl Node {
     }
 
     /// Offers a lookup whom a reply names, as far as they may be asked.
-    fn offer_named(&self, lookup: &mut Lookup, reply: &Reply, hop: u8, now: Time, common: &Common) {
+    fn offer_named(
+        &self,
+        lookup: &mut Lookup,
+        by: SocketAddr,
+        reply: &Reply,
+        hop: u8,
+        now: Time,
+        common: &Common,
+    ) {
         let nodes = match self.seat.family {
             Family::V4 => &reply.nodes,
             Family::V6 => &reply.nodes6,
@@ -360,14 +368,14 @@ impl Node {
                 continue;
             }
             if self.quarantine.holds(contact.address, now) {
-                lookup.offer_silent(*contact);
+                lookup.offer_silent(*contact, by);
             } else {
-                lookup.offer(*contact, hop);
+                lookup.offer_named(*contact, hop, by);
             }
         }
     }
 
-    fn note_joined(&mut self, reply: &Reply, now: Time, common: &Common) {
+    fn note_joined(&mut self, by: SocketAddr, reply: &Reply, now: Time, common: &Common) {
         let own = self.id;
         let joining = |running: &Running| running.owner == Owner::Table && running.lookup.target == own;
         if !self.lookups.values().any(joining) {
@@ -375,7 +383,7 @@ impl Node {
         }
         let mut lookups = std::mem::take(&mut self.lookups);
         for running in lookups.values_mut().filter(|running| joining(running)) {
-            self.offer_named(&mut running.lookup, reply, 1, now, common);
+            self.offer_named(&mut running.lookup, by, reply, 1, now, common);
         }
         self.lookups = lookups;
     }

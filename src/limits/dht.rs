@@ -59,7 +59,7 @@ pub const LOOKUP_SURE: usize = 2;
 pub const LOOKUP_SEEDS: usize = 4 * CLOSEST;
 /// Candidates of one lookup; full: the furthest goes.
 pub const LOOKUP_CANDIDATES: usize = 64;
-/// Of these, how many from one /24 or /48 of the public Internet.
+/// Of these, how many from one /24 or /48 of the public Internet that one node names, and how many in all that answered.
 pub const LOOKUP_PER_PREFIX: usize = 3;
 /// How long a lookup that stores something waits for late answers, so that the closest are the closest.
 pub const PATIENCE: Duration = Duration::from_secs(2);
