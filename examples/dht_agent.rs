@@ -69,6 +69,7 @@ fn config(tx_len: usize) -> Config {
         mainline: Mainline::Serve,
         families: vec![Family::V4],
         is_private: true,
+        is_mainline_private: true,
         reach: Some(Reach::Open),
         tx_len,
         ..Config::new(seed)

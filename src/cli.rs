@@ -80,7 +80,7 @@ pub(crate) struct Cli {
     pub(crate) secret: Option<PathBuf>,
 
     /// where others are looked for first, HOST:PORT, or none; repeatable; default: the routers of BitTorrent's DHT. A
-    /// private address makes the network private
+    /// private address makes the network private, and BitTorrent's DHT too if there are no others
     #[argh(option, arg_name = "HOST:PORT")]
     pub(crate) bootstrap: Vec<String>,
 

@@ -27,6 +27,7 @@ fn network(seed: u8) -> (Nodes, Vec<mainline::Dht>) {
         mainline: Mainline::Serve,
         families: vec![Family::V4],
         is_private: true,
+        is_mainline_private: true,
         reach: Some(Reach::Open),
         // It answers no others.
         tx_len: 2,

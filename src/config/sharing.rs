@@ -65,15 +65,19 @@ pub struct Sharing {
     pub bootstrap: Vec<String>,
     /// How BitTorrent's DHT is used.
     pub mainline: Mainline,
-    /// Whether private addresses are as good as others: the DHT starts at one.
+    /// Whether private addresses are as good as others on the overlay: the DHT starts at one.
     pub is_private: bool,
+    /// The same on mainline: the DHT starts at private ones alone.
+    pub is_mainline_private: bool,
 }
 
 impl Sharing {
     pub(super) fn from_settings(settings: &Settings) -> Result<Sharing, ConfigError> {
         let bootstrap = bootstrap(&settings.bootstrap)?;
-        let literal = |host: &String| host.parse::<SocketAddr>().ok();
-        let is_private = bootstrap.iter().filter_map(literal).any(|address| !cidr::is_public(address.ip()));
+        let is_inside =
+            |host: &String| host.parse::<SocketAddr>().is_ok_and(|address| !cidr::is_public(address.ip()));
+        let is_private = bootstrap.iter().any(is_inside);
+        let is_mainline_private = is_private && bootstrap.iter().all(is_inside);
         Ok(Sharing {
             share: settings.share.as_deref().map_or(Ok(Share::Internet), share)?,
             peer_listen: match &settings.peer_listen {
@@ -88,6 +92,7 @@ impl Sharing {
             bootstrap,
             mainline: settings.mainline.as_deref().map_or(Ok(Mainline::Ask), mainline)?,
             is_private,
+            is_mainline_private,
         })
     }
 }

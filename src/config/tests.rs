@@ -109,13 +109,17 @@ fn what_is_shared_follows_from_a_few_words() {
     assert_eq!((usual.peer_listen.to_string(), usual.network.as_str()), ("[::]:9978".into(), "apt-p2p"));
     assert_eq!((usual.bootstrap.len(), usual.secret), (3, None));
     assert_eq!(sharing("bootstrap = 'none'").bootstrap, Vec::<String>::new());
-    for (hosts, is_private) in [
-        ("'node.example.org:9978'", false),
-        ("'203.0.113.5:9978'", false),
-        ("'203.0.113.5:9978', '192.168.1.10:9978'", true),
-        ("'[::1]:9978'", true),
+    for (hosts, is_private, is_mainline_private) in [
+        ("'none'", false, false),
+        ("'node.example.org:9978'", false, false),
+        ("'203.0.113.5:9978'", false, false),
+        ("'203.0.113.5:9978', '192.168.1.10:9978'", true, false),
+        ("'192.168.1.10:9978', 'node.example.org:9978'", true, false),
+        ("'192.168.1.10:9978', '[::1]:9978'", true, true),
     ] {
-        assert_eq!(sharing(&format!("bootstrap = [{hosts}]")).is_private, is_private, "{hosts}");
+        let sharing = sharing(&format!("bootstrap = [{hosts}]"));
+        let found = (sharing.is_private, sharing.is_mainline_private);
+        assert_eq!(found, (is_private, is_mainline_private), "{hosts}");
     }
     let given = Flags { share: Some("off".into()), bootstrap: vec!["none".into()], ..flags() };
     let config = load("share = 'lan'\nbootstrap = '127.0.0.1:1'\nmainline = 'serve'", &given).expect("both fit");

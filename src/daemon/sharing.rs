@@ -66,6 +66,7 @@ pub(super) fn options(config: &Config) -> io::Result<DhtOptions> {
             config::Mainline::Off => dht::Mainline::Off,
         },
         is_private: sharing.is_private,
+        is_mainline_private: sharing.is_mainline_private,
         ..dht::Config::new(seed)
     };
     Ok(DhtOptions {

@@ -118,7 +118,7 @@ impl Node {
     ) -> Result<(), Refusal> {
         self.check_token(from, token, now, common)?;
         let peer = SocketAddr::new(from.ip(), port.unwrap_or(from.port()));
-        if !common.is_sendable(SocketAddr::new(from.ip(), 1024)) {
+        if !self.is_sendable(SocketAddr::new(from.ip(), 1024)) {
             return Err((203, "not an address that others reach"));
         }
         let is_public = is_sendable(SocketAddr::new(from.ip(), 1024), false);
@@ -166,7 +166,7 @@ impl Node {
         }
         self.check_token(from, token, now, common)?;
         let target = SocketAddr::new(from.ip(), port);
-        if !common.is_sendable(target) {
+        if !self.is_sendable(target) {
             return Err((203, "not an address to dial"));
         }
         common.events.push_back(Event::Dial { target, from, tx: asked.tx.clone(), len: asked.len });
@@ -196,10 +196,10 @@ impl Node {
 
     /// Who asks without having been asked shows that strangers reach us. A neighbour is none: no router stands before him.
     fn note_stranger(&mut self, from: SocketAddr, now: Time, common: &mut Common) {
-        if !common.is_sendable(SocketAddr::new(from.ip(), 1024)) {
+        if !self.is_sendable(SocketAddr::new(from.ip(), 1024)) {
             return;
         }
-        let is_known = if common.is_private {
+        let is_known = if self.seat.is_private {
             // Machines of a private network may share an address.
             common.guard.is_verified(from, now) || self.is_asking(|to| to == from)
         } else {

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use super::contact::is_sendable;
 use super::guard::{Bucket, Guard};
 use super::message::Message;
 use super::rng::Rng;
@@ -44,8 +43,6 @@ pub(super) struct Common {
     replies: usize,
     pub(super) events: VecDeque<Event>,
     pub(super) settled: Vec<Settled>,
-    /// Whether private addresses are as good as others: the network was bootstrapped from one.
-    pub(super) is_private: bool,
     /// Queries sent for lookups that somebody waits for, and for upkeep.
     pub(super) sent: [u64; 2],
     pub(super) replied: u64,
@@ -56,25 +53,20 @@ pub(super) struct Common {
 }
 
 impl Common {
-    pub(super) fn new(seed: [u8; 32], is_private: bool, now: Time) -> Common {
+    pub(super) fn new(seed: [u8; 32], now: Time) -> Common {
         Common {
             rng: Rng::new(seed),
-            guard: Guard::new(is_private, now),
+            guard: Guard::new(now),
             own: Bucket::full(OWN_BURST, now),
             out: VecDeque::new(),
             replies: 0,
             events: VecDeque::new(),
             settled: Vec::new(),
-            is_private,
             sent: [0; 2],
             replied: 0,
             has_moved: false,
             is_held: false,
         }
-    }
-
-    pub(super) fn is_sendable(&self, address: SocketAddr) -> bool {
-        is_sendable(address, self.is_private)
     }
 
     /// Takes the right to send one query; upkeep leaves a reserve to those that somebody waits for.

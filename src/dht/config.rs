@@ -27,8 +27,10 @@ pub struct Config {
     pub mainline: Mainline,
     /// The families that there are sockets for.
     pub families: Vec<Family>,
-    /// Whether private addresses are as good as public ones.
+    /// Whether private addresses are as good as public ones on the overlay.
     pub is_private: bool,
+    /// Whether they are on mainline, which is full of strangers.
+    pub is_mainline_private: bool,
     /// Whether strangers reach us, if that is known and need not be measured.
     pub reach: Option<Reach>,
     /// The TCP port that is announced; none: the one that our datagrams come from.
@@ -48,6 +50,7 @@ impl Config {
             mainline: Mainline::Ask,
             families: vec![Family::V4, Family::V6],
             is_private: false,
+            is_mainline_private: false,
             reach: None,
             port: None,
             tx_len: 4,

@@ -47,8 +47,6 @@ impl Bucket {
 
 pub(super) struct Guard {
     queries: BTreeMap<IpAddr, Bucket>,
-    /// Machines of a private network may share an address, and are trusted not to flood.
-    is_private: bool,
     unverified: Bucket,
     verified: BTreeMap<SocketAddr, Time>,
     /// Queries that were not answered.
@@ -56,19 +54,19 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    pub(super) fn new(is_private: bool, now: Time) -> Guard {
+    pub(super) fn new(now: Time) -> Guard {
         Guard {
             queries: BTreeMap::new(),
-            is_private,
             unverified: Bucket::full(UNVERIFIED_BURST_LEN, now),
             verified: BTreeMap::new(),
             refused: 0,
         }
     }
 
-    /// Whether a query from this address is answered.
-    pub(super) fn admits(&mut self, from: SocketAddr, now: Time) -> bool {
-        if self.is_private && !super::contact::is_sendable(SocketAddr::new(from.ip(), 1024), false) {
+    /// Whether a query from this address is answered. Machines of a private network may share an address, and are trusted not
+    /// to flood.
+    pub(super) fn admits(&mut self, from: SocketAddr, is_private: bool, now: Time) -> bool {
+        if is_private && !super::contact::is_sendable(SocketAddr::new(from.ip(), 1024), false) {
             return true;
         }
         let line = line_of(from.ip());
@@ -141,26 +139,26 @@ mod tests {
 
     #[test]
     fn one_address_has_a_burst_and_a_rate() {
-        let mut guard = Guard::new(false, Time(0));
+        let mut guard = Guard::new(Time(0));
         let answered =
-            |guard: &mut Guard, at: Time| (0..1000).filter(|_| guard.admits(address(1), at)).count() as u64;
+            |guard: &mut Guard, at: Time| (0..1000).filter(|_| guard.admits(address(1), false, at)).count() as u64;
         assert_eq!(answered(&mut guard, Time(0)), QUERY_BURST);
         assert_eq!(answered(&mut guard, Time(0) + Duration::from_secs(2)), 2 * QUERY_RATE);
-        assert!(guard.admits(address(2), Time(0)));
+        assert!(guard.admits(address(2), false, Time(0)));
         assert_eq!(guard.refused, 1000 - QUERY_BURST + 1000 - 2 * QUERY_RATE);
     }
 
     #[test]
     fn all_addresses_of_an_ipv6_line_have_one_share() {
-        let mut guard = Guard::new(false, Time(0));
+        let mut guard = Guard::new(Time(0));
         let of = |n: u16| SocketAddr::from((std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, n), 5000));
-        assert_eq!((0..1000).filter(|n| guard.admits(of(*n), Time(0))).count() as u64, QUERY_BURST);
+        assert_eq!((0..1000).filter(|n| guard.admits(of(*n), false, Time(0))).count() as u64, QUERY_BURST);
     }
 
     #[test]
     fn a_flood_of_addresses_is_bounded() {
-        let mut guard = Guard::new(false, Time(0));
-        (0..50_000).for_each(|n| assert!(guard.admits(address(n), Time(0))));
+        let mut guard = Guard::new(Time(0));
+        (0..50_000).for_each(|n| assert!(guard.admits(address(n), false, Time(0))));
         assert!(guard.queries.len() <= GUARDED_ADDRESSES);
         (0..50_000).for_each(|n| guard.verify(address(n), Time(0)));
         assert!(guard.verified.len() <= VERIFIED);
@@ -168,7 +166,7 @@ mod tests {
 
     #[test]
     fn unverified_addresses_get_little_in_any_ten_seconds() {
-        let mut guard = Guard::new(false, Time(0));
+        let mut guard = Guard::new(Time(0));
         let mut sent = Vec::new();
         for ms in 0..60_000 {
             if guard.may_reply(address(1), 1000, 100, Time(ms)) {

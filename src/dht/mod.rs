@@ -97,7 +97,7 @@ impl Dht {
     /// Nodes that know nobody yet: [`Input::Entrance`] and [`Input::Known`] tell them where to begin.
     #[must_use]
     pub fn new(config: Config, now: Time) -> Dht {
-        let mut common = Common::new(config.seed, config.is_private, now);
+        let mut common = Common::new(config.seed, now);
         let mut nodes = Vec::new();
         for network in [Network::Overlay, Network::Mainline] {
             if network == Network::Mainline && config.mainline == Mainline::Off {
@@ -109,6 +109,7 @@ impl Dht {
                     network: is_overlay.then(|| config.network.as_bytes().to_vec()),
                     family: *family,
                     tx_len: config.tx_len.clamp(2, 4),
+                    is_private: if is_overlay { config.is_private } else { config.is_mainline_private },
                     read_only: !is_overlay && config.mainline == Mainline::Ask,
                     reach: config.reach,
                 };
@@ -266,7 +267,7 @@ impl Dht {
                 self.nodes[at].receive_error(from, &tx, now, &mut self.common);
             }
             Body::Query { id, query } => {
-                if !self.common.guard.admits(from, now) {
+                if !self.common.guard.admits(from, self.nodes[at].seat.is_private, now) {
                     return;
                 }
                 let siblings = self.siblings(at, &query);
@@ -332,7 +333,8 @@ impl Dht {
 
     fn enter(&mut self, address: SocketAddr, now: Time) {
         for network in [Network::Overlay, Network::Mainline] {
-            if let Some(at) = self.seat_of(network, Family::of(address)) {
+            let at = self.seat_of(network, Family::of(address));
+            if let Some(at) = at.filter(|at| self.nodes[*at].is_sendable(address)) {
                 self.nodes[at].add_entrance(address, now);
             }
         }

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use super::address::{Address, Reach};
 use super::calls::{Call, Calls, Late};
 use super::common::{Common, Ended};
-use super::contact::{Contact, Family};
+use super::contact::{Contact, Family, is_sendable};
 use super::id::NodeId;
 use super::lookup::Lookup;
 use super::message::{Body, Message, Query, Reply, Want};
@@ -48,6 +48,8 @@ pub(super) struct Seat {
     pub(super) network: Option<Vec<u8>>,
     pub(super) family: Family,
     pub(super) tx_len: usize,
+    /// Whether private addresses are as good as others: the network was bootstrapped from one.
+    pub(super) is_private: bool,
     /// Whether it asks and announces without ever answering (BEP 43).
     pub(super) read_only: bool,
     pub(super) reach: Option<Reach>,
@@ -110,6 +112,11 @@ impl Node {
 
     pub(super) fn is_read_only(&self) -> bool {
         self.seat.read_only || self.address.reach() == Reach::Closed
+    }
+
+    /// Whether this may be asked, or named to others.
+    pub(super) fn is_sendable(&self, address: SocketAddr) -> bool {
+        is_sendable(address, self.seat.is_private)
     }
 
     pub(super) fn is_asking(&self, is_such: impl FnMut(SocketAddr) -> bool) -> bool {
@@ -245,7 +252,7 @@ impl Node {
         now: Time,
         common: &mut Common,
     ) -> bool {
-        if !common.is_sendable(to) {
+        if !self.is_sendable(to) {
             if let Purpose::Lookup(number) = purpose
                 && let Some(running) = self.lookups.get_mut(&number)
             {
@@ -287,7 +294,7 @@ impl Node {
             self.table.forget(from);
         }
         if let Some(seen_as) = seen_as
-            && common.is_sendable(SocketAddr::new(seen_as.ip(), 1024))
+            && self.is_sendable(SocketAddr::new(seen_as.ip(), 1024))
             && self.address.note_vote(from, seen_as)
         {
             self.take_address(common);
@@ -296,7 +303,7 @@ impl Node {
             Purpose::Lookup(number) => self.note_lookup_answer(number, &call, reply, now, common),
             Purpose::Store(number) => self.note_stored(number, from, true, now, common),
             Purpose::Ping => {}
-            Purpose::Join => self.note_joined(from, &reply, now, common),
+            Purpose::Join => self.note_joined(from, &reply, now),
             Purpose::Token(ask, port) => {
                 let token = reply.token.unwrap_or_default();
                 let dial = Query::Dial { port, token };
@@ -336,9 +343,9 @@ impl Node {
         // Who has another id by now leads nowhere, but what it keeps counts: whoever announced knew it by this one, or by
         // the one before.
         if let Some(hop) = hop {
-            self.offer_named(&mut running.lookup, call.to, &reply, hop, now, common);
+            self.offer_named(&mut running.lookup, call.to, &reply, hop, now);
         }
-        let is_over = running.take_findings(call.to, &reply, common);
+        let is_over = running.take_findings(call.to, &reply, self.seat.is_private, common);
         if is_over {
             let ended = Ended { queries: running.lookup.queries(), answers: running.lookup.answers(), stored: 0 };
             return settle(running.owner, ended, common);
@@ -347,21 +354,13 @@ impl Node {
     }
 
     /// Offers a lookup whom a reply names, as far as they may be asked.
-    fn offer_named(
-        &self,
-        lookup: &mut Lookup,
-        by: SocketAddr,
-        reply: &Reply,
-        hop: u8,
-        now: Time,
-        common: &Common,
-    ) {
+    fn offer_named(&self, lookup: &mut Lookup, by: SocketAddr, reply: &Reply, hop: u8, now: Time) {
         let nodes = match self.seat.family {
             Family::V4 => &reply.nodes,
             Family::V6 => &reply.nodes6,
         };
         for contact in nodes.iter().take(2 * CLOSEST) {
-            let is_usable = common.is_sendable(contact.address) && self.may_be_known(contact);
+            let is_usable = self.is_sendable(contact.address) && self.may_be_known(contact);
             // Others may still give out the id that a node had before: we have heard it ourselves.
             let is_former = self.table.id_at(contact.address).is_some_and(|id| id != contact.id);
             if !is_usable || is_former {
@@ -375,7 +374,7 @@ impl Node {
         }
     }
 
-    fn note_joined(&mut self, by: SocketAddr, reply: &Reply, now: Time, common: &Common) {
+    fn note_joined(&mut self, by: SocketAddr, reply: &Reply, now: Time) {
         let own = self.id;
         let joining = |running: &Running| running.owner == Owner::Table && running.lookup.target == own;
         if !self.lookups.values().any(joining) {
@@ -383,7 +382,7 @@ impl Node {
         }
         let mut lookups = std::mem::take(&mut self.lookups);
         for running in lookups.values_mut().filter(|running| joining(running)) {
-            self.offer_named(&mut running.lookup, by, reply, 1, now, common);
+            self.offer_named(&mut running.lookup, by, reply, 1, now);
         }
         self.lookups = lookups;
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use super::common::{Common, Ended, Settled};
-use super::contact::Prefix;
+use super::contact::{Prefix, is_sendable};
 use super::id::NodeId;
 use super::input::AskId;
 use super::lookup::Lookup;
@@ -78,11 +78,19 @@ impl Running {
         }
     }
 
-    /// Passes on what was looked for; whether that was all of it.
-    pub(super) fn take_findings(&mut self, from: SocketAddr, reply: &Reply, common: &mut Common) -> bool {
+    /// Passes on what was looked for, private addresses only if they are as good as others; whether that was all of it.
+    pub(super) fn take_findings(
+        &mut self,
+        from: SocketAddr,
+        reply: &Reply,
+        is_private: bool,
+        common: &mut Common,
+    ) -> bool {
         match self.goal {
-            Goal::Peers => self.take_peers(from, reply, common),
-            Goal::Announce { .. } if self.owner == Owner::Rendezvous => self.take_peers(from, reply, common),
+            Goal::Peers => self.take_peers(from, reply, is_private, common),
+            Goal::Announce { .. } if self.owner == Owner::Rendezvous => {
+                self.take_peers(from, reply, is_private, common);
+            }
             Goal::Item => {
                 let item = reply
                     .item
@@ -98,10 +106,10 @@ impl Running {
         false
     }
 
-    fn take_peers(&mut self, from: SocketAddr, reply: &Reply, common: &mut Common) {
+    fn take_peers(&mut self, from: SocketAddr, reply: &Reply, is_private: bool, common: &mut Common) {
         // No more of one node than it should name, so that a liar does not crowd out the others.
         for peer in reply.values.iter().take(VALUES) {
-            let is_new = self.peers.len() < PEERS_FOUND && common.is_sendable(*peer) && self.peers.insert(*peer);
+            let is_new = self.peers.len() < PEERS_FOUND && is_sendable(*peer, is_private) && self.peers.insert(*peer);
             match self.owner {
                 Owner::Ask { ask, .. } if is_new => common.events.push_back(Event::Peer { ask, peer: *peer }),
                 Owner::Rendezvous if is_new => common.events.push_back(Event::Overlay { peer: *peer }),
@@ -129,7 +137,7 @@ impl Node {
         let (values, hints) = self.records.peers(&target, VALUES, now, &mut common.rng);
         let item = self.items.item(&target, now).map(<[u8]>::to_vec);
         let found = Reply { values, hints, item, ..Reply::from(self.id) };
-        if running.take_findings(SocketAddr::from(([0; 4], 0)), &found, common) {
+        if running.take_findings(SocketAddr::from(([0; 4], 0)), &found, self.seat.is_private, common) {
             return settle(running.owner, Ended::default(), common);
         }
         self.lookups.insert(number, running);

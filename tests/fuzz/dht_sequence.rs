@@ -98,7 +98,7 @@ pub(crate) fn drive(bytes: &[u8]) {
     let flags = bytes.byte();
     let is_private = flags & 1 == 1;
     let mainline = [Mainline::Ask, Mainline::Serve, Mainline::Off][usize::from(flags >> 1) % 3];
-    let config = Config { is_private, mainline, ..Config::new([flags; 32]) };
+    let config = Config { is_private, is_mainline_private: is_private, mainline, ..Config::new([flags; 32]) };
     let now = Time(1_000_000);
     let mut sequence = Sequence {
         bytes,

@@ -39,6 +39,26 @@ fn an_id_that_a_contact_had_before_is_not_believed() {
 }
 
 #[test]
+fn a_private_entrance_opens_the_overlay_alone() {
+    for (is_mainline_private, asked) in [(false, 0), (true, 1)] {
+        let mut bench =
+            Bench::new(Config { mainline: Mainline::Serve, is_private: true, is_mainline_private, ..config() });
+        bench.input(Input::Known(Network::Mainline, at(1)));
+        let near = |n| SocketAddr::from(([192, 168, 1, n], 5000));
+        let (id, named) = (NodeId([1; 20]), Contact { id: NodeId([2; 20]), address: near(2) });
+        bench.answer(at(1), Reply { nodes: vec![named], ..Reply::from(id) });
+        assert_eq!(bench.taken(near(2)).len(), asked, "whom mainline names");
+        bench.query(near(4), Query::Ping);
+        bench.reply(near(4));
+        bench.input(Input::Entrance(near(3)));
+        let asked_there = bench.sent.iter().filter(|(to, ..)| *to == near(3));
+        let (overlay, mainline): (Vec<_>, Vec<_>) =
+            asked_there.partition(|(_, message, _)| message.network.is_some());
+        assert_eq!((overlay.len(), mainline.len()), (1, asked));
+    }
+}
+
+#[test]
 fn a_lookup_among_nobody_ends_at_once() {
     let mut bench = Bench::new(config());
     let what = Ask::Peers { key: NodeId([1; 20]), network: Network::Overlay, traced: false };
