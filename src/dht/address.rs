@@ -32,6 +32,8 @@ pub(super) struct Address {
     since: Time,
     /// Set by configuration: not measured.
     is_fixed: bool,
+    /// Whether the last dial that was asked for arrived; none: there was none yet at this place and port.
+    dialled: Option<bool>,
 }
 
 impl Address {
@@ -44,6 +46,7 @@ impl Address {
             reach: reach.unwrap_or(Reach::Unknown),
             since: now,
             is_fixed: reach.is_some(),
+            dialled: None,
         }
     }
 
@@ -96,7 +99,7 @@ impl Address {
     /// The network may be another: nothing that was said or seen counts any more.
     pub(super) fn forget(&mut self, now: Time) {
         self.votes.clear();
-        self.own = None;
+        (self.own, self.dialled) = (None, None);
         if !self.is_fixed {
             (self.reach, self.since) = (Reach::Unknown, now);
         }
@@ -107,6 +110,23 @@ impl Address {
         if !self.is_fixed {
             (self.reach, self.since) = (Reach::Open, now);
         }
+    }
+
+    /// Others were asked to dial us, and did, or could not.
+    pub(super) fn note_dialled(&mut self, reached: bool, now: Time) {
+        self.dialled = Some(reached);
+        if reached {
+            self.note_reached(now);
+        }
+    }
+
+    /// Our port is another: what is known of the former says nothing.
+    pub(super) fn forget_dial(&mut self) {
+        self.dialled = None;
+    }
+
+    pub(super) fn dialled(&self) -> Option<bool> {
+        self.dialled
     }
 
     /// What is not confirmed is doubted; what was given up is tried again.

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use super::guard::{Bucket, Guard};
 use super::message::Message;
 use super::rng::Rng;
-use super::{AskId, Event};
+use super::{AskId, Event, Family};
 use crate::limits::{OWN_BURST, OWN_KEPT, OWN_RATE, REPLIES};
 use crate::time::Time;
 
@@ -24,6 +24,8 @@ pub(super) enum Settled {
     Ask(AskId, Ended),
     /// One of our own files was announced to so many nodes.
     Announced(super::id::NodeId, usize),
+    /// Of this ask: whether the nodes of a family have reached us.
+    Dialled(AskId, Family, bool),
 }
 
 /// How an ask's lookup ended.

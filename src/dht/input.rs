@@ -118,7 +118,8 @@ pub enum Ask {
         /// Whether each hop is told.
         traced: bool,
     },
-    /// Can I be reached by TCP? Answered by [`Event::Dialled`](super::Event::Dialled).
+    /// Can I be reached by TCP, in any family? Answered by [`Event::Dialled`](super::Event::Dialled). What is announced is
+    /// announced in a family in which it was so.
     Dial {
         /// The port.
         port: u16,

@@ -65,14 +65,12 @@ use self::node::{Node, Seat};
 use self::own::Own;
 use self::running::{Goal, Owner};
 use crate::digest::Digest;
-use crate::limits::{
-    CLOSEST, DIAL_TIME, DIALS, GUARDED_ADDRESSES, ITEM_LEN, SAVED_CONTACTS, UPKEEP_PAUSE, UPKEEP_TIME,
-};
+use crate::limits::{CLOSEST, ITEM_LEN, SAVED_CONTACTS, UPKEEP_PAUSE, UPKEEP_TIME};
 use crate::time::Time;
 
 struct Open {
-    /// Lookups of it that are under way, one a family.
-    lookups: usize,
+    /// Lookups or dials of it that are under way, one a family.
+    under_way: usize,
     summary: Summary,
 }
 
@@ -84,6 +82,8 @@ pub struct Dht {
     nodes: Vec<Node>,
     asks: BTreeMap<AskId, Open>,
     own: Own,
+    /// The node by which others reached our port: it announces.
+    reached_at: usize,
     rendezvous_at: Time,
     /// Looks for others in a row that found nobody.
     vain_meetings: u32,
@@ -122,6 +122,7 @@ impl Dht {
             nodes,
             asks: BTreeMap::new(),
             own: Own::default(),
+            reached_at: 0,
             rendezvous_at: now,
             vain_meetings: 0,
             upkeep_at: now,
@@ -146,6 +147,7 @@ impl Dht {
             Input::Withdraw(key) => self.own.remove(&key),
             Input::Port(port) => {
                 if self.config.port.replace(port) != Some(port) {
+                    self.nodes.iter_mut().for_each(|node| node.address.forget_dial());
                     self.own.renew(now);
                 }
             }
@@ -311,14 +313,14 @@ impl Dht {
             Ask::Nodes { target, network, traced } => (network, target, Goal::Nodes, traced),
             Ask::Dial { port } => return self.ask_dial(ask, port, now),
         };
-        let mut open = Open { lookups: 0, summary: Summary::default() };
+        let mut open = Open { under_way: 0, summary: Summary::default() };
         // An item that nobody keeps is not put.
         let is_vain = matches!(&goal, Goal::Put { item } if item.len() > ITEM_LEN || Value::parse(item).is_err());
         for node in self.nodes.iter_mut().filter(|node| node.network() == network && !is_vain) {
             let owner = Owner::Ask { ask, traced };
-            open.lookups += usize::from(node.start(target, goal.clone(), owner, now));
+            open.under_way += usize::from(node.start(target, goal.clone(), owner, now));
         }
-        if open.lookups == 0 {
+        if open.under_way == 0 {
             self.common.events.push_back(Event::Done { ask, summary: Summary::default() });
         } else {
             self.asks.insert(ask, open);
@@ -355,24 +357,6 @@ impl Dht {
         }
     }
 
-    fn ask_dial(&mut self, ask: AskId, port: u16, now: Time) {
-        let is_joined = |node: &&mut Node| node.network() == Network::Overlay && node.table.len() > 0;
-        match self.nodes.iter_mut().find(is_joined) {
-            Some(node) => node.ask_to_be_dialled(ask, port, now, &mut self.common),
-            None => self.common.events.push_back(Event::Dialled { ask, reached: false }),
-        }
-    }
-
-    fn may_dial(&mut self, ip: IpAddr, now: Time) -> bool {
-        self.dials.retain(|_, at| now.since(*at) < DIAL_TIME);
-        let may = self.dialling < DIALS && self.dials.len() < GUARDED_ADDRESSES && !self.dials.contains_key(&ip);
-        if may {
-            self.dials.insert(ip, now);
-            self.dialling += 1;
-        }
-        may
-    }
-
     /// What time and inputs have made possible.
     fn run(&mut self, now: Time) {
         self.common.is_held = false;
@@ -393,6 +377,7 @@ impl Dht {
         for settled in std::mem::take(&mut self.common.settled) {
             match settled {
                 Settled::Ask(ask, ended) => self.settle(ask, ended),
+                Settled::Dialled(ask, family, reached) => self.settle_dial(ask, family, reached, now),
                 Settled::Announced(key, stored) => self.own.note_announced(key, stored, now, &mut self.common.rng),
             }
         }
@@ -403,8 +388,8 @@ impl Dht {
         open.summary.queries += ended.queries;
         open.summary.answers += ended.answers;
         open.summary.stored += ended.stored;
-        open.lookups -= 1;
-        if open.lookups == 0 {
+        open.under_way -= 1;
+        if open.under_way == 0 {
             let summary = open.summary;
             self.asks.remove(&ask);
             self.common.events.push_back(Event::Done { ask, summary });
@@ -422,13 +407,6 @@ impl Dht {
         if self.rendezvous_at > now {
             self.upkeep_at = self.upkeep_at.min(self.rendezvous_at);
         }
-    }
-
-    /// The node that announces our files: others reach it.
-    fn announcer(&self) -> Option<usize> {
-        self.nodes.iter().position(|node| {
-            node.network() == Network::Overlay && node.table.len() > 0 && node.address.reach() == Reach::Open
-        })
     }
 
     /// Begins what announcements are due, as far as there is room.

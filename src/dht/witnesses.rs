@@ -1,15 +1,19 @@
 //! Whether others reach our TCP port, by the word of nodes of different networks: one alone could make us announce an
-//! address where nobody is served, or keep us from announcing.
+//! address where nobody is served, or keep us from announcing. In each family by nodes of it: a router may pass the port on in
+//! one alone, and what is announced in the other would lead nowhere.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
-use super::common::Common;
+use super::address::Reach;
+use super::common::{Common, Settled};
 use super::contact::{Contact, Prefix};
 use super::id::NodeId;
 use super::message::{Query, Want};
 use super::node::{Node, Purpose};
-use super::{AskId, Event};
-use crate::limits::{WITNESS_CHOICE, WITNESSES, WITNESSES_ASKED};
+use super::output::Summary;
+use super::{AskId, Dht, Event, Family, Network, Open};
+use crate::limits::{DIAL_TIME, DIALS, GUARDED_ADDRESSES, WITNESS_CHOICE, WITNESSES, WITNESSES_ASKED};
 use crate::time::Time;
 
 /// Nodes that were asked to dial us, and what they said so far.
@@ -70,10 +74,60 @@ impl Node {
     fn settle_dial(&mut self, ask: AskId, now: Time, common: &mut Common) {
         let Some(reached) = self.witnesses.get(&ask).and_then(Witnesses::verdict) else { return };
         self.witnesses.remove(&ask);
-        if reached {
-            self.address.note_reached(now);
+        self.address.note_dialled(reached, now);
+        common.settled.push(Settled::Dialled(ask, self.seat.family, reached));
+    }
+}
+
+impl Dht {
+    pub(super) fn ask_dial(&mut self, ask: AskId, port: u16, now: Time) {
+        let joined: Vec<&mut Node> =
+            self.nodes.iter_mut().filter(|node| node.network() == Network::Overlay && node.table.len() > 0).collect();
+        if joined.is_empty() {
+            self.common.events.push_back(Event::Dialled { ask, reached: false });
+            return;
         }
-        common.events.push_back(Event::Dialled { ask, reached });
+        self.asks.insert(ask, Open { under_way: joined.len(), summary: Summary::default() });
+        joined.into_iter().for_each(|node| node.ask_to_be_dialled(ask, port, now, &mut self.common));
+    }
+
+    /// The nodes of a family have reached us, or have not. Who asked hears of the first that have.
+    pub(super) fn settle_dial(&mut self, ask: AskId, family: Family, reached: bool, now: Time) {
+        if let Some(at) = self.seat_of(Network::Overlay, family)
+            && reached
+            && self.nodes[self.reached_at].address.dialled() != Some(true)
+            && std::mem::replace(&mut self.reached_at, at) != at
+        {
+            self.own.renew(now);
+        }
+        let Some(open) = self.asks.get_mut(&ask) else { return };
+        open.under_way -= 1;
+        if reached || open.under_way == 0 {
+            self.asks.remove(&ask);
+            self.common.events.push_back(Event::Dialled { ask, reached });
+        }
+    }
+
+    /// The node that announces our files: others reach it. It stays the same though one dial fails, for those that were asked
+    /// may be gone, until another is reached.
+    pub(super) fn announcer(&self) -> Option<usize> {
+        let is_able = |at: &usize| {
+            let node = &self.nodes[*at];
+            node.network() == Network::Overlay && node.table.len() > 0 && node.address.reach() == Reach::Open
+        };
+        let may_be = |at: &usize| is_able(at) && self.nodes[*at].address.dialled() != Some(false);
+        Some(self.reached_at).filter(is_able).or_else(|| (0..self.nodes.len()).find(may_be))
+    }
+
+    /// Whether this machine may be dialled for itself now; then it counts.
+    pub(super) fn may_dial(&mut self, ip: IpAddr, now: Time) -> bool {
+        self.dials.retain(|_, at| now.since(*at) < DIAL_TIME);
+        let may = self.dialling < DIALS && self.dials.len() < GUARDED_ADDRESSES && !self.dials.contains_key(&ip);
+        if may {
+            self.dials.insert(ip, now);
+            self.dialling += 1;
+        }
+        may
     }
 }
 

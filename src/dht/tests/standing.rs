@@ -202,6 +202,61 @@ fn the_saved_contacts_of_all_nodes_are_bounded() {
 }
 
 #[test]
+fn what_is_reached_in_one_family_alone_is_announced_there() {
+    let families = vec![Family::V6, Family::V4];
+    let mut bench = Bench::new(Config { families, port: Some(9978), ..config() });
+    let six = |n: u16| SocketAddr::from((std::net::Ipv6Addr::new(0x2001, 0xdb8, n, 0, 0, 0, 0, 1), 5000));
+    for (contact, stranger) in [(six(2), six(9)), (at(2), at(9))] {
+        bench.input(Input::Known(Network::Overlay, contact));
+        answer_last(&mut bench, contact, Reply::from(belonging(contact, 1)));
+        bench.query(stranger, Query::Ping);
+    }
+    assert!(bench.dht.status().iter().all(|node| node.reach == Reach::Open && node.contacts == 1));
+    let dial = |bench: &mut Bench, ask, by_four| {
+        bench.input(Input::Ask { ask: AskId(ask), what: Ask::Dial { port: 9978 } });
+        for (contact, reached) in [(six(2), false), (at(2), by_four)] {
+            let reply = || Reply::from(belonging(contact, 1));
+            answer_last(bench, contact, Reply { token: Some(vec![1]), ..reply() });
+            answer_last(bench, contact, Reply { dialled: Some(reached), ..reply() });
+        }
+        bench.sent.clear();
+    };
+    let asked_for = |bench: &mut Bench, key| {
+        bench.input(Input::Announce { key, hint: None });
+        bench.pass(Duration::from_secs(3));
+        let is_it =
+            |body: &Body| matches!(body, Body::Query { query: Query::GetPeers { key: of, .. }, .. } if *of == key);
+        [six(2), at(2)].map(|contact| bench.taken(contact).iter().any(is_it))
+    };
+    dial(&mut bench, 1, true);
+    assert_eq!(asked_for(&mut bench, NodeId([1; 20])), [false, true]);
+    dial(&mut bench, 2, false);
+    assert_eq!(asked_for(&mut bench, NodeId([0x81; 20])), [false, true], "those that are asked may be gone");
+    let told: Vec<&Event> = bench.events.iter().filter(|it| matches!(it, Event::Dialled { .. })).collect();
+    let said = |ask, reached| Event::Dialled { ask: AskId(ask), reached };
+    assert_eq!(told, [&said(1, true), &said(2, false)]);
+}
+
+#[test]
+fn who_asks_hears_of_the_first_family_that_reaches_him() {
+    let mut bench = Bench::new(Config { families: vec![Family::V6, Family::V4], ..config() });
+    let six = SocketAddr::from((std::net::Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 1), 5000));
+    for contact in [six, at(2)] {
+        bench.input(Input::Known(Network::Overlay, contact));
+        answer_last(&mut bench, contact, Reply::from(belonging(contact, 1)));
+    }
+    bench.input(Input::Ask { ask: AskId(1), what: Ask::Dial { port: 9978 } });
+    for (contact, reached) in [(at(2), true), (six, true)] {
+        let reply = || Reply::from(belonging(contact, 1));
+        answer_last(&mut bench, contact, Reply { token: Some(vec![1]), ..reply() });
+        answer_last(&mut bench, contact, Reply { dialled: Some(reached), ..reply() });
+        let told = bench.events.iter().filter(|it| matches!(it, Event::Dialled { reached: true, .. })).count();
+        assert_eq!(told, 1);
+    }
+    assert!(bench.dht.status().iter().all(|node| node.reach == Reach::Open), "each knows of itself");
+}
+
+#[test]
 fn one_liar_does_not_make_us_believe_that_we_are_reached() {
     // What each of three nodes says when it is asked; none: nothing.
     for (said, reached) in [
