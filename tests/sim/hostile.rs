@@ -20,6 +20,7 @@ fn plan(seed: u64) -> Plan {
         lying: below(20),
         half_session: Duration::from_secs(if below(2) == 0 { 1800 } else { 5 * 3600 }),
         join_time: Duration::from_secs(30),
+        ..Plan::default()
     }
 }
 

@@ -1,4 +1,5 @@
-//! What a lying node answers: nodes and peers that are not there, ever closer; another id than it has; too much of all.
+//! What a lying node answers: nodes and peers that are not there, ever closer; another id than it has; too much of all. Or
+//! slander: honest nodes at wrong ports, and by wrong ids.
 
 use std::net::SocketAddr;
 
@@ -18,6 +19,11 @@ impl Net {
             Query::GetPeers { key, .. } => key,
             _ => id,
         };
+        if self.plan.is_slanderous {
+            let nodes = self.slander(&target);
+            let body = Body::Reply(Box::new(Reply { nodes, ..Reply::from(id) }));
+            return self.answer_falsely(liar, to, Message { tx, network, seen_as: Some(to), read_only: false, body });
+        }
         let mut reply = Reply { token: Some(b"lie".to_vec()), ..Reply::from(id) };
         for _ in 0..30 {
             let address = self.martian();
@@ -40,10 +46,29 @@ impl Net {
             }
         }
         let seen_as = Some(self.martian());
-        let message = Message { tx, network, seen_as, read_only: false, body: Body::Reply(Box::new(reply)) };
+        let body = Body::Reply(Box::new(reply));
+        self.answer_falsely(liar, to, Message { tx, network, seen_as, read_only: false, body });
+    }
+
+    fn answer_falsely(&mut self, liar: usize, to: SocketAddr, message: Message) {
         let mut datagram = Vec::new();
         message.write(&mut datagram);
         self.transmit(liar, to, &datagram);
+    }
+
+    /// The honest nodes closest to a place, each by its id where it is not, and where it is by an id that its address may have.
+    fn slander(&mut self, target: &NodeId) -> Vec<Contact> {
+        let id = |net: &Net, n: usize| net.machines[n].dht.as_ref().map(|dht| dht.status()[0].id);
+        let mut honest: Vec<(NodeId, SocketAddr)> =
+            self.honest().into_iter().filter_map(|n| Some((id(self, n)?, self.machines[n].address))).collect();
+        honest.sort_by_key(|(id, _)| id.distance(target));
+        let mut nodes = Vec::new();
+        for (id, address) in honest.into_iter().take(8) {
+            let elsewhere = SocketAddr::new(address.ip(), address.port() ^ 1);
+            nodes.push(Contact { id, address: elsewhere });
+            nodes.push(Contact { id: NodeId::for_address(address.ip(), self.luck.bytes()), address });
+        }
+        nodes
     }
 
     fn near(&mut self, target: &NodeId) -> NodeId {

@@ -97,6 +97,26 @@ fn hostile_networks_that_hid_a_record_hide_it_no_more() {
 }
 
 #[test]
+fn those_that_name_the_honest_wrongly_hide_nothing() {
+    let (mut missed, mut stored) = (0, 0);
+    for seed in 1..=4 {
+        let mut net = Net::new(Plan { seed, nodes: 100, lying: 30, is_slanderous: true, ..Plan::default() });
+        net.run_for(Duration::from_secs(1200));
+        let honest = net.honest();
+        for _ in 0..20 {
+            let (key, announcer) = (net.luck.id(), net.luck.pick(&honest));
+            stored += net.ask_and_wait(announcer, announce(key)).stored;
+            let asker = net.luck.pick(&honest);
+            let asked = net.ask_and_wait(asker, peers(key));
+            missed += usize::from(!asked.peers.contains(&net.machines[announcer].address));
+        }
+        let contacts = net.machines.iter().filter_map(|it| it.dht.as_ref()).map(|dht| dht.status()[0].contacts);
+        println!("seed {seed}: {missed} missed, {stored} stored, contacts {:?}", contacts.min());
+    }
+    assert!(missed == 0 && stored >= 4 * 20 * 7, "{missed} missed, {stored} stored");
+}
+
+#[test]
 fn a_partition_heals() {
     let mut net = Net::new(Plan { nodes: 60, loss: 0, ..Plan::default() });
     net.run_for(Duration::from_secs(120));

@@ -45,6 +45,8 @@ pub struct Plan {
     pub slow: u64,
     /// Nodes that lie, of 100.
     pub lying: u64,
+    /// Whether these know all others, and lie about where the closest are.
+    pub is_slanderous: bool,
     /// Half of the sessions are over this; zero: nobody leaves.
     pub half_session: Duration,
     /// All join within this.
@@ -62,6 +64,7 @@ impl Default for Plan {
             silent: 0,
             slow: 0,
             lying: 0,
+            is_slanderous: false,
             half_session: Duration::ZERO,
             join_time: Duration::from_secs(30),
         }
