@@ -397,9 +397,10 @@ impl Store {
     }
 
     /// Puts a finished file where it can be opened, and waits to be recorded.
-    fn wait(&self, digest: Digest, waiting: Waiting, since: Stamp) {
-        lock(&self.0.waiting_since).get_or_insert(since);
+    pub(super) fn wait(&self, digest: Digest, waiting: Waiting, since: Stamp) {
         self.0.waiting().insert(digest, waiting);
+        // In this order: a batch that begins in between takes the file up, or leaves what says that one waits.
+        lock(&self.0.waiting_since).get_or_insert(since);
     }
 
     /// Notes beside a finished draft what its record will be; where the draft lies then. Only a process that is killed

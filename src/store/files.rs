@@ -222,7 +222,8 @@ impl Store {
         }
         let used = std::mem::take(&mut *lock(&self.0.used));
         let recorded = self.0.record_batch(&batch, &lost, &used, now);
-        if recorded.is_err() && !batch.is_empty() {
+        // One whose turn failed has the next one in time, also when nothing else is finished.
+        if !self.0.waiting().is_empty() {
             lock(&self.0.waiting_since).get_or_insert(now);
         }
         recorded

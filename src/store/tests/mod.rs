@@ -1,5 +1,6 @@
 //! The store as a whole.
 
+mod batches;
 mod drafts;
 mod files;
 mod indexes;

@@ -1,0 +1,51 @@
+//! Batches: what is finished is recorded in its turn, whatever comes in between.
+
+use super::*;
+use crate::limits::BATCH_TIME_S;
+
+#[test]
+fn a_file_whose_turn_failed_has_another_though_nothing_follows_it() {
+    let dir = TestDir::new();
+    let store = open(&dir);
+    let digest = Digest::of(b"x");
+    let folder = file_at(&store, &digest).parent().expect("a folder").to_owned();
+    fs::write(&folder, "in the way").expect("ours");
+    let mut draft = store.draft(wanted(b"x")).expect("a draft");
+    draft.append(b"x").expect("room");
+    draft.finish(FileMeta::default(), NOW).expect("right");
+    store.commit(NOW).expect("an index");
+    assert_eq!(store.usage().expect("an index").files, 0);
+    fs::remove_file(&folder).expect("ours");
+    store.commit_due(Stamp(NOW.0 + BATCH_TIME_S)).expect("an index");
+    assert_eq!(store.usage().expect("an index").files, 1);
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "it says so instead of waiting for ever")]
+fn a_batch_that_begins_while_a_file_is_put_to_wait_does_not_miss_it() {
+    let dir = TestDir::new();
+    let store = open(&dir);
+    let digest = Digest::of(b"x");
+    let file = Arc::new(fs::File::create_new(store.0.draft_path("x", "part")).expect("a scratch file"));
+    let waiting = draft::Waiting {
+        file,
+        path: store.0.draft_path("x", "part"),
+        beside: [store.0.draft_path("x", "journal"), store.0.draft_path("x", "done")],
+        len: 0,
+        meta: FileMeta::default(),
+        midstates: Vec::new(),
+    };
+    std::thread::scope(|scope| {
+        // As if a batch were about to note that nothing waits any more.
+        let since = lock(&store.0.waiting_since);
+        let putting = scope.spawn(|| store.wait(digest, waiting, NOW));
+        let begun = std::time::Instant::now();
+        while !store.has_file(&digest).expect("an index") {
+            assert!(begun.elapsed() < Duration::from_secs(20), "the batch would not find it");
+            std::thread::yield_now();
+        }
+        drop(since);
+        putting.join().expect("no panic");
+    });
+    assert_eq!(*lock(&store.0.waiting_since), Some(NOW));
+}
