@@ -57,8 +57,11 @@ impl Live {
         Arc::clone(&self.0.read().expect("no holder of the lock panics").config)
     }
 
-    pub(super) fn replace(&self, config: Config) {
-        self.0.write().expect("no holder of the lock panics").config = Arc::new(config);
+    /// Another configuration from now on. The cache folder stays that of the start: what is open lies there.
+    pub(super) fn replace(&self, mut config: Config) {
+        let mut current = self.0.write().expect("no holder of the lock panics");
+        config.cache.clone_from(&current.config.cache);
+        current.config = Arc::new(config);
     }
 
     /// The most bytes that cleanup leaves in the cache; nothing is dropped for its size while nobody knows it.
@@ -81,5 +84,24 @@ impl Live {
             None => format!("http://{whole}{query}"),
         };
         vec![own]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Flags;
+
+    #[test]
+    fn the_cache_folder_stays_that_of_the_start() {
+        let config = |cache: &str, size: &str| {
+            let (cache, max_size) = (Some(cache.into()), Some(size.to_owned()));
+            let flags = Flags { config: Some("/dev/null".into()), cache, max_size, ..Flags::default() };
+            Config::load(&flags).expect("a configuration")
+        };
+        let live = Live::new(config("/srv/first", "1M"));
+        live.replace(config("/srv/second", "2M"));
+        assert_eq!(live.config().cache, std::path::Path::new("/srv/first"));
+        assert_eq!(live.bytes_max(), 2 << 20, "the rest is the new one's");
     }
 }
