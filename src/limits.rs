@@ -368,6 +368,9 @@ pub const CONTROL_TIME: Duration = Duration::from_secs(3);
 pub const CONTROL_ANSWER_TIME: Duration = Duration::from_secs(20);
 /// Bytes of a line of an answer; longer: it is none.
 pub const CONTROL_LINE_LEN: u64 = 64 * 1024;
+/// Bytes of the names of archives that status tells, some 200 names; of more, how many there are. JSON makes up to six bytes
+/// of one, and an answer is one line.
+pub const ARCHIVES_TOLD_LEN: usize = 8 * 1024;
 // ── lan ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /// Neighbours that announced themselves; full: new ones are left out. Each is asked for each miss.

@@ -6,8 +6,12 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use apt_p2p::catalog::ReleaseFile;
 use apt_p2p::dht::Hint;
 use apt_p2p::digest::Digest;
+use apt_p2p::store::{NewSnapshot, Options, Store};
+use apt_p2p::stream::Head;
+use apt_p2p::time::Stamp;
 use support::client::get;
 use support::daemon::{BINARY, Daemon};
 use support::mirror::Mirror;
@@ -238,4 +242,34 @@ fn a_proxy_s_numbers_are_the_mirror_s_to_the_byte() {
     let nobody = run(&scratch.path().join("elsewhere"), &["status"]);
     assert_eq!(nobody.status.code(), Some(1));
     assert!(self::told(&nobody).contains("no apt-p2p runs on"), "{}", self::told(&nobody));
+}
+
+#[test]
+fn status_is_whole_however_many_archives_are_known() {
+    let scratch = Scratch::new();
+    let cache = scratch.path().join("cache");
+    let store = Store::open(&Options { dir: cache.clone() }).expect("a store");
+    for n in 0..400 {
+        let new = NewSnapshot {
+            digest: Digest::of(b"a Release"),
+            len: 9,
+            date: Stamp(1),
+            fetched: Stamp(1),
+            head: Head::default(),
+            by_hash: false,
+            origin: None,
+        };
+        let dir = format!("{}/dists/{n}", "d".repeat(200));
+        store
+            .add_snapshot("mirror.example.org", &dir, ReleaseFile::InRelease, new, std::iter::empty())
+            .expect("room");
+    }
+    drop(store);
+    let daemon = Daemon::start_with(&cache, &[]);
+    let asked = || run(&daemon.cache, &["status", "--json"]);
+    wait_until(LONG, "the proxy can be asked", || !told(&asked()).contains("no apt-p2p runs on"));
+    let output = asked();
+    let json = out(&output);
+    assert!(output.status.success() && is_json(&json), "{} {}", told(&output), json.len());
+    assert!(json.contains("\"archives_known\":400,"), "{json}");
 }

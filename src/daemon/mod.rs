@@ -47,7 +47,8 @@ use crate::front::{self, Front};
 use crate::lan::Neighbours;
 use crate::learn::Learner;
 use crate::limits::{
-    CONNECTIONS, CONNECTIONS_PER_ADDRESS, FETCH_THREADS, IDLE_TIME, LANDED, NAME_THREADS, NEWS, PEER_FETCH_THREADS,
+    ARCHIVES_TOLD_LEN, CONNECTIONS, CONNECTIONS_PER_ADDRESS, FETCH_THREADS, IDLE_TIME, LANDED, NAME_THREADS, NEWS,
+    PEER_FETCH_THREADS,
 };
 use crate::report::Numbers;
 use crate::store::{Options, Store};
@@ -385,6 +386,17 @@ fn allowed(live: &Live) -> Arc<dyn Fn(IpAddr) -> bool + Send + Sync> {
     Arc::new(move |ip| live.allows(ip))
 }
 
+/// The archives that are named, as many as fit an answer.
+fn told(suites: Vec<(String, String)>) -> Vec<String> {
+    let mut room = ARCHIVES_TOLD_LEN;
+    let names = suites.into_iter().map(|(host, dir)| format!("{host}/{dir}"));
+    let has_room = |name: &String| {
+        room = room.saturating_sub(name.len() + 1);
+        room > 0
+    };
+    names.take_while(has_room).collect()
+}
+
 /// Counts what there is to count.
 type Count = Arc<dyn Fn() -> Numbers + Send + Sync>;
 
@@ -418,7 +430,8 @@ fn numbers(
             Some(store) => {
                 numbers.stored = store.usage().ok().map(|usage| (usage.files, usage.bytes));
                 let suites = store.suites().unwrap_or_default();
-                numbers.archives = suites.into_iter().map(|(host, dir)| format!("{host}/{dir}")).collect();
+                numbers.archives_known = suites.len();
+                numbers.archives = told(suites);
             }
             None => numbers.problems.push(format!(
                 "The cache folder {} cannot be used, so nothing is kept; the log says why.",

@@ -54,6 +54,9 @@ pub(super) fn html(ask: &Ask, numbers: &Numbers, under_way: &[(Object, u64, Opti
         for archive in &numbers.archives {
             write!(page, "<li>{}", escape(archive)).expect("a String takes all");
         }
+        if numbers.archives.len() < numbers.archives_known {
+            write!(page, "<li>… of {}", numbers.archives_known).expect("a String takes all");
+        }
         page.push_str("</ul>");
     }
     page

@@ -34,8 +34,10 @@ pub struct Numbers {
     pub stored: Option<(u64, u64)>,
     /// The most bytes that cleanup leaves in the cache.
     pub bytes_max: u64,
-    /// Archives whose Release is known: `host/dir`.
+    /// Archives whose Release is known: `host/dir`; of very many, some.
     pub archives: Vec<String>,
+    /// How many there are.
+    pub archives_known: usize,
     /// What is wrong, in plain words with what to do.
     pub problems: Vec<String>,
 }
@@ -82,7 +84,7 @@ impl Numbers {
         let now = [
             ("Connections now", self.connections.to_string()),
             ("Downloads now", self.downloads.to_string()),
-            ("Archives known", self.archives.len().to_string()),
+            ("Archives known", self.archives_known.to_string()),
         ];
         for (name, value) in self.rows().into_iter().chain(now) {
             writeln!(text, "{name:<35}{value}").expect("a string takes everything");
@@ -109,6 +111,7 @@ impl Numbers {
             json.plain("bytes_stored", self.stored.map(|(_, bytes)| bytes));
             json.plain("bytes_max", self.bytes_max);
             json.texts("archives", &self.archives);
+            json.plain("archives_known", self.archives_known);
             json.texts("problems", &self.problems);
         }) + "\n"
     }
@@ -146,7 +149,7 @@ impl Numbers {
             family("stored_bytes", "gauge", "Bytes of the files in the cache.", &[("", bytes)]);
         }
         family("stored_bytes_max", "gauge", "The most bytes that cleanup leaves.", &[("", self.bytes_max)]);
-        family("archives", "gauge", "Archives whose Release is known.", &[("", count(self.archives.len()))]);
+        family("archives", "gauge", "Archives whose Release is known.", &[("", count(self.archives_known))]);
         family("problems", "gauge", "Things that need somebody's attention.", &[("", count(self.problems.len()))]);
         text
     }
@@ -171,6 +174,7 @@ mod tests {
             stored: Some((4, 2 << 20)),
             bytes_max: 1 << 30,
             archives: vec!["mirror.example.org/debian/dists/stable".into()],
+            archives_known: 1,
             problems: vec!["The disk is \"full\".".into()],
         }
     }
