@@ -54,6 +54,9 @@ impl Upkeep {
             }
             if now >= next_size_check {
                 next_size_check = now + SIZE_CHECK_TIME;
+                if let Err(error) = store.forget_dead_readers() {
+                    log::warn!("{error}");
+                }
                 self.keep_within_size(store);
             }
         }

@@ -43,7 +43,6 @@ impl Index {
         // SAFETY: the folder is ours alone, and all who open it are this program, with LMDB's own lock. A disk that
         // vanishes ends the process with SIGBUS, which is restarted.
         let env = unsafe { options.open(dir) }?;
-        env.clear_stale_readers()?;
         let txn = env.write_txn()?;
         let opened = env.create_databases_and_commit(txn, |opener, txn| {
             opener.create_database::<Bytes, Bytes>(txn, None).map(CommitOrAbort::<_, ()>::Commit)
@@ -51,6 +50,7 @@ impl Index {
         let opened: std::result::Result<_, heed::Error> = opened;
         let db = opened?.commit().expect("the closure only commits");
         let index = Index { env, db };
+        index.forget_dead_readers()?;
         index.check_version()?;
         Ok(index)
     }
@@ -66,6 +66,11 @@ impl Index {
                 write.commit()
             }
         }
+    }
+
+    /// Gives free what killed processes were reading; of how many.
+    pub(super) fn forget_dead_readers(&self) -> Result<usize> {
+        Ok(self.env.clear_stale_readers()?)
     }
 
     pub(super) fn read(&self) -> Result<Read<'_>> {

@@ -215,6 +215,15 @@ impl Store {
         store.recover()?;
         Ok(store)
     }
+
+    /// Forgets readers of the index whose process was killed: until then nothing that was freed since they began can be
+    /// written over, and the index grows. How many there were.
+    ///
+    /// # Errors
+    /// Those of the index.
+    pub fn forget_dead_readers(&self) -> Result<usize, StoreError> {
+        self.0.index.forget_dead_readers()
+    }
 }
 
 fn open_index(dir: &Path) -> Result<Index, StoreError> {

@@ -4,6 +4,7 @@ mod batches;
 mod drafts;
 mod files;
 mod indexes;
+mod processes;
 mod sharing;
 mod sweeping;
 
