@@ -21,6 +21,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::draft::Waiting;
 use super::index::Write;
 use super::record::{FileRecord, key};
+use super::verify::{is_damage, is_named};
 use super::{Inner, Store, StoreError, at, lock};
 use crate::digest::{Digest, Midstate, NameHash, PieceHasher};
 use crate::limits::{
@@ -110,7 +111,7 @@ impl Store {
     /// Hashes a stored file again. One that is not what it should be is dropped; `false` says so.
     ///
     /// # Errors
-    /// Those of the disk.
+    /// Those of the disk and the index, and those that say nothing of the disk: then nothing is dropped.
     pub fn verify_file(&self, digest: &Digest) -> Result<bool, StoreError> {
         let path = self.0.file_path(digest);
         let Ok(mut file) = File::open(&path) else { return Ok(true) };
@@ -120,14 +121,15 @@ impl Store {
             match file.read(&mut buffer) {
                 Ok(0) => break hasher.finish() == *digest,
                 Ok(read) => hasher.update(&buffer[..read], |_| ()),
-                Err(error) => {
+                Err(error) if is_damage(&error) => {
                     log::warn!("{}: {error}", path.display());
                     break false;
                 }
+                Err(error) => return Err(at(&path)(error)),
             }
         };
         if !right {
-            self.drop_file(digest)?;
+            self.drop_if(digest, |path| is_named(path, &file))?;
         }
         Ok(right)
     }
@@ -137,9 +139,19 @@ impl Store {
     /// # Errors
     /// Those of the disk and the index.
     pub fn drop_file(&self, digest: &Digest) -> Result<(), StoreError> {
+        self.drop_if(digest, |_| true).map(|_| ())
+    }
+
+    /// Drops a file if what is at its place still says so: files come to their places inside a transaction, so that none
+    /// comes meanwhile. Whether it was dropped.
+    pub(super) fn drop_if(&self, digest: &Digest, is_so: impl FnOnce(&Path) -> bool) -> Result<bool, StoreError> {
         let mut write = self.0.index.write()?;
-        self.0.drop_record(&mut write, digest)?;
-        write.commit()
+        if !is_so(&self.0.file_path(digest)) {
+            return Ok(false);
+        }
+        let known = self.0.drop_record(&mut write, digest)?;
+        write.commit()?;
+        Ok(known.is_some())
     }
 
     /// Files and bytes stored, as recorded.

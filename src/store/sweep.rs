@@ -75,6 +75,17 @@ pub struct SweepReport {
     pub dry_run: bool,
 }
 
+impl SweepReport {
+    /// What there is at the end if nobody else does anything.
+    fn expected(&self) -> Dropped {
+        let gone = [self.unreferenced, self.least_used, self.lost];
+        Dropped {
+            files: self.before.files.saturating_sub(gone.iter().map(|gone| gone.files).sum()),
+            bytes: self.before.bytes.saturating_sub(gone.iter().map(|gone| gone.bytes).sum()),
+        }
+    }
+}
+
 impl fmt::Display for SweepReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let files = self.unreferenced.files + self.least_used.files;
@@ -88,7 +99,7 @@ impl fmt::Display for SweepReport {
 }
 
 /// A stored file, as far as a sweep needs to know it.
-struct Known {
+pub(super) struct Known {
     digest: Digest,
     len: u64,
     unreferenced: Stamp,
@@ -108,12 +119,12 @@ impl Store {
         known = self.drop_lost(known, options, &mut report)?;
         known = self.drop_unreferenced(known, options, &mut report)?;
         if let Some(max_bytes) = options.max_bytes {
-            known = self.drop_least_used(known, max_bytes, options, &mut report)?;
+            self.drop_least_used(known, max_bytes, options, &mut report)?;
         }
         self.drop_orphans(options, &mut report)?;
         self.drop_drafts(options, &mut report)?;
         self.drop_notes(options, &mut report)?;
-        let expected = total(&known);
+        let expected = report.expected();
         let usage = self.usage()?;
         report.after = match options.dry_run {
             true => expected,
@@ -124,7 +135,7 @@ impl Store {
         Ok(report)
     }
 
-    fn known_files(&self, now: Stamp) -> Result<Vec<Known>, StoreError> {
+    pub(super) fn known_files(&self, now: Stamp) -> Result<Vec<Known>, StoreError> {
         let (mut known, mut newest) = (Vec::new(), Stamp(0));
         self.0.index.read()?.each(b"F", |file_key, bytes| {
             let record = FileRecord::decode(bytes).map_err(|_| StoreError::Malformed)?;
@@ -174,7 +185,8 @@ impl Store {
     ) -> Result<Vec<Known>, StoreError> {
         let (kept, lost): (Vec<_>, Vec<_>) =
             known.into_iter().partition(|file| self.0.file_path(&file.digest).exists());
-        self.drop_all(&lost, options, &mut report.lost)?;
+        // The daemon may have fetched one again since.
+        self.drop_all(&lost, options, &mut report.lost, |path| !path.exists())?;
         Ok(kept)
     }
 
@@ -190,7 +202,7 @@ impl Store {
             !file.referenced && (waited || grace_s == 0)
         };
         let (gone, kept): (Vec<_>, Vec<_>) = known.into_iter().partition(is_over);
-        self.drop_all(&gone, options, &mut report.unreferenced)?;
+        self.drop_all(&gone, options, &mut report.unreferenced, |_| true)?;
         let remarked: Vec<_> =
             kept.iter().filter(|file| (file.unreferenced == Stamp(0)) != file.referenced).collect();
         for file in remarked.iter().filter(|file| !file.referenced) {
@@ -222,10 +234,10 @@ impl Store {
         max_bytes: u64,
         options: &SweepOptions,
         report: &mut SweepReport,
-    ) -> Result<Vec<Known>, StoreError> {
+    ) -> Result<(), StoreError> {
         let mut left = total(&known).bytes;
         if left <= max_bytes {
-            return Ok(known);
+            return Ok(());
         }
         let used = |file: &Known| {
             let modified = fs::metadata(self.0.file_path(&file.digest)).and_then(|metadata| metadata.modified());
@@ -234,22 +246,25 @@ impl Store {
         let mut by_use: Vec<(Stamp, Known)> = known.into_iter().map(|file| (used(&file), file)).collect();
         by_use.sort_by_key(|(used, file)| (*used, file.digest));
         let mut gone = Vec::new();
-        let mut kept = Vec::new();
         for (used, file) in by_use {
             // What was just fetched is being used; the next sweep sees it.
             let in_use = options.now.secs_since(used) < IN_USE_TIME_S;
             if left > max_bytes && !in_use {
                 left -= file.len;
                 gone.push(file);
-            } else {
-                kept.push(file);
             }
         }
-        self.drop_all(&gone, options, &mut report.least_used)?;
-        Ok(kept)
+        self.drop_all(&gone, options, &mut report.least_used, |_| true)
     }
 
-    fn drop_all(&self, files: &[Known], options: &SweepOptions, dropped: &mut Dropped) -> Result<(), StoreError> {
+    /// Drops files, of which `is_so` says inside the transaction whether they are still to go.
+    pub(super) fn drop_all(
+        &self,
+        files: &[Known],
+        options: &SweepOptions,
+        dropped: &mut Dropped,
+        is_so: fn(&Path) -> bool,
+    ) -> Result<(), StoreError> {
         if options.dry_run {
             files.iter().for_each(|file| dropped.add(file.len));
             return Ok(());
@@ -257,7 +272,9 @@ impl Store {
         for batch in files.chunks(SWEEP_BATCH) {
             let mut write = self.0.index.write()?;
             for file in batch {
-                if let Some(len) = self.0.drop_record(&mut write, &file.digest)? {
+                if is_so(&self.0.file_path(&file.digest))
+                    && let Some(len) = self.0.drop_record(&mut write, &file.digest)?
+                {
                     dropped.add(len);
                 }
             }

@@ -1,10 +1,15 @@
 //! All stored files hashed again, for the verify command: beside the running daemon or without it.
 //!
-//! What is not what it should be is dropped, and fetched again when a client asks. A disk on which nothing can be read is
-//! no reason to drop everything: after a few unreadable files in a row it ends.
+//! What is not what it should be is dropped, and fetched again when a client asks; not what the daemon has fetched again
+//! already. A disk on which nothing can be read is no reason to drop everything: after a few unreadable files in a row it
+//! ends. It ends at once at an error that says nothing of the disk: too many open files, no memory, another's file.
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rustix::io::Errno;
 
 use super::record::{FileRecord, Record, key};
 use super::window::each_window;
@@ -40,7 +45,8 @@ impl Store {
     /// Hashes every stored file and drops what is not right. Each is told to `visit` when it is done.
     ///
     /// # Errors
-    /// Those of the index, and those of a disk on which several files in a row cannot be read.
+    /// Those of the index, those of a disk on which several files in a row cannot be read, and those that say nothing of
+    /// the disk.
     pub fn verify_all(&self, visit: &mut dyn FnMut(Verified)) -> Result<(), StoreError> {
         let (mut after, mut unreadable) = (None, 0);
         loop {
@@ -48,17 +54,11 @@ impl Store {
             let Some((last, _)) = batch.last() else { return Ok(()) };
             after = Some(*last);
             for (digest, len) in batch {
-                let verdict = match self.look_at(&digest, len) {
-                    Ok(verdict) => verdict,
-                    Err(error) if unreadable + 1 == UNREADABLE_FILES => return Err(error),
-                    Err(error) => {
-                        log::warn!("{error}");
-                        Verdict::Unreadable
-                    }
-                };
+                let looked_at = self.look_at(&digest, len, unreadable + 1 < UNREADABLE_FILES)?;
+                let verdict = looked_at.verdict;
                 unreadable = if verdict == Verdict::Unreadable { unreadable + 1 } else { 0 };
                 // What a cleanup dropped meanwhile was not lost.
-                let is_known = verdict == Verdict::Right || self.drop_if_recorded(&digest)?;
+                let is_known = verdict == Verdict::Right || self.drop_if(&digest, |path| looked_at.is_still(path))?;
                 if is_known {
                     visit(Verified { digest, len, verdict });
                 }
@@ -78,24 +78,63 @@ impl Store {
         Ok(batch)
     }
 
-    fn look_at(&self, digest: &Digest, len: u64) -> Result<Verdict, StoreError> {
+    /// What is at the file's place; `may_be_unreadable`: if so, damage to the disk is a verdict and no error.
+    pub(super) fn look_at(&self, digest: &Digest, len: u64, may_be_unreadable: bool) -> Result<LookedAt, StoreError> {
         let path = self.0.file_path(digest);
-        let file = match File::open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Verdict::Lost),
+        let opened = File::open(&path);
+        let looked = match &opened {
+            Ok(file) => hash(file, digest, len),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Verdict::Lost),
+            Err(error) => Err(io::Error::from_raw_os_error(error.raw_os_error().unwrap_or_default())),
+        };
+        let verdict = match looked {
+            Err(error) if may_be_unreadable && is_damage(&error) => {
+                log::warn!("{}: {error}", path.display());
+                Verdict::Unreadable
+            }
             other => other.map_err(at(&path))?,
         };
-        if file.metadata().map_err(at(&path))?.len() != len {
-            return Ok(Verdict::Wrong);
-        }
-        let mut hasher = PieceHasher::default();
-        each_window(&file, 0, len, |window| hasher.update(window, |_| ())).map_err(at(&path))?;
-        Ok(if hasher.finish() == *digest { Verdict::Right } else { Verdict::Wrong })
+        Ok(LookedAt { verdict, file: opened.ok() })
     }
+}
 
-    fn drop_if_recorded(&self, digest: &Digest) -> Result<bool, StoreError> {
-        let mut write = self.0.index.write()?;
-        let known = self.0.drop_record(&mut write, digest)?;
-        write.commit()?;
-        Ok(known.is_some())
+/// A file as it was looked at. While it is open no other can be taken for it.
+pub(super) struct LookedAt {
+    pub(super) verdict: Verdict,
+    /// None when there is none, or none that can be opened.
+    file: Option<File>,
+}
+
+impl LookedAt {
+    /// Whether that is still so, and no other file has come in its place.
+    pub(super) fn is_still(&self, path: &Path) -> bool {
+        match &self.file {
+            Some(file) => is_named(path, file),
+            None => self.verdict != Verdict::Lost || !path.exists(),
+        }
     }
+}
+
+/// Whether this path leads to this file.
+pub(super) fn is_named(path: &Path, file: &File) -> bool {
+    let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+    let named = path.metadata().map(identity);
+    file.metadata().map(identity).is_ok_and(|ours| named.is_ok_and(|named| named == ours))
+}
+
+/// Whether an error of reading says that the disk has spoilt the file.
+pub(super) fn is_damage(error: &io::Error) -> bool {
+    // The last two are how ext4 and xfs tell of blocks that cannot be right.
+    [Errno::IO, Errno::FAULT, Errno::HWPOISON, Errno::UCLEAN, Errno::BADMSG]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+fn hash(file: &File, digest: &Digest, len: u64) -> io::Result<Verdict> {
+    if file.metadata()?.len() != len {
+        return Ok(Verdict::Wrong);
+    }
+    let mut hasher = PieceHasher::default();
+    each_window(file, 0, len, |window| hasher.update(window, |_| ()))?;
+    Ok(if hasher.finish() == *digest { Verdict::Right } else { Verdict::Wrong })
 }

@@ -1,6 +1,7 @@
 //! The store as a whole.
 
 mod batches;
+mod damage;
 mod drafts;
 mod files;
 mod indexes;
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::time::Duration;
 
 use super::test_dir::TestDir;
