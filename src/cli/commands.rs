@@ -44,7 +44,7 @@ command! {
         name = "cleanup",
         example = "Every night at four, from cron:\n  0 4 * * * root {command_name}\nSee what would go:\n  {command_name} \
                    --max-size 5G --dry-run",
-        note = "It does nothing while the clock is before the newest file of the cache: set the clock first.",
+        note = "While the clock is behind it sees to the size alone, says so and fails: set the clock first.",
         error_code(0, "done"),
         error_code(1, "failed"),
         error_code(2, "the command line or the configuration cannot be used")

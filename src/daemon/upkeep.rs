@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use super::live::Live;
 use crate::fetch::{Calendar, Clock, News, Shelf};
 use crate::limits::{NETWORK_WATCH_TIME, SIZE_CHECK_TIME, STORE_RETRY_TIME};
-use crate::store::{Options, Store, StoreError, SweepOptions};
+use crate::store::{Options, Store, SweepOptions};
 use crate::time::Time;
 
 /// How often it looks around.
@@ -99,7 +99,6 @@ impl Upkeep {
         };
         match store.sweep(&options) {
             Ok(report) => log::info!("the cache was over its size: {report}"),
-            Err(StoreError::ClockBehind { .. }) => {}
             Err(error) => log::warn!("{error}"),
         }
     }

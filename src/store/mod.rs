@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `record` | the index's records, byte by byte |
 //! | `index` | LMDB: transactions |
+//! | `dates` | what a clock that was ahead has dated |
 //! | `draft` | a file while it is written: hashed, resumed |
 //! | `graft` | a draft takes over pieces from others |
 //! | `journal` | what vouches for its pieces after a crash |
@@ -28,6 +29,7 @@
 //!
 //! Any number of processes may use one cache: LMDB's lock is the only one, but for each draft's own.
 
+mod dates;
 mod draft;
 pub mod files;
 mod graft;
@@ -88,7 +90,7 @@ pub enum StoreError {
     },
     /// As many finished files wait to be recorded as may.
     Behind,
-    /// The clock is before the newest file of the cache: it cannot be told what is old.
+    /// The clock is before the newest file of the cache, and before the newest Release: it cannot be told what is old.
     ClockBehind {
         /// The clock.
         now: Stamp,
@@ -127,7 +129,8 @@ impl fmt::Display for StoreError {
             StoreError::Behind => f.write_str("finished files cannot be recorded; the log says why"),
             StoreError::ClockBehind { now, newest } => write!(
                 f,
-                "the clock ({} s) is before the newest file of the cache ({} s): set it before cleaning up",
+                "the clock ({} s) is before the newest file of the cache ({} s), so only the cache's size was seen to: set \
+                 it, and run apt-p2p cleanup",
                 now.0, newest.0
             ),
         }

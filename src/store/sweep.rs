@@ -100,9 +100,10 @@ impl fmt::Display for SweepReport {
 
 /// A stored file, as far as a sweep needs to know it.
 pub(super) struct Known {
-    digest: Digest,
+    pub(super) digest: Digest,
     len: u64,
-    unreferenced: Stamp,
+    pub(super) stored: Stamp,
+    pub(super) unreferenced: Stamp,
     referenced: bool,
 }
 
@@ -110,16 +111,27 @@ impl Store {
     /// Lets go what may go.
     ///
     /// # Errors
-    /// [`StoreError::ClockBehind`] before anything is done; those of the disk and the index after what was done by then.
+    /// [`StoreError::ClockBehind`] when nothing but the size, which needs no clock, could be seen to; those of the disk and
+    /// the index after what was done by then.
     pub fn sweep(&self, options: &SweepOptions) -> Result<SweepReport, StoreError> {
         let mut report = SweepReport { dry_run: options.dry_run, ..SweepReport::default() };
-        let mut known = self.known_files(options.now)?;
+        let mut known = self.known_files()?;
+        let newest = known.iter().map(|file| file.stored).max().unwrap_or_default();
+        let is_behind = self.is_behind(options.now, newest)?;
         report.before = total(&known);
         self.mark_referenced(&mut known)?;
         known = self.drop_lost(known, options, &mut report)?;
-        known = self.drop_unreferenced(known, options, &mut report)?;
+        if !is_behind {
+            known = self.drop_unreferenced(known, options, &mut report)?;
+        }
         if let Some(max_bytes) = options.max_bytes {
-            self.drop_least_used(known, max_bytes, options, &mut report)?;
+            known = self.drop_least_used(known, max_bytes, options, &mut report)?;
+        }
+        if is_behind {
+            return Err(StoreError::ClockBehind { now: options.now, newest });
+        }
+        if !options.dry_run {
+            self.date_back(&known, options.now)?;
         }
         self.drop_orphans(options, &mut report)?;
         self.drop_drafts(options, &mut report)?;
@@ -135,19 +147,15 @@ impl Store {
         Ok(report)
     }
 
-    pub(super) fn known_files(&self, now: Stamp) -> Result<Vec<Known>, StoreError> {
-        let (mut known, mut newest) = (Vec::new(), Stamp(0));
+    pub(super) fn known_files(&self) -> Result<Vec<Known>, StoreError> {
+        let mut known = Vec::new();
         self.0.index.read()?.each(b"F", |file_key, bytes| {
             let record = FileRecord::decode(bytes).map_err(|_| StoreError::Malformed)?;
             let digest = Digest(file_key[1..].try_into().map_err(|_| StoreError::Malformed)?);
-            newest = newest.max(record.stored);
-            let FileRecord { len, unreferenced, .. } = record;
-            known.push(Known { digest, len, unreferenced, referenced: false });
+            let FileRecord { len, stored, unreferenced, .. } = record;
+            known.push(Known { digest, len, stored, unreferenced, referenced: false });
             Ok(true)
         })?;
-        if now < newest {
-            return Err(StoreError::ClockBehind { now, newest });
-        }
         Ok(known)
     }
 
@@ -234,27 +242,32 @@ impl Store {
         max_bytes: u64,
         options: &SweepOptions,
         report: &mut SweepReport,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Vec<Known>, StoreError> {
         let mut left = total(&known).bytes;
         if left <= max_bytes {
-            return Ok(());
+            return Ok(known);
         }
-        let used = |file: &Known| {
-            let modified = fs::metadata(self.0.file_path(&file.digest)).and_then(|metadata| metadata.modified());
-            modified.map_or(Stamp(0), stamp)
-        };
-        let mut by_use: Vec<(Stamp, Known)> = known.into_iter().map(|file| (used(&file), file)).collect();
+        let mut by_use: Vec<(Stamp, Known)> = known.into_iter().map(|file| (self.used_at(&file), file)).collect();
         by_use.sort_by_key(|(used, file)| (*used, file.digest));
-        let mut gone = Vec::new();
+        let (mut gone, mut kept) = (Vec::new(), Vec::new());
         for (used, file) in by_use {
-            // What was just fetched is being used; the next sweep sees it.
-            let in_use = options.now.secs_since(used) < IN_USE_TIME_S;
+            // What was just fetched is being used; the next sweep sees it. What is of the future is not, but goes last.
+            let in_use = options.now.0.abs_diff(used.0) < IN_USE_TIME_S;
             if left > max_bytes && !in_use {
                 left -= file.len;
                 gone.push(file);
+            } else {
+                kept.push(file);
             }
         }
-        self.drop_all(&gone, options, &mut report.least_used, |_| true)
+        self.drop_all(&gone, options, &mut report.least_used, |_| true)?;
+        Ok(kept)
+    }
+
+    /// When a file was last used.
+    pub(super) fn used_at(&self, file: &Known) -> Stamp {
+        let modified = fs::metadata(self.0.file_path(&file.digest)).and_then(|metadata| metadata.modified());
+        modified.map_or(Stamp(0), stamp)
     }
 
     /// Drops files, of which `is_so` says inside the transaction whether they are still to go.

@@ -40,7 +40,7 @@ fn a_sweep_leaves_what_was_lost_and_is_here_again() {
     let store = open(&dir);
     let digests = [put(&store, b"back"), put(&store, b"gone")];
     digests.iter().for_each(|digest| fs::remove_file(file_at(&store, digest)).expect("ours"));
-    let known = store.known_files(NOW).expect("an index");
+    let known = store.known_files().expect("an index");
     fs::write(file_at(&store, &digests[0]), b"back").expect("ours");
     let options = SweepOptions { max_bytes: None, grace: Duration::ZERO, now: NOW, dry_run: false };
     let mut lost = Dropped::default();

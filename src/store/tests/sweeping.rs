@@ -63,14 +63,52 @@ fn leftovers_go_after_a_day_and_drafts_in_use_never() {
     in_use.finish(FileMeta::default(), NOW).expect("it was left alone");
 }
 
+/// A store with one file that came at `stored` and was used then, and a Release of NOW.
+fn with_one_file(dir: &TestDir, stored: Stamp) -> (Store, Digest) {
+    let store = open(dir);
+    let mut draft = store.draft(wanted(b"x")).expect("a draft");
+    draft.append(b"x").expect("room");
+    let digest = draft.finish(FileMeta::default(), stored).expect("right").digest;
+    store.commit(stored).expect("recorded");
+    age(&store, &digest, stored.0);
+    store.add_snapshot("h", "d", ReleaseFile::InRelease, snapshot(NOW.0), std::iter::empty()).expect("an index");
+    (store, digest)
+}
+
 #[test]
-fn nothing_is_swept_by_a_clock_that_is_behind() {
+fn by_a_clock_that_is_behind_nothing_is_old_but_the_size_holds() {
     let dir = TestDir::new();
-    let store = open(&dir);
-    let digest = put(&store, b"x");
-    let options = SweepOptions { max_bytes: Some(0), grace: Duration::ZERO, now: Stamp(NOW.0 - 1), dry_run: false };
-    assert!(matches!(store.sweep(&options), Err(StoreError::ClockBehind { .. })));
-    assert!(store.has_file(&digest).expect("an index"));
+    let (store, digest) = with_one_file(&dir, NOW);
+    let with = |max_bytes| SweepOptions {
+        max_bytes: Some(max_bytes),
+        grace: Duration::ZERO,
+        now: Stamp(NOW.0 - 100),
+        dry_run: false,
+    };
+    assert!(matches!(store.sweep(&with(1)), Err(StoreError::ClockBehind { .. })));
+    assert!(store.has_file(&digest).expect("an index"), "no index names it, but who knows since when");
+    assert!(matches!(store.sweep(&with(0)), Err(StoreError::ClockBehind { .. })));
+    assert!(!store.has_file(&digest).expect("an index"));
+}
+
+#[test]
+fn what_a_clock_that_was_ahead_has_dated_goes_as_if_it_were_of_now() {
+    let ahead = Stamp(NOW.0 + 1_000_000_000);
+    let dir = TestDir::new();
+    let (store, digest) = with_one_file(&dir, ahead);
+    assert_eq!(sweep(&store, Some(0), 100, NOW).least_used.files, 1, "the size holds at once");
+    assert!(!store.has_file(&digest).expect("an index"));
+    let dir = TestDir::new();
+    let (store, digest) = with_one_file(&dir, ahead);
+    store.mark_wanted("h", "d", NameHash::of("h", "d/Packages"), ahead).expect("an index");
+    put(&store, b"another");
+    assert_eq!(sweep(&store, Some(100), 100, NOW).after.files, 2);
+    let used = fs::metadata(file_at(&store, &digest)).and_then(|it| it.modified()).expect("there");
+    assert_eq!(crate::store::files::stamp(used), NOW);
+    assert!(store.known_files().expect("an index").iter().all(|file| file.stored <= NOW));
+    let late = Stamp(NOW.0 + 2 * crate::limits::WANTED_TIME_S);
+    assert_eq!(sweep(&store, None, 100, late).records, 1, "the note of what is wanted");
+    assert!(!store.has_file(&digest).expect("an index"), "the grace time is over");
 }
 
 #[test]
