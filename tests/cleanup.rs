@@ -6,12 +6,14 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use support::archive::{Archive, Package};
 use support::client::{Client, get};
 use support::daemon::{BINARY, Daemon};
 use support::mirror::Mirror;
 use support::{Scratch, noise, wait_until};
 
-use apt_p2p::digest::Digest;
+use apt_p2p::digest::{Digest, NameHash};
+use apt_p2p::store::{Options, Store};
 
 fn by_hash(mirror: &Mirror, content: &[u8]) -> String {
     let path = format!("/debian/dists/stable/main/binary-amd64/by-hash/SHA256/{}", Digest::of(content));
@@ -148,4 +150,19 @@ fn the_daemon_itself_keeps_within_the_size() {
     let daemon = Daemon::start_with(&cache, &["--max-size", "1M"]);
     daemon.wait_for_log("the cache was over its size");
     wait_until(Duration::from_secs(20), "the size holds", || stored_bytes(&cache) <= 1 << 20);
+}
+
+#[test]
+fn who_asks_for_a_release_alone_uses_its_archive() {
+    let scratch = Scratch::new();
+    let (daemon, mirror) = (Daemon::start(&scratch), Mirror::start());
+    Archive::new(vec![Package::new("p", "1.0-1", 1000)]).publish(&mirror, None);
+    let url = mirror.url("/debian/dists/stable/InRelease");
+    assert!(get(daemon.address, &url).is_good());
+    let store = Store::open(&Options { dir: daemon.cache.clone() }).expect("a store");
+    let (host, path) = url.trim_start_matches("http://").split_once('/').expect("a path");
+    wait_until(Duration::from_secs(20), "it is noted", || {
+        let wanted = store.wanted(host, "debian/dists/stable").expect("an index");
+        wanted.contains(&NameHash::of(host, path))
+    });
 }

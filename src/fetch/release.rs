@@ -161,6 +161,12 @@ impl Inner {
         // Set before the stream is: whoever sees the outcome sees the snapshot.
         flight.snapshot.set(snapshot.id).ok();
         flight.stream.stored(stored.file, Head { len: Some(stored.len), ..snapshot.head.clone() });
+        // Who uses a suite of which nothing changes any more asks for its Release alone.
+        if let Some(store) = self.store()
+            && let Err(error) = store.mark_wanted(&host, dir, flight.job.object.name(), self.today())
+        {
+            log::debug!("{error}");
+        }
         self.tell(News::Release { host, dir: dir.to_owned() });
     }
 

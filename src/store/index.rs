@@ -148,16 +148,25 @@ impl Write<'_> {
         Ok(self.db.delete(&mut self.txn, key)?)
     }
 
-    /// Deletes all records whose key begins with `prefix`.
-    pub(super) fn delete_prefix(&mut self, prefix: &[u8]) -> Result<usize> {
+    pub(super) fn has_prefix(&self, prefix: &[u8]) -> Result<bool> {
+        Ok(self.db.prefix_iter(&self.txn, prefix)?.next().transpose()?.is_some())
+    }
+
+    /// Deletes the first records whose key begins with `prefix`, up to `count` of them; how many there were.
+    pub(super) fn delete_some(&mut self, prefix: &[u8], count: usize) -> Result<usize> {
         let mut keys = Vec::new();
-        for item in self.db.prefix_iter(&self.txn, prefix)? {
+        for item in self.db.prefix_iter(&self.txn, prefix)?.take(count) {
             keys.push(item?.0.to_vec());
         }
         for key in &keys {
             self.db.delete(&mut self.txn, key)?;
         }
         Ok(keys.len())
+    }
+
+    /// Deletes all records whose key begins with `prefix`.
+    pub(super) fn delete_prefix(&mut self, prefix: &[u8]) -> Result<usize> {
+        self.delete_some(prefix, usize::MAX)
     }
 
     pub(super) fn count(&mut self, change: impl FnOnce(&mut Counters)) -> Result<()> {

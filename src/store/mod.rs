@@ -20,6 +20,7 @@
 //! | `liars` | addresses that lied |
 //! | `shared` | what others may have |
 //! | `sweep` | what may go, and letting it go |
+//! | `unused` | suites that nobody uses any more, and their indexes |
 //! | `verify` | all files hashed again |
 //! | [`window`] | a file's bytes through the memory map |
 //!
@@ -41,6 +42,7 @@ mod names;
 mod record;
 mod shared;
 mod sweep;
+mod unused;
 mod used;
 mod verify;
 pub mod window;

@@ -139,7 +139,7 @@ impl Store {
         Ok(entry.map(|entry| entry.promise))
     }
 
-    /// Notes that a client uses this index file. Writes at most once a day for each.
+    /// Notes that a client uses this index file, or the Release itself. Writes at most once a day for each.
     ///
     /// # Errors
     /// Those of the index.
@@ -165,7 +165,7 @@ impl Store {
         Ok(self.wanted_since(host, dir, Stamp(0))?.into_iter().map(|(name, _)| name).collect())
     }
 
-    fn wanted_since(&self, host: &str, dir: &str, since: Stamp) -> Result<Vec<(NameHash, Stamp)>, StoreError> {
+    pub(super) fn wanted_since(&self, host: &str, dir: &str, since: Stamp) -> Result<Vec<(NameHash, Stamp)>, StoreError> {
         let mut all = Vec::new();
         let prefix = key::of_name(b'W', NameHash::of(host, dir));
         self.0.index.read()?.each(&prefix, |wanted_key, bytes| {

@@ -12,7 +12,7 @@
 //! | `I` hash of host/path | an index that was learnt: id, digest of what was learnt, host, base, path |
 //! | `B` hash of host/base, id | that this index lies below this base |
 //! | `E` id, name hash | a promise: digest, length, retired |
-//! | `W` hash of host/dir, name hash | when a client last asked for this index file |
+//! | `W` hash of host/dir, name hash | when a client last asked for this index file, or for the Release itself |
 //! | `U` hash of host/path with a star for the version | when a version of this package was last fetched for a client |
 //! | `X` digest | when wrong bytes under this digest were shown to a client |
 //! | `L` | addresses that lied: each 16 bytes (IPv4 mapped), how often, when last |

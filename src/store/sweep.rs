@@ -1,7 +1,8 @@
 //! What may go, and letting it go: for cron, beside the running daemon or without it.
 //!
 //! In this order: files that no index has named for a grace time, the least recently used beyond the size, records
-//! without files, files without records, forgotten drafts, old snapshots and notes. Each step works in short
+//! without files, files without records, forgotten drafts, old snapshots and notes, archives that nobody uses
+//! (`unused`). Each step works in short
 //! transactions, so that downloads never wait long; a client that reads a file keeps it till its end.
 
 use std::fmt;
@@ -69,7 +70,7 @@ pub struct SweepReport {
     pub orphans: Dropped,
     /// Deleted drafts that nobody went on with.
     pub drafts: Dropped,
-    /// Deleted notes: old snapshots, names, retired entries.
+    /// Deleted notes: old snapshots, names, retired entries; suites that nobody uses, and their indexes.
     pub records: u64,
     /// Nothing was done.
     pub dry_run: bool,
@@ -135,6 +136,7 @@ impl Store {
         }
         self.drop_orphans(options, &mut report)?;
         self.drop_drafts(options, &mut report)?;
+        self.drop_unused(options, &mut report)?;
         self.drop_notes(options, &mut report)?;
         let expected = report.expected();
         let usage = self.usage()?;

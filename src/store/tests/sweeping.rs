@@ -1,5 +1,6 @@
 //! What may go, in which order, and what never does.
 
+use super::super::record::key;
 use super::*;
 
 fn age(store: &Store, digest: &Digest, stamp: u64) {
@@ -106,8 +107,8 @@ fn what_a_clock_that_was_ahead_has_dated_goes_as_if_it_were_of_now() {
     let used = fs::metadata(file_at(&store, &digest)).and_then(|it| it.modified()).expect("there");
     assert_eq!(crate::store::files::stamp(used), NOW);
     assert!(store.known_files().expect("an index").iter().all(|file| file.stored <= NOW));
-    let late = Stamp(NOW.0 + 2 * crate::limits::WANTED_TIME_S);
-    assert_eq!(sweep(&store, None, 100, late).records, 1, "the note of what is wanted");
+    let late = Stamp(NOW.0 + 2 * crate::limits::WANTED_TIME_S + 1);
+    assert_eq!(sweep(&store, None, 100, late).records, 2, "the suite, and the note of what is wanted of it");
     assert!(!store.has_file(&digest).expect("an index"), "the grace time is over");
 }
 
@@ -138,4 +139,41 @@ fn files_come_and_go_at_once() {
     let on_disk: Vec<_> = fs::read_dir(dir.path().join("files")).expect("a folder").flatten().collect();
     let files: usize = on_disk.iter().map(|folder| fs::read_dir(folder.path()).expect("a folder").count()).sum();
     assert_eq!((report.after.files, report.lost.files), (files as u64, 0));
+}
+
+#[test]
+fn an_archive_that_nobody_uses_any_more_goes_with_all_that_it_promises() {
+    let dir = TestDir::new();
+    let store = open(&dir);
+    let add = |suite: &str, file: ReleaseFile| {
+        let named = std::iter::once((NameHash::of("h", &format!("{suite}/Packages")), promise(b"an index")));
+        store.add_snapshot("h", suite, file, snapshot(1), named).expect("an index").id
+    };
+    let snapshots = ["b/dists/old", "b/dists/used"].map(|suite| add(suite, ReleaseFile::InRelease));
+    add("b/dists/old", ReleaseFile::Release);
+    let many: Model = (0..u32::try_from(MERGE_CHANGES).expect("small") + 5).map(|path| (path, path)).collect();
+    learn_as(&store, "b/dists/old/Packages", &many);
+    learn_as(&store, "b/dists/used/Packages", &Model::from([(7_000, 1)]));
+    let later = |days: u64| Stamp(NOW.0 + days * 86_400);
+    // Nothing of it changes any more: its clients ask for the Release alone.
+    store
+        .mark_wanted("h", "b/dists/used", NameHash::of("h", "b/dists/used/InRelease"), later(100))
+        .expect("an index");
+    assert_eq!(sweep(&store, None, 0, later(180)).records, 0);
+    let dry = SweepOptions { max_bytes: None, grace: Duration::ZERO, now: later(181), dry_run: true };
+    assert_eq!(store.sweep(&dry).expect("nothing to do").records, 3, "two forms of the Release, and the index");
+    assert!(promised(&store, 5).is_some());
+    assert_eq!(sweep(&store, None, 0, later(181)).records, 3);
+    assert_eq!(store.suites().expect("an index"), [("h".to_owned(), "b/dists/used".to_owned())]);
+    assert!(promised(&store, 5).is_none() && promised(&store, 7_000).is_some());
+    assert!(store.learnt("h", "b/dists/old/Packages").expect("an index").is_none());
+    let left = snapshots
+        .map(|id| store.0.index.read().and_then(|read| read.has_prefix(&key::entries(id))).expect("an index"));
+    assert_eq!(left, [false, true]);
+    let mut entries = 0;
+    store.each_promise(&mut |_| entries += 1).expect("an index");
+    assert_eq!(entries, 2, "nothing is left that nothing leads to");
+    // Who comes back finds it as a new one.
+    add("b/dists/old", ReleaseFile::InRelease);
+    assert_eq!(learn_as(&store, "b/dists/old/Packages", &many).added, many.len() as u64);
 }
