@@ -16,6 +16,7 @@
 //! | `journal` | what vouches for its pieces after a crash |
 //! | `files` | whole files: opened, recorded in batches, dropped |
 //! | `names` | mutable names and Release snapshots |
+//! | `sort` | an index's entries in the order of their keys |
 //! | `learn` | promises: merged from an index's new version, looked up |
 //! | `liars` | addresses that lied |
 //! | `shared` | what others may have |
@@ -41,6 +42,7 @@ mod liars;
 mod names;
 mod record;
 mod shared;
+mod sort;
 mod sweep;
 mod unused;
 mod used;
