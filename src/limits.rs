@@ -303,6 +303,13 @@ pub const SOURCE_FILES_MAX: usize = 512;
 /// Bytes of address space for the index. All processes must agree on it, so it is a constant; a 32-bit process has no
 /// room for more. Full: what is stored serves, nothing new is recorded.
 pub const INDEX_MAP_LEN: usize = if usize::BITS == 32 { 512 << 20 } else { 4 << 30 };
+/// This part of it is left to files when archives are learnt: no new archive is beyond that, and a known one's index grows no
+/// more. The largest archives take some 10 MB each.
+pub const INDEX_KEPT_SHARE: usize = 5;
+/// When no more than this part is free, the index is made anew at the next start: what is full cannot even be deleted from.
+pub const INDEX_FREE_SHARE: usize = 16;
+/// Bytes of the index that a promise takes, with its share of half-filled pages.
+pub const INDEX_ENTRY_LEN: usize = 96;
 /// Reads of the index at once, in all processes; more: that read fails.
 pub const INDEX_READERS: u32 = 126;
 /// Finished files that wait to be recorded; so many: they are recorded once their clients have their bytes.
@@ -328,6 +335,8 @@ pub const IMPORT_DEPTH: usize = 16;
 pub const SQUID_HEAD_LEN: usize = 64 * 1024;
 /// Snapshots of a Release that are kept; more: the oldest goes, but never the newest complete one.
 pub const SNAPSHOTS: usize = 4;
+/// The same when the index is nearly full.
+pub const SNAPSHOTS_MIN: usize = 2;
 /// Index files of a suite that are noted as used by clients; more are not noted.
 pub const WANTED: usize = 256;
 /// Seconds for which such a note counts: a stable release may not change for two months.

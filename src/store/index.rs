@@ -7,11 +7,11 @@ use std::ops::Bound;
 use std::path::Path;
 
 use heed::types::Bytes;
-use heed::{CommitOrAbort, Database, Env, EnvOpenOptions, RoTxn, RwTxn, WithoutTls};
+use heed::{CommitOrAbort, Database, Env, EnvOpenOptions, MdbError, RoTxn, RwTxn, WithoutTls};
 
 use super::StoreError;
 use super::record::{Counters, Record, VERSION, key};
-use crate::limits::{INDEX_MAP_LEN, INDEX_READERS};
+use crate::limits::{INDEX_FREE_SHARE, INDEX_KEPT_SHARE, INDEX_READERS};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -36,9 +36,9 @@ pub(super) struct Write<'a> {
 
 impl Index {
     /// Opens or makes the index in `dir`.
-    pub(super) fn open(dir: &Path) -> Result<Index> {
+    pub(super) fn open(dir: &Path, map_len: usize) -> Result<Index> {
         let mut options = EnvOpenOptions::new().read_txn_without_tls();
-        options.map_size(INDEX_MAP_LEN).max_readers(INDEX_READERS);
+        options.map_size(map_len).max_readers(INDEX_READERS);
         #[expect(unsafe_code, reason = "a memory map is only as safe as its file")]
         // SAFETY: the folder is ours alone, and all who open it are this program, with LMDB's own lock. A disk that
         // vanishes ends the process with SIGBUS, which is restarted.
@@ -52,7 +52,29 @@ impl Index {
         let index = Index { env, db };
         index.forget_dead_readers()?;
         index.check_version()?;
+        let map_len = index.map_len();
+        if index.used_len()? > map_len - map_len / INDEX_FREE_SHARE {
+            return Err(heed::Error::Mdb(MdbError::MapFull).into());
+        }
         Ok(index)
+    }
+
+    fn map_len(&self) -> usize {
+        self.env.info().map_size
+    }
+
+    /// Bytes that records take; what was freed does not count.
+    fn used_len(&self) -> Result<usize> {
+        let txn = self.env.read_txn()?;
+        let stat = self.db.stat(&txn)?;
+        let pages = stat.branch_pages + stat.leaf_pages + stat.overflow_pages;
+        Ok(pages * usize::try_from(stat.page_size).unwrap_or(usize::MAX))
+    }
+
+    /// Whether so much more may be learnt.
+    pub(super) fn has_room(&self, len: usize) -> Result<bool> {
+        let map_len = self.map_len();
+        Ok(self.used_len()?.saturating_add(len) <= map_len - map_len / INDEX_KEPT_SHARE)
     }
 
     fn check_version(&self) -> Result<()> {

@@ -13,7 +13,7 @@ use super::sort::{Item, Sorted, Sorter, Unsorted};
 use super::{IndexId, Store, StoreError};
 use crate::catalog::Promise;
 use crate::digest::{Digest, NameHash};
-use crate::limits::MERGE_CHANGES;
+use crate::limits::{INDEX_ENTRY_LEN, MERGE_CHANGES};
 use crate::time::Stamp;
 
 /// Takes one entry; `Break` means that no more can be taken.
@@ -89,7 +89,8 @@ impl Store {
     /// the version, `now` is noted of files that it no longer names.
     ///
     /// # Errors
-    /// [`LearnError`]; what was learnt before stays until the merge begins.
+    /// [`LearnError`]; what was learnt before stays until the merge begins. [`StoreError::IndexFull`] before anything is
+    /// changed, or when a known index has grown beyond what there is room for.
     pub fn learn<E>(
         &self,
         host: &str,
@@ -115,7 +116,7 @@ impl Store {
             });
         }
         fed.map_err(LearnError::Feed)?;
-        let mut record = self.begin_learning(host, base, index_path)?;
+        let mut record = self.begin_learning(host, base, index_path, sorter.total)?;
         let report = self.merge(record.id, sorter, now)?;
         record.learnt = Some(source);
         let mut write = self.0.index.write()?;
@@ -124,12 +125,20 @@ impl Store {
         Ok(report)
     }
 
-    /// Notes that the index is neither its old nor its new version for now.
-    fn begin_learning(&self, host: &str, base: &str, index_path: &str) -> Result<IndexRecord, StoreError> {
+    /// Notes that the index is neither its old nor its new version for now. One that was never learnt must have room.
+    fn begin_learning(
+        &self,
+        host: &str,
+        base: &str,
+        index_path: &str,
+        entries: usize,
+    ) -> Result<IndexRecord, StoreError> {
+        let has_room = self.0.index.has_room(entries * INDEX_ENTRY_LEN)?;
         let index_key = key::of_name(b'I', NameHash::of(host, index_path));
         let mut write = self.0.index.write()?;
         let record = match write.get::<IndexRecord>(&index_key)? {
             Some(record) => IndexRecord { learnt: None, ..record },
+            None if !has_room => return Err(StoreError::IndexFull),
             None => {
                 let (host, base, path) = (host.to_owned(), base.to_owned(), index_path.to_owned());
                 IndexRecord { id: write.next_id()?, learnt: None, host, base, path }
@@ -147,13 +156,16 @@ impl Store {
         let mut next = new.next(&mut report)?;
         let mut after: Option<[u8; 21]> = None;
         loop {
-            let mut changes = Vec::with_capacity(64);
+            let (mut changes, added) = (Vec::with_capacity(64), report.added);
             let whole = {
                 let read = self.0.index.read()?;
                 let (new, next, report) = (&mut new, &mut next, &mut report);
                 let mut merge = Merge { id, new, next, report, changes: &mut changes, after: &mut after };
                 merge.old_entries(self, &read)?
             };
+            if report.added > added && !self.0.index.has_room(0)? {
+                return Err(StoreError::IndexFull);
+            }
             self.apply(id, &changes, now, &mut report)?;
             if whole {
                 return Ok(report);

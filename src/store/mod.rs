@@ -70,6 +70,7 @@ pub use self::verify::{Verdict, Verified};
 use self::draft::Waiting;
 use self::index::Index;
 use crate::digest::{Digest, NameHash};
+use crate::limits::INDEX_MAP_LEN;
 use crate::time::Stamp;
 
 /// Why the store could not do something.
@@ -94,6 +95,8 @@ pub enum StoreError {
     },
     /// As many finished files wait to be recorded as may.
     Behind,
+    /// The index has no room for more archives.
+    IndexFull,
     /// The clock is before the newest file of the cache, and before the newest Release: it cannot be told what is old.
     ClockBehind {
         /// The clock.
@@ -126,11 +129,18 @@ impl fmt::Display for StoreError {
                 path.display()
             ),
             StoreError::Io(path, error) => write!(f, "{}: {error}", path.display()),
+            StoreError::Index(heed::Error::Mdb(heed::MdbError::MapFull)) => {
+                f.write_str("the cache's index is full; it is made anew when apt-p2p is restarted")
+            }
             StoreError::Index(error) => write!(f, "the cache's index: {error}"),
             StoreError::Malformed => f.write_str("the cache's index has a damaged record"),
             StoreError::OtherVersion => f.write_str("the cache's index is of another version of apt-p2p"),
             StoreError::Busy { digest } => write!(f, "{digest} is being written by another process"),
             StoreError::Behind => f.write_str("finished files cannot be recorded; the log says why"),
+            StoreError::IndexFull => f.write_str(
+                "the cache's index is nearly full, so no more archives are learnt: apt-p2p cleanup lets go of those that \
+                 nobody has used for half a year",
+            ),
             StoreError::ClockBehind { now, newest } => write!(
                 f,
                 "the clock ({} s) is before the newest file of the cache ({} s), so only the cache's size was seen to: set \
@@ -196,19 +206,23 @@ impl fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens the store, or makes it. An index that cannot be used (of another version or word size, or damaged) is moved
+    /// Opens the store, or makes it. An index that cannot be used (of another version or word size, damaged, or full) is moved
     /// aside and made anew: it can always be rebuilt from what clients ask for.
     ///
     /// # Errors
     /// When the folder cannot be made or written to, or the index cannot be mapped.
     pub fn open(options: &Options) -> Result<Store, StoreError> {
+        Store::open_sized(options, INDEX_MAP_LEN)
+    }
+
+    fn open_sized(options: &Options, map_len: usize) -> Result<Store, StoreError> {
         let dir = options.dir.clone();
         for part in ["meta", "files", "drafts"] {
             let path = dir.join(part);
             let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
             made.map_err(at(&path))?;
         }
-        let index = open_index(&dir)?;
+        let index = open_index(&dir, map_len)?;
         let store = Store(Arc::new(Inner {
             dir,
             index,
@@ -233,19 +247,25 @@ impl Store {
     }
 }
 
-fn open_index(dir: &Path) -> Result<Index, StoreError> {
+fn open_index(dir: &Path, map_len: usize) -> Result<Index, StoreError> {
     let meta = dir.join("meta");
-    match Index::open(&meta) {
-        Err(error) if can_be_rebuilt(&error) => {
+    match Index::open(&meta, map_len) {
+        Err(error) if can_be_rebuilt(&error) && !is_served(dir) => {
             let aside = dir.join("meta.unusable");
             log::warn!("{error}; it is moved to {} and made anew", aside.display());
             fs::remove_dir_all(&aside).ok();
             fs::rename(&meta, &aside).map_err(at(&meta))?;
             fs::create_dir(&meta).map_err(at(&meta))?;
-            Index::open(&meta)
+            Index::open(&meta, map_len)
         }
         other => other,
     }
+}
+
+/// Whether a running proxy has the folder: it would go on with the index that was moved aside, and not find what others
+/// record in the new one.
+fn is_served(dir: &Path) -> bool {
+    fs::File::open(dir).is_ok_and(|folder| draft::try_lock(&folder).is_err())
 }
 
 fn can_be_rebuilt(error: &StoreError) -> bool {
@@ -254,7 +274,11 @@ fn can_be_rebuilt(error: &StoreError) -> bool {
         StoreError::OtherVersion | StoreError::Malformed => true,
         StoreError::Index(heed::Error::Mdb(error)) => matches!(
             error,
-            MdbError::Invalid | MdbError::VersionMismatch | MdbError::Corrupted | MdbError::PageNotFound
+            MdbError::Invalid
+                | MdbError::VersionMismatch
+                | MdbError::Corrupted
+                | MdbError::PageNotFound
+                | MdbError::MapFull
         ),
         _ => false,
     }

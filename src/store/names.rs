@@ -4,7 +4,7 @@ use super::record::{NameRecord, Record, Snapshot, Suite, key};
 use super::{IndexId, Store, StoreError};
 use crate::catalog::{Promise, ReleaseFile};
 use crate::digest::{Digest, NameHash};
-use crate::limits::{POISONED, SNAPSHOTS, WANTED, WANTED_TIME_S};
+use crate::limits::{POISONED, SNAPSHOTS, SNAPSHOTS_MIN, WANTED, WANTED_TIME_S};
 use crate::stream::Head;
 use crate::time::Stamp;
 
@@ -86,7 +86,7 @@ impl Store {
     /// for what the mirror said of it. The oldest go, but never the newest of which everything is here.
     ///
     /// # Errors
-    /// Those of the index.
+    /// Those of the index; [`StoreError::IndexFull`] when this would be the first one, and there is no room for it.
     pub fn add_snapshot(
         &self,
         host: &str,
@@ -102,6 +102,12 @@ impl Store {
             dir: dir.to_owned(),
             snapshots: Vec::new(),
         });
+        let has_room = self.0.index.has_room(0)?;
+        if !has_room && suite.snapshots.is_empty() {
+            return Err(StoreError::IndexFull);
+        }
+        // A suite that is known goes on: clients who got a new Release must not be given files of an old one.
+        let snapshots_max = if has_room { SNAPSHOTS } else { SNAPSHOTS_MIN };
         let known = suite.snapshots.iter().position(|snapshot| snapshot.digest == new.digest);
         let id = match known {
             Some(at) => suite.snapshots.remove(at).id,
@@ -116,7 +122,7 @@ impl Store {
         }
         let at = suite.snapshots.iter().position(|other| (other.date, other.fetched) < (date, fetched));
         suite.snapshots.insert(at.unwrap_or(suite.snapshots.len()), snapshot.clone());
-        while suite.snapshots.len() > SNAPSHOTS {
+        while suite.snapshots.len() > snapshots_max {
             // What the new one promises cannot be read before the commit; it has just come, and nothing of it is here.
             let complete = |s: &Snapshot| s.id != id && self.is_complete(host, dir, s, fetched).unwrap_or(false);
             let newest_complete = suite.snapshots.iter().position(complete);

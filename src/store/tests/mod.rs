@@ -4,6 +4,7 @@ mod batches;
 mod damage;
 mod drafts;
 mod files;
+mod full;
 mod indexes;
 mod processes;
 mod sharing;
