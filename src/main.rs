@@ -2,6 +2,7 @@
 
 mod cli;
 mod logging;
+mod owner;
 
 use std::io;
 use std::process::ExitCode;
@@ -95,11 +96,21 @@ fn keep<E: std::error::Error>(
     run: impl FnOnce(&Config, &mut io::Stdout) -> Result<bool, E>,
 ) -> ExitCode {
     logging::start("warn");
-    match Config::load(flags).map(|config| run(&config, &mut io::stdout())) {
-        Ok(Ok(true)) => ExitCode::SUCCESS,
-        Ok(Ok(false)) => ExitCode::FAILURE,
-        Ok(Err(error)) => fail(&error),
-        Err(error) => refuse(&error),
+    let config = match Config::load(flags) {
+        Ok(config) => config,
+        Err(error) => return refuse(&error),
+    };
+    if let Err(error) = owner::become_owner_of(&config.cache) {
+        eprintln!(
+            "apt-p2p: {} is another user's, whom we cannot become ({error}): run this as him",
+            config.cache.display()
+        );
+        return ExitCode::FAILURE;
+    }
+    match run(&config, &mut io::stdout()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => fail(&error),
     }
 }
 

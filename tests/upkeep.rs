@@ -2,8 +2,9 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -11,7 +12,7 @@ use support::archive::{Archive, Package};
 use support::client::get;
 use support::daemon::{BINARY, Daemon};
 use support::mirror::Mirror;
-use support::{Scratch, noise};
+use support::{Scratch, noise, skip};
 
 use apt_p2p::digest::Digest;
 
@@ -163,4 +164,36 @@ fn a_given_index_counts_and_no_index_at_all_is_an_error() {
     }
     let full = run("import", &scratch.path().join("small"), &["--index", index, "--max-size", "50K", other]);
     assert!(text(&full.stdout).contains("the cache is full"), "{}", text(&full.stdout));
+}
+
+#[test]
+fn what_root_makes_in_another_s_cache_is_that_user_s() {
+    const NOBODY: u32 = 65_534;
+    let scratch = Scratch::new();
+    let cache = scratch.path().join("cache");
+    fs::create_dir(&cache).expect("a folder");
+    if let Err(error) = chown(&cache, Some(NOBODY), Some(NOBODY)) {
+        return skip(&format!("giving a folder to another user: {error}"));
+    }
+    let archive = Archive::new(vec![Package::new("hello", "2.10-3", 60_000)]);
+    let other = scratch.path().join("archives");
+    put(&other.join("hello_2.10-3_all.deb"), &archive.packages[0].content);
+    // Only root may look into it.
+    fs::set_permissions(&other, fs::Permissions::from_mode(0o700)).expect("ours");
+    let index = scratch.path().join("mirror.example.org_debian_dists_stable_main_binary-amd64_Packages");
+    put(&index, archive.packages_index().as_bytes());
+    let words = ["--index", index.to_str().expect("text"), other.to_str().expect("text")];
+    for (command, words) in [("import", &words[..]), ("verify", &[]), ("cleanup", &[])] {
+        let done = run(command, &cache, words);
+        assert!(done.status.success(), "{command}: {}", text(&done.stderr));
+        assert_eq!(owners(&cache), BTreeSet::from([NOBODY]), "{command}");
+    }
+    assert!(cache.join("files").read_dir().expect("a folder").next().is_some(), "it was taken");
+}
+
+/// Whose the folder is and all that lies in it.
+fn owners(path: &Path) -> BTreeSet<u32> {
+    let metadata = fs::symlink_metadata(path).expect("it is there");
+    let inside = fs::read_dir(path).into_iter().flatten().flatten().flat_map(|entry| owners(&entry.path()));
+    inside.chain([metadata.uid()]).collect()
 }
