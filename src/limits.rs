@@ -408,8 +408,6 @@ pub const MAPPING_TRIES: u32 = 4;
 pub const MAPPING_STRAYS: usize = 8;
 /// A router that speaks UPnP must be found within this.
 pub const IGD_SEARCH_TIME: Duration = Duration::from_secs(3);
-/// The end waits no longer than this for the router to end the mapping; later: it ends by itself.
-pub const MAPPING_STOP_TIME: Duration = Duration::from_millis(700);
 
 // ── announcer ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -440,6 +438,9 @@ pub const THREAD_STACK_LEN: usize = 512 * 1024;
 pub const NEWS: usize = 64;
 /// How often a cache that cannot be used is tried again.
 pub const STORE_RETRY_TIME: Duration = Duration::from_secs(10);
+/// At the end the DHT, the router's mapping and the goodbyes on the LAN have this together: SIGTERM ends all within two
+/// seconds. Later: contacts of the last minutes are not saved, a mapping ends by itself.
+pub const STOP_TIME: Duration = Duration::from_millis(1500);
 /// How often the daemon looks whether the cache is over its size; between two looks it may be, by what is downloaded.
 pub const SIZE_CHECK_TIME: Duration = Duration::from_secs(60);
 /// Bytes of a compressed index read at a time.

@@ -8,29 +8,30 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use rustix::rand::{GetRandomFlags, getrandom};
 
+use super::ending::Ends;
 use super::live::Live;
 use super::threads;
 use super::udp::DhtHandle;
 use crate::fetch::Clock;
-use crate::limits::{
-    MAPPING_LOOK_TIME, MAPPING_RENEW_TIME, MAPPING_RETRY_MAX, MAPPING_RETRY_TIME, MAPPING_STOP_TIME,
-};
+use crate::limits::{MAPPING_LOOK_TIME, MAPPING_RENEW_TIME, MAPPING_RETRY_MAX, MAPPING_RETRY_TIME};
 use crate::reach::{Mapper, Place};
 use crate::time::Time;
 
 /// The mapping, kept.
 pub(super) struct PortMapping {
     /// Dropped to end it.
-    end: Sender<()>,
+    end: Option<Sender<()>>,
     /// Closed when it has ended.
     ended: Receiver<()>,
 }
 
-impl PortMapping {
-    /// Ends the mapping, and waits for that, but not for long: it would end by itself.
-    pub(super) fn stop(self) {
-        drop(self.end);
-        if self.ended.recv_timeout(MAPPING_STOP_TIME) == Err(RecvTimeoutError::Timeout) {
+impl Ends for PortMapping {
+    fn begin(&mut self) {
+        self.end = None;
+    }
+
+    fn wait(&mut self, left: &dyn Fn() -> Duration) {
+        if self.ended.recv_timeout(left()) == Err(RecvTimeoutError::Timeout) {
             log::debug!("the router is slow; its mapping ends by itself");
         }
     }
@@ -82,7 +83,7 @@ pub(super) fn start(live: &Live, dht: &DhtHandle, clock: &Clock, peers: SocketAd
         })
     });
     started.inspect_err(|error| log::warn!("no router is asked to pass our port on: {error}")).ok()?;
-    Some(PortMapping { end: end_sender, ended })
+    Some(PortMapping { end: Some(end_sender), ended })
 }
 
 impl Keeper {

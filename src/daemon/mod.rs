@@ -5,6 +5,7 @@
 mod announcer;
 mod clock;
 mod control;
+mod ending;
 mod finding;
 mod live;
 mod lone;
@@ -35,6 +36,7 @@ pub use self::udp::{Answers, Datagrams, DhtHandle, DhtOptions, DhtReport, run_dh
 
 use self::announcer::Announcer;
 use self::control::{Control, Held};
+use self::ending::{Ends, end_all};
 use self::live::Live;
 use self::peers::PeerEdge;
 use self::socket_dir::SocketDir;
@@ -169,9 +171,9 @@ struct House {
     /// None where no router is asked.
     #[cfg(feature = "port-mapping")]
     mapping: Option<mapping::PortMapping>,
-    /// Says goodbye to the LAN when it is dropped.
+    /// None where nobody is told of us.
     #[cfg(feature = "mdns")]
-    _discovery: Option<crate::lan::discovery::Discovery>,
+    discovery: Option<crate::lan::discovery::Discovery>,
     /// Dropped to end upkeep.
     _end: Sender<()>,
     _socket_dir: SocketDir,
@@ -241,19 +243,15 @@ impl House {
             #[cfg(feature = "port-mapping")]
             mapping,
             #[cfg(feature = "mdns")]
-            _discovery: discovery,
+            discovery,
             _end: end_sender,
             _socket_dir: socket_dir,
         })
     }
 
     /// Ends what must end in order; the other threads hold nothing that a kill could hurt.
-    fn end(self) {
+    fn end(mut self) {
         self.edge.stop();
-        #[cfg(feature = "port-mapping")]
-        if let Some(mapping) = self.mapping {
-            mapping.stop();
-        }
         // Nobody is to ask who gets no answer any more.
         if let Some(place) = self.control.get() {
             place.remove();
@@ -261,20 +259,25 @@ impl House {
         if let Some(peer_edge) = &self.peer_edge {
             peer_edge.stop();
         }
-        if self.dht.is_some_and(|dht| !dht.stop()) {
-            log::warn!("the DHT did not end in time; its contacts of the last minutes are not saved");
-        }
-        if self.edge_thread.join().is_err() {
-            log::error!("the edge ended in a panic");
-        }
-        if let Some(peer_edge) = self.peer_edge {
-            peer_edge.join();
-        }
-        if let Some(store) = self.shelf.get()
-            && let Err(error) = store.commit(today())
-        {
-            log::warn!("{error}");
-        }
+        let mut all: Vec<&mut dyn Ends> = Vec::new();
+        all.extend(self.dht.as_mut().map(|dht| dht as &mut dyn Ends));
+        #[cfg(feature = "port-mapping")]
+        all.extend(self.mapping.as_mut().map(|mapping| mapping as &mut dyn Ends));
+        #[cfg(feature = "mdns")]
+        all.extend(self.discovery.as_mut().map(|discovery| discovery as &mut dyn Ends));
+        end_all(&mut all, &*clock::clock(), || {
+            if self.edge_thread.join().is_err() {
+                log::error!("the edge ended in a panic");
+            }
+            if let Some(peer_edge) = self.peer_edge {
+                peer_edge.join();
+            }
+            if let Some(store) = self.shelf.get()
+                && let Err(error) = store.commit(today())
+            {
+                log::warn!("{error}");
+            }
+        });
     }
 }
 

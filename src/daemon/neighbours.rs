@@ -1,7 +1,9 @@
 //! Discovery on the LAN: made of the configuration. The proxy runs without it too.
 
 use std::net::TcpListener;
+use std::time::Duration;
 
+use super::ending::Ends;
 use super::live::Live;
 use super::threads;
 use crate::lan::Neighbours;
@@ -33,6 +35,16 @@ pub(super) fn discover(
             log::warn!("neighbours are not heard of: {error}");
             None
         }
+    }
+}
+
+impl Ends for Discovery {
+    fn begin(&mut self) {
+        self.leave();
+    }
+
+    fn wait(&mut self, left: &dyn Fn() -> Duration) {
+        self.wait_until_gone(left);
     }
 }
 

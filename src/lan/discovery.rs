@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use mdns_sd::{
     IfKind, IfPredicate, Receiver, ResolvedService, ServiceDaemon, ServiceEvent, ServiceInfo, TxtProperty,
+    UnregisterStatus,
 };
 
 use super::{LanId, Neighbour, Neighbours};
@@ -17,7 +18,7 @@ use super::{LanId, Neighbour, Neighbours};
 const NEIGHBOUR_TYPE: &str = "_apt-p2p._tcp.local.";
 const PROXY_TYPE: &str = "_apt_proxy._tcp.local.";
 
-/// How long a goodbye may take.
+/// How long a goodbye may take where nobody says otherwise.
 const GOODBYE_TIME: Duration = Duration::from_millis(500);
 
 /// What is announced.
@@ -55,6 +56,8 @@ impl From<mdns_sd::Error> for DiscoveryError {
 pub struct Discovery {
     service: ServiceDaemon,
     names: Vec<String>,
+    /// Said, each till it has been heard.
+    goodbyes: Vec<Receiver<UnregisterStatus>>,
 }
 
 impl fmt::Debug for Discovery {
@@ -83,7 +86,7 @@ impl Discovery {
         let service = ServiceDaemon::new()?;
         service.disable_interface(IfKind::Predicate(IfPredicate::new(|interface| !is_inner(interface.ip()))))?;
         let events = service.browse(NEIGHBOUR_TYPE)?;
-        let mut discovery = Discovery { service, names: Vec::new() };
+        let mut discovery = Discovery { service, names: Vec::new(), goodbyes: Vec::new() };
         let own = neighbours.own();
         // Two daemons may run on one machine: the id tells their names apart.
         let name = format!("{}-{}", announcement.host, &own.to_string()[..6]);
@@ -96,6 +99,18 @@ impl Discovery {
         }
         let network = announcement.network.clone();
         Ok((discovery, Listener { events, network, neighbours }))
+    }
+
+    /// Says goodbye, so that nobody asks a machine that is gone; does not wait until that is said.
+    pub fn leave(&mut self) {
+        self.goodbyes.extend(self.names.drain(..).filter_map(|name| self.service.unregister(&name).ok()));
+    }
+
+    /// Waits until it is, for each goodbye no longer than is `left`.
+    pub fn wait_until_gone(&mut self, left: &dyn Fn() -> Duration) {
+        for goodbye in self.goodbyes.drain(..) {
+            goodbye.recv_timeout(left()).ok();
+        }
     }
 
     fn announce(
@@ -114,12 +129,9 @@ impl Discovery {
 }
 
 impl Drop for Discovery {
-    /// Says goodbye, so that nobody asks a machine that is gone.
     fn drop(&mut self) {
-        let goodbyes: Vec<_> = self.names.iter().filter_map(|name| self.service.unregister(name).ok()).collect();
-        for goodbye in goodbyes {
-            goodbye.recv_timeout(GOODBYE_TIME).ok();
-        }
+        self.leave();
+        self.wait_until_gone(&|| GOODBYE_TIME);
         self.service.shutdown().ok();
     }
 }

@@ -130,8 +130,18 @@ impl DhtHandle {
 
     /// Ends the DHT, and waits until its contacts are saved, but not for long. Whether it has ended.
     pub fn stop(&self) -> bool {
+        self.begin_to_stop();
+        self.has_stopped_within(DHT_STOP_TIME)
+    }
+
+    /// Ends the DHT, without waiting.
+    pub(in crate::daemon) fn begin_to_stop(&self) {
         self.0.mailbox.stop();
-        self.0.ended.recv_timeout(DHT_STOP_TIME) == Err(RecvTimeoutError::Disconnected)
+    }
+
+    /// Whether it has ended, which is waited for no longer than this.
+    pub(in crate::daemon) fn has_stopped_within(&self, limit: Duration) -> bool {
+        self.0.ended.recv_timeout(limit) == Err(RecvTimeoutError::Disconnected)
     }
 }
 
