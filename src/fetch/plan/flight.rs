@@ -47,6 +47,8 @@ pub(super) struct Run {
     /// When bytes came last.
     pub(super) heard: Time,
     pub(super) bytes: u64,
+    /// The table that the head of this answer named: its pieces are checked under that one, and count under no other.
+    vouches: Option<Digest>,
     /// Its time is over: its pieces may be asked elsewhere.
     pub(super) is_lost: bool,
     /// It follows a neighbour: as slow as the mirror may be.
@@ -55,7 +57,8 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn new(id: RunId, peer: SocketAddr, left: Range<usize>, begun: Time, follows: bool) -> Run {
-        Run { id, peer, left, begun, answered: None, heard: begun, bytes: 0, is_lost: false, follows }
+        let (answered, vouches) = (None, None);
+        Run { id, peer, left, begun, answered, heard: begun, bytes: 0, vouches, is_lost: false, follows }
     }
 }
 
@@ -237,15 +240,19 @@ impl Plan {
 
     pub(super) fn place(&mut self, now: Time, id: RunId, piece: usize) -> Place {
         let Some(run) = self.runs.iter_mut().find(|run| run.id == id) else { return Place::Late };
+        if run.follows {
+            return self.place_followed(now, id, piece);
+        }
         run.left.start = piece + 1;
         run.heard = now;
-        let peer = run.peer;
-        let source = self.sources.iter().find(|source| source.peer == peer);
-        let vouched = source.and_then(|source| source.vouches);
+        let (peer, vouches) = (run.peer, run.vouches);
+        // Whoever names one table and then another would stand for neither.
+        let stands = |source: &Source| source.peer == peer && !source.is_convicted && source.vouches == vouches;
+        let is_stood_for = self.sources.iter().any(stands);
         let front = self.front_piece();
-        let may_show = self.fill.would_be_proved(piece, vouched.as_ref());
+        let may_show = self.fill.would_be_proved(piece, vouches.as_ref());
         let place = match piece {
-            _ if source.is_none_or(|source| source.is_convicted) || piece < front => Place::Late,
+            _ if !is_stood_for || piece < front => Place::Late,
             _ if piece == front => {
                 if may_show {
                     Place::HandOver
@@ -281,15 +288,14 @@ impl Plan {
                 }
                 self.runs[at].answered.get_or_insert(now);
                 self.runs[at].heard = now;
-                self.vouch(now, peer, vouches, roster);
+                self.vouch(now, at, vouches, roster);
             }
             RunNews::Bytes(bytes) => {
                 self.runs[at].bytes += bytes;
                 self.runs[at].heard = now;
             }
             RunNews::Written { piece, is_there } => {
-                let vouched = self.sources.iter().find(|source| source.peer == peer).and_then(|s| s.vouches);
-                if let Some(hash) = vouched {
+                if let Some(hash) = self.runs[at].vouches {
                     let false_ones = self.fill.end_write(piece, &hash, is_there);
                     false_ones.iter().for_each(|hash| self.convict_all(now, hash, roster));
                     self.meet_followed(false);
@@ -308,16 +314,20 @@ impl Plan {
     }
 
     /// The sender stands for this table: for one that is known to be false it answers at once.
-    fn vouch(&mut self, now: Time, peer: SocketAddr, vouches: Option<Digest>, roster: &mut Roster) {
+    fn vouch(&mut self, now: Time, at: usize, vouches: Option<Digest>, roster: &mut Roster) {
+        let run = &mut self.runs[at];
+        run.vouches = vouches;
+        let peer = run.peer;
         let Some(source) = self.sources.iter_mut().find(|source| source.peer == peer) else { return };
         if source.vouches.is_none() {
             source.vouches = vouches;
         } else if source.vouches != vouches {
             // It said something else of the same file before.
             source.is_out = true;
+            run.is_lost = true;
         }
-        if let Some(hash) = vouches.filter(|hash| self.fill.is_false(hash)) {
-            self.convict_all(now, &hash, roster);
+        if vouches.is_some_and(|hash| self.fill.is_false(&hash)) {
+            self.convict(now, peer, roster);
         }
     }
 

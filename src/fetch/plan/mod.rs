@@ -312,10 +312,7 @@ impl Plans {
     /// What happens to a piece that came with a run and was found right.
     pub(super) fn place(&mut self, run: RunId, piece: usize) -> Place {
         let now = self.now;
-        self.plan_mut(run.flight).map_or(Place::Late, |plan| match plan.follows(run) {
-            true => plan.place_followed(now, run, piece),
-            false => plan.place(now, run, piece),
-        })
+        self.plan_mut(run.flight).map_or(Place::Late, |plan| plan.place(now, run, piece))
     }
 
     /// Whether more of this run is wanted.

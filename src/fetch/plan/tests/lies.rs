@@ -25,11 +25,31 @@ fn ten_thousand_pieces_with_a_fifth_of_lies() {
     assert!(lies >= 60, "{lies} lies were told");
 }
 
+#[test]
+fn who_names_another_table_in_a_later_answer_is_heard_no_more() {
+    // Right at first; then with false pieces below, under a table that only differs there: they would be counted under the
+    // first one.
+    let mut peers = vec![Peer { rtt: 5, ..peer(Kind::Turns(0, 240), 50 * MB) }];
+    peers.extend(vec![peer(Kind::Honest, 2 * MB); 3]);
+    let mut world = World::new(Prefer::Speed, peers);
+    world.join(40, 200_000);
+    world.run(1000);
+    assert!(world.peers[0].asked > 1 && world.peers[0].given <= 1, "{:?}", world.peers[0]);
+    // False at first; then a right piece under the right table, which would speak for the false one.
+    let mut peers = vec![Peer { rtt: 5, ..peer(Kind::Turns(256, 0), 50 * MB) }];
+    peers.extend(vec![peer(Kind::Honest, 100_000); 3]);
+    let mut world = World::new(Prefer::Speed, peers);
+    world.join(40, MB);
+    world.run(1000);
+    assert!(world.peers[0].asked > 1 && world.flights[0].done.is_some(), "{:?}", world.peers[0]);
+}
+
 fn kinds() -> impl Strategy<Value = Kind> {
     prop_oneof![
         3 => Just(Kind::Honest),
         1 => (1..6_u64).prop_map(Kind::Flips),
         1 => (0..256_u64).prop_map(Kind::FalseTable),
+        1 => (0..257_u64, 0..257_u64).prop_map(|(first, later)| Kind::Turns(first, later)),
         1 => Just(Kind::Silent),
         1 => Just(Kind::NotHere),
         1 => Just(Kind::Busy),

@@ -2,12 +2,15 @@
 //! stands for compressing a piece.
 
 mod following;
+mod kinds;
 mod lies;
 mod sharing;
 
 use std::collections::{BTreeSet, HashMap};
 
 use super::*;
+use kinds::{FIRST, Kind, Peer, Version, Word, peer, versions};
+
 use crate::digest::PIECE_LEN;
 use crate::limits::PEER_FETCH_THREADS;
 
@@ -30,54 +33,6 @@ fn chain(contents: &[u64]) -> (Vec<Midstate>, Digest) {
     (midstates, Digest(state.0))
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Kind {
-    Honest,
-    /// A part of its pieces is false: one in so many.
-    Flips(u64),
-    /// False pieces up to this part of the file (in 256ths), with a table that goes with them.
-    FalseTable(u64),
-    Silent,
-    NotHere,
-    Busy,
-    Unusable,
-    /// Gone after so many pieces.
-    Vanishes(u64),
-    /// A neighbour that fetches the file itself, and shows it as it grows.
-    Fetches(Word),
-}
-
-/// What such a neighbour says, and does.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Word {
-    grows: bool,
-    asks_mirror: bool,
-    is_first: bool,
-    is_false: bool,
-}
-
-const FIRST: Word = Word { grows: true, asks_mirror: true, is_first: true, is_false: false };
-
-impl Kind {
-    fn is_liar(self) -> bool {
-        matches!(self, Kind::Flips(_) | Kind::FalseTable(_))
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Peer {
-    kind: Kind,
-    /// Bytes a second.
-    rate: u64,
-    rtt: u64,
-    given: u64,
-    lied: bool,
-}
-
-fn peer(kind: Kind, rate: u64) -> Peer {
-    Peer { kind, rate, rtt: 40, given: 0, lied: false }
-}
-
 struct Flight {
     id: FlightId,
     truth: Vec<u64>,
@@ -94,12 +49,14 @@ struct Flight {
     mirror_bytes: u64,
     done: Option<u64>,
     failed: bool,
-    /// What each peer gives for each piece, and the table that it stands for.
-    versions: Vec<(Vec<u64>, Arc<PieceTable>)>,
+    /// Of each peer: what it gives in its first answer, and in all later ones.
+    versions: Vec<[Version; 2]>,
 }
 
 struct Run {
     ask: Ask,
+    /// Which of its peer's versions it is.
+    version: usize,
     /// The next thing happens then: the table, the head.
     at: u64,
     stage: Stage,
@@ -160,7 +117,7 @@ impl World {
             versions: Vec::new(),
         });
         let flight = self.flights.last().expect("just pushed");
-        let versions = self.peers.iter().map(|peer| lies(peer.kind, flight)).collect();
+        let versions = self.peers.iter().map(|peer| versions(peer.kind, flight)).collect();
         self.flights.last_mut().expect("just pushed").versions = versions;
         self.handle(Input::Join(id, Target { digest, len, front: 0 }));
         for n in 0..self.peers.len() {
@@ -175,11 +132,13 @@ impl World {
         loop {
             match self.plans.poll() {
                 Output::Ask(ask) => {
-                    let at = self.now + self.peer(&ask).rtt * 2;
+                    let peer = &mut self.peers[peer_number(ask.peer)];
+                    let (at, version) = (self.now + peer.rtt * 2, usize::from(peer.asked > 0));
+                    peer.asked += 1;
                     assert!(!self.convicted.contains(&peer_number(ask.peer)), "a liar is asked again");
                     let stage = if ask.table_first { Stage::Table } else { Stage::Head };
                     let piece = ask.pieces.start;
-                    self.runs.push(Run { ask, at, stage, piece, part: 0.0 });
+                    self.runs.push(Run { ask, version, at, stage, piece, part: 0.0 });
                     assert!(self.runs.len() <= PEER_FETCH_THREADS);
                 }
                 Output::Convict(peer) => {
@@ -194,10 +153,6 @@ impl World {
                 }
             }
         }
-    }
-
-    fn peer(&mut self, ask: &Ask) -> &mut Peer {
-        &mut self.peers[peer_number(ask.peer)]
     }
 
     fn step(&mut self) {
@@ -311,7 +266,7 @@ impl World {
             return None;
         }
         let at = usize::try_from(id.flight.0).expect("small");
-        let table = Arc::clone(&self.flights[at].versions[n].1);
+        let table = Arc::clone(&self.flights[at].versions[n][run.version].1);
         if run.stage != Stage::Body {
             if self.now < run.at || self.peers[n].kind == Kind::Silent {
                 return Some(run);
@@ -326,7 +281,7 @@ impl World {
         self.peer_bytes += self.peers[n].rate * STEP / 1000;
         while run.part >= PIECE_LEN as f64 {
             run.part -= PIECE_LEN as f64;
-            let mut content = self.flights[at].versions[n].0[run.piece];
+            let mut content = self.flights[at].versions[n][run.version].0[run.piece];
             self.peers[n].given += 1;
             match self.peers[n].kind {
                 Kind::Flips(part) if ((content * 7919 + n as u64 * 104_729) % 1009).is_multiple_of(part) => {
@@ -389,6 +344,11 @@ impl World {
         }
         let vouches = (self.flights[usize::try_from(id.flight.0).expect("small")].truth.len() > 1).then_some(hash);
         self.handle(Input::Run(id, RunNews::Head(vouches)));
+        if matches!(self.peers[n].kind, Kind::Turns(first, _) if first > 0 && run.version == 0) {
+            let end = End::Later { pause: Duration::ZERO, is_busy: true };
+            self.handle(Input::Run(id, RunNews::Ended(end)));
+            return None;
+        }
         if vouches.is_none() || self.plans.table(id.flight, &hash).is_some() {
             run.stage = Stage::Body;
             return Some(run);
@@ -449,19 +409,6 @@ impl World {
         }
         self.now as f64 / 1000.0
     }
-}
-
-fn lies(kind: Kind, flight: &Flight) -> (Vec<u64>, Arc<PieceTable>) {
-    let mut contents = flight.truth.clone();
-    let mut table = flight.table.clone();
-    if let Kind::FalseTable(part) = kind {
-        let until = contents.len() * usize::try_from(part).expect("small") / 256;
-        contents[..until].iter_mut().for_each(|content| *content += 1_000_000);
-        let (false_table, _) = chain(&contents);
-        let until = until.min(table.len());
-        table[..until].copy_from_slice(&false_table[..until]);
-    }
-    (contents, Arc::new(PieceTable::new(table, flight.len).expect("it fits")))
 }
 
 fn peer_number(address: SocketAddr) -> usize {
