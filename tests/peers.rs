@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use apt_p2p::digest::{Digest, PIECE_LEN};
 use apt_p2p::fetch::{Fetcher, Finder, Flight, Goal, Job, Lead, Object, Parts, Prefer, Wish};
 use apt_p2p::limits::{FETCH_THREADS, PEER_FETCH_THREADS};
-use apt_p2p::store::{Options, Store};
-use apt_p2p::stream::{Outcome, Step};
+use apt_p2p::store::{Options, Store, Want};
+use apt_p2p::stream::{Head, Outcome, Step};
 use apt_p2p::time::{Stamp, Time};
 use support::mirror::{Fault, Mirror};
 use support::peer::{Habit, Peer};
@@ -328,6 +328,39 @@ fn a_false_byte_of_the_mirror_is_seen_where_it_meets_peers() {
     // A client has seen it: it must not get a whole file.
     assert!(house.get(&content).is_none());
     assert!(house.store.is_poisoned(&Digest::of(&content)).expect("the index"));
+    assert_eq!(house.fetcher.from_peers().liars, 0);
+}
+
+/// A draft of these first bytes, as an earlier process left it, of a file that was another one by the mirror's date.
+fn leave_draft(store: &Store, content: &[u8], here: usize) {
+    let want = Want::Digest { digest: Digest::of(content), len: Some(content.len() as u64) };
+    let mut draft = store.draft(want).expect("the disk takes it");
+    let last_modified = Some("Fri, 01 Mar 2024 10:00:00 GMT".to_owned());
+    draft.begin(Head { len: Some(content.len() as u64), last_modified, ..Head::default() }).expect("room");
+    draft.append(&content[..here]).expect("room");
+}
+
+#[test]
+fn what_peers_wrote_stays_when_the_mirror_begins_anew() {
+    let content = file(12);
+    let peer = Peer::start(Habit::HoldsFrom(10), &[&content]);
+    let scratch = Scratch::new();
+    let store = Store::open(&Options { dir: scratch.path().join("cache") }).expect("a store");
+    leave_draft(&store, &content, 2 * PIECE_LEN as usize);
+    let house = House::on(scratch, store, With { neighbours: vec![peer.address], ..With::default() });
+    let path = format!("/{}", Digest::of(&content));
+    house.mirror.set_rate(SLOW_MIRROR);
+    house.mirror.fault(&path, Fault::Late);
+    thread::scope(|scope| {
+        scope.spawn(|| house.gets(&content, "begun anew"));
+        // Two pieces lie behind the first two when the mirror says that it has another file, and sends all of it.
+        let has_two = || house.fetcher.from_peers().neighbours >= 2 * PIECE_LEN;
+        support::wait_until(Duration::from_secs(20), "two pieces come from the peer", has_two);
+        house.mirror.repair();
+        support::wait_until(Duration::from_secs(20), "it begins anew", || house.mirror.sent(&path) >= 200_000);
+        peer.release();
+    });
+    assert_eq!(house.mirror.seen(&path)[0].range_start(), Some(2 * PIECE_LEN), "nothing was resumed");
     assert_eq!(house.fetcher.from_peers().liars, 0);
 }
 

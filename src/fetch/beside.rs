@@ -204,13 +204,12 @@ impl Inner {
         let why = format!("{}/{} from the mirror is not what its index promises", object.host, object.path);
         let swarm = course.swarm.as_ref().expect("only with peers");
         swarm.failed();
-        if sink.restart().is_err() {
+        if !begin_anew(course, sink) {
             log::warn!("{why}; clients have seen a part of it");
             self.poison(course.flight, course.digest);
             return Err(bad_gateway(why));
         }
         log::warn!("{why}; its bytes were thrown away, and peers are asked for them");
-        swarm.moved(0);
         Ok(())
     }
 
@@ -222,6 +221,15 @@ impl Inner {
         }
         course.head.clone().unwrap_or_else(|| Head { len: course.len, ..Head::default() })
     }
+}
+
+/// Begins anew from the first byte, if no client has seen any; what peers wrote behind stays, and so does what is proved of it.
+pub(super) fn begin_anew(course: &Course<'_>, sink: &mut Sink<'_>) -> bool {
+    let is_anew = sink.restart().is_ok();
+    if let Some(swarm) = course.swarm.as_ref().filter(|_| is_anew) {
+        swarm.moved(0);
+    }
+    is_anew
 }
 
 /// Peers bring the first bytes: there may be no word of the mirror's about the file.

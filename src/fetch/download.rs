@@ -4,7 +4,7 @@ use std::io::Read;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
-use super::beside::{Course, Stop, unwanted};
+use super::beside::{Course, Stop, begin_anew, unwanted};
 use super::board::Flight;
 use super::mirror::{Answer, Ask, MirrorError};
 use super::sink::{Landed, Sink, SinkError};
@@ -160,12 +160,12 @@ impl Inner {
             false => self.elsewhere(flight, &error),
         })?;
         let skip = match answer.status {
-            200 if from > 0 => sink.restart().err().map_or(0, |_| from),
+            200 if from > 0 && !begin_anew(course, sink) => from,
             200 => 0,
             206 if from > 0 || until.is_some() => 0,
             // There is nothing behind what is here: it was cut before its end could be told, not before it came.
             416 if from > 0 && answer.head.len == Some(from) => return Ok(known.unwrap_or_default()),
-            416 if from > 0 && sink.restart().is_ok() => return Err(Try::Again("the mirror has less".into())),
+            416 if from > 0 && begin_anew(course, sink) => return Err(Try::Again("the mirror has less".into())),
             _ => return Err(Try::Elsewhere(refusal(url, &answer))),
         };
         // Where the promise has no length, what clients were told must hold for whoever sends the rest.
@@ -183,9 +183,6 @@ impl Inner {
         course.head = Some(head.clone());
         let total = len.or(head.len);
         self.join_swarm(course, sink, total);
-        if let Some(swarm) = course.swarm.as_ref().filter(|_| sink.len() < from) {
-            swarm.moved(sink.len());
-        }
         match self.copy_beside(flight, &mut answer, sink, Part { skip, total, until }, course.swarm.as_ref()) {
             Ok(()) if until == Some(sink.len()) => Ok(head),
             Ok(()) if total.is_none_or(|total| total == sink.len()) => Ok(head),

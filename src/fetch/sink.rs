@@ -150,7 +150,8 @@ impl<'a> Sink<'a> {
         self.push(bytes)
     }
 
-    /// Forgets all bytes, to begin anew from the start; possible while no client can have seen any.
+    /// Forgets all bytes, to begin anew from the start; possible while no client can have seen any. What peers wrote behind
+    /// them stays.
     pub(super) fn restart(&mut self) -> Result<(), SinkError> {
         if self.shown > 0 {
             return Err(SinkError::Shown);

@@ -104,6 +104,8 @@ pub struct Draft {
     pub(super) midstates: Vec<Midstate>,
     /// Whether the file stays when the draft is dropped.
     keep: bool,
+    /// It was begun anew: the file may be longer than what is in place.
+    was_restarted: bool,
 }
 
 /// A finished file that waits to be recorded.
@@ -182,6 +184,7 @@ impl Store {
             hasher: PieceHasher::default(),
             midstates: Vec::new(),
             keep: false,
+            was_restarted: false,
         }
     }
 }
@@ -262,12 +265,13 @@ impl Draft {
         Ok(())
     }
 
-    /// Forgets all bytes.
+    /// Forgets all bytes in place. The file is not cut before its end is known: others may have written pieces to it, or be
+    /// writing them, that are to be taken over ([`Draft::graft`]).
     ///
     /// # Errors
     /// Those of the disk.
     pub fn restart(&mut self) -> Result<(), StoreError> {
-        self.truncate(0)?;
+        self.was_restarted = true;
         self.hasher = PieceHasher::default();
         self.midstates.clear();
         self.head = None;
@@ -307,6 +311,9 @@ impl Draft {
             self.keep = false;
             return Err(FinishError::Mismatch { got: digest });
         }
+        if self.was_restarted {
+            self.truncate(len).map_err(FinishError::Store)?;
+        }
         let store = self.store.clone();
         if let Some(stored) = store.keep_known(&digest, &meta, now).map_err(FinishError::Store)? {
             self.keep = false;
@@ -338,7 +345,10 @@ impl Draft {
     /// all of it if it is complete.
     fn resume(&mut self) -> Result<(), StoreError> {
         let Some(journal) = &mut self.journal else { return Ok(()) };
-        let Some((head, journalled)) = journal.read()? else { return self.restart() };
+        let Some((head, journalled)) = journal.read()? else {
+            journal.clear()?;
+            return self.truncate(0);
+        };
         let (hasher, mut midstates) = self.hash_again()?;
         let is_whole = match self.want {
             Want::Digest { digest, len } => {

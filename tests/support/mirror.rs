@@ -25,6 +25,8 @@ pub enum Fault {
     Status(u16),
     /// The request is read and never answered.
     Silent,
+    /// The request is answered after the repair.
+    Late,
     /// This many bytes, then nothing, the connection open.
     StallAfter(usize),
     /// This length announced and sent, padded or cut.
@@ -225,6 +227,7 @@ impl Shared {
                 self.until_repaired(&seen.path);
                 return None;
             }
+            Some(Fault::Late) => self.until_repaired(&seen.path),
             Some(Fault::EndlessHead) => {
                 let mut out = stream;
                 out.write_all(b"HTTP/1.1 200 OK\r\n").ok()?;

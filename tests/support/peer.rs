@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ pub enum Habit {
     Silent,
     /// Every connection ends after this many bytes of a body.
     Vanishes(usize),
+    /// What comes from this piece on is not sent before [`Peer::release`].
+    HoldsFrom(usize),
     Status(u16),
     Html,
     /// 206 with another range than was asked for.
@@ -48,6 +50,8 @@ struct Shared {
     files: BTreeMap<String, File>,
     sent: AtomicU64,
     seen: Mutex<Vec<String>>,
+    is_released: Mutex<bool>,
+    released: Condvar,
 }
 
 /// The midstates of a file, the last piece's left out.
@@ -81,7 +85,14 @@ impl Peer {
             (name, File { content, table })
         };
         let files = contents.iter().map(file).collect();
-        let shared = Arc::new(Shared { habit, files, sent: AtomicU64::new(0), seen: Mutex::default() });
+        let shared = Arc::new(Shared {
+            habit,
+            files,
+            sent: AtomicU64::new(0),
+            seen: Mutex::default(),
+            is_released: Mutex::new(false),
+            released: Condvar::new(),
+        });
         let ours = Arc::clone(&shared);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -95,6 +106,12 @@ impl Peer {
     /// Bytes of bodies sent.
     pub fn sent(&self) -> u64 {
         self.shared.sent.load(Ordering::SeqCst)
+    }
+
+    /// Sends what was held.
+    pub fn release(&self) {
+        *self.shared.is_released.lock().expect("no panic") = true;
+        self.shared.released.notify_all();
     }
 
     /// Requests: target and range.
@@ -171,6 +188,13 @@ impl Shared {
             Digest::of(&file.table)
         );
         stream.write_all(head.as_bytes()).ok()?;
+        if let Habit::HoldsFrom(piece) = self.habit {
+            let held = (piece * PIECE_LEN as usize).clamp(start, end);
+            self.send(stream, &file.content[start..held])?;
+            start = held;
+            let is_released = self.is_released.lock().expect("no panic");
+            drop(self.released.wait_while(is_released, |released| !*released && start < end).expect("no panic"));
+        }
         self.send(stream, &file.content[start..end])
     }
 

@@ -56,6 +56,23 @@ fn a_draft_with_a_hole_resumes_before_it() {
 }
 
 #[test]
+fn a_draft_that_is_begun_anew_keeps_what_others_wrote_and_ends_where_it_ends() {
+    let (dir, content) = (TestDir::new(), bytes(2 * PIECE_LEN as usize + 5, 5));
+    let (store, all) = (open(&dir), midstates(&content));
+    let mut draft = store.draft(Want::Digest { digest: Digest::of(&content), len: None }).expect("a draft");
+    draft.begin(Head::default()).expect("room");
+    draft.append(&bytes(100, 6)).expect("room");
+    draft.file().write_all_at(&content[PIECE_LEN as usize..], PIECE_LEN).expect("room");
+    draft.file().write_all_at(b"more than there is", content.len() as u64).expect("room");
+    draft.restart().expect("room");
+    assert!(draft.is_empty() && draft.head().is_none());
+    draft.begin(Head::default()).expect("room");
+    draft.append(&content[..PIECE_LEN as usize]).expect("room");
+    assert!(draft.graft(all[0], &all[1..], content.len() as u64).expect("readable"));
+    assert!(read(&draft.finish(FileMeta::default(), NOW).expect("right").file) == content);
+}
+
+#[test]
 fn what_is_not_what_was_wanted_is_gone() {
     let dir = TestDir::new();
     let store = open(&dir);
