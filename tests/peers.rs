@@ -365,6 +365,18 @@ fn what_peers_wrote_stays_when_the_mirror_begins_anew() {
 }
 
 #[test]
+fn a_mirror_that_has_less_than_was_promised_is_not_asked_for_ever() {
+    let content = file(4);
+    let path = format!("/{}", Digest::of(&content));
+    let house = House::new(With::default());
+    // It announces no length; asked for more, it says that there is none.
+    house.mirror.put(&path, &content[..1_200_000]);
+    house.mirror.fault(&path, Fault::Chunked);
+    assert!(follow(&house.start(&content, Some(content.len() as u64))).is_none());
+    assert!(house.mirror.seen(&path).len() <= 4, "{} requests", house.mirror.seen(&path).len());
+}
+
+#[test]
 fn offload_asks_the_mirror_for_nothing_while_peers_give() {
     let (large, small) = (file(5), noise(40_000, 9));
     let peer = Peer::start(Habit::Honest, &[&large, &small]);

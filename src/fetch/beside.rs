@@ -144,23 +144,39 @@ impl Inner {
                     }
                 }
                 Next::Fetch(until, let_go) => {
-                    course.flight.asks_mirror.store(true, Ordering::Relaxed);
                     swarm.asked(until);
-                    course.let_go = Some(let_go.clone());
-                    let fetched = let_go.during(|| self.ask_mirrors(course, sink, until));
-                    let swarm = course.swarm.as_ref().expect("it stays to the end");
-                    swarm.moved(sink.len());
-                    match fetched {
-                        Err(Stop::Failed(failure)) => return Err(failure),
-                        Err(Stop::Away(failure)) if !let_go.is_over() => {
-                            swarm.failed();
-                            worst = Some(failure);
-                        }
-                        Ok(_) | Err(_) => swarm.idle(),
-                    }
+                    worst = self.stream_beside(course, sink, until, let_go)?.or(worst);
                 }
             }
         }
+    }
+
+    /// Streams from the mirror until it has given what was asked or is let go; why it does not help any more.
+    fn stream_beside(
+        &self,
+        course: &mut Course<'_>,
+        sink: &mut Sink<'_>,
+        until: Option<u64>,
+        let_go: LetGo,
+    ) -> Result<Option<Failure>, Failure> {
+        course.flight.asks_mirror.store(true, Ordering::Relaxed);
+        course.let_go = Some(let_go.clone());
+        let before = sink.len();
+        let fetched = let_go.during(|| self.ask_mirrors(course, sink, until));
+        let swarm = course.swarm.as_ref().expect("it stays to the end");
+        swarm.moved(sink.len());
+        let failure = match fetched {
+            Err(Stop::Failed(failure)) => return Err(failure),
+            Err(Stop::Away(failure)) if !let_go.is_over() => failure,
+            // It says that this is all, and would say so again.
+            Ok(_) if sink.len() <= before => bad_gateway(format!("the mirror has less of {}", course.digest)),
+            Ok(_) | Err(_) => {
+                swarm.idle();
+                return Ok(None);
+            }
+        };
+        swarm.failed();
+        Ok(Some(failure))
     }
 
     /// Begins the answer when peers give the file, though nothing of it can be shown yet.

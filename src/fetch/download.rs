@@ -164,7 +164,9 @@ impl Inner {
             200 => 0,
             206 if from > 0 || until.is_some() => 0,
             // There is nothing behind what is here: it was cut before its end could be told, not before it came.
-            416 if from > 0 && answer.head.len == Some(from) => return Ok(known.unwrap_or_default()),
+            416 if from > 0 && answer.head.len == Some(from) && len.is_none_or(|len| len == from) => {
+                return Ok(known.unwrap_or_default());
+            }
             416 if from > 0 && begin_anew(course, sink) => return Err(Try::Again("the mirror has less".into())),
             _ => return Err(Try::Elsewhere(refusal(url, &answer))),
         };
