@@ -29,6 +29,12 @@ struct State {
     socket: Option<Weak<TcpStream>>,
 }
 
+impl fmt::Debug for LetGo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LetGo")
+    }
+}
+
 thread_local! {
     static WORN: RefCell<Option<LetGo>> = const { RefCell::new(None) };
 }

@@ -147,12 +147,6 @@ pub(super) enum Next {
     GiveUp,
 }
 
-impl std::fmt::Debug for LetGo {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("LetGo")
-    }
-}
-
 impl Swarms {
     pub(super) fn new(
         finder: Finder,
@@ -408,7 +402,8 @@ impl Swarm {
             }
             let order = match plans.order(self.id) {
                 // Nothing that peers give can be put anywhere.
-                Order::Wait(_) | Order::GiveUp if member.is_closed => Order::Fetch { until: None },
+                Order::Wait(_) if member.is_closed && plans.mirror_has_failed(self.id) => Order::GiveUp,
+                Order::Wait(_) if member.is_closed => Order::Fetch { until: None },
                 order => order,
             };
             match order {
@@ -496,5 +491,38 @@ impl Drop for Swarm {
         }
         hub.members.remove(&self.id);
         self.swarms.turn(&mut hub, Some(Input::Leave(self.id)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::OnceLock;
+
+    use super::*;
+    use crate::time::Stamp;
+
+    /// A flight that has joined for a file of this many pieces, and whose lookup goes on.
+    fn joined(pieces: u64, prefer: Prefer) -> Swarm {
+        let finder = Finder {
+            neighbours: Arc::new(Vec::new),
+            lookup: Arc::new(|_| Some(Box::new(|| Err(TryRecvError::Empty)))),
+            wire_name: Arc::new(ToString::to_string),
+            prefer,
+            node: [0; 20],
+            landed: Arc::new(|_| ()),
+        };
+        let clocks: (Clock, Calendar) = (Arc::new(|| Time(1)), Arc::new(|| Stamp(1)));
+        let swarms = Arc::new(Swarms::new(finder, Arc::new(OnceLock::new()), clocks, Arc::new(Ahead::new())));
+        let target = Target { digest: Digest::of(b"it"), len: pieces * PIECE_LEN, front: 0 };
+        swarms.join(target, Arc::new(File::open("/dev/null").expect("there")))
+    }
+
+    #[test]
+    fn where_no_piece_can_be_put_a_mirror_that_failed_is_not_asked_again() {
+        let swarm = joined(3, Prefer::Offload);
+        swarm.close();
+        assert!(matches!(swarm.next(), Next::Fetch(None, _)));
+        swarm.failed();
+        assert!(matches!(swarm.next(), Next::GiveUp));
     }
 }

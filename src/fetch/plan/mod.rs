@@ -330,6 +330,11 @@ impl Plans {
         self.plan(flight).map_or(0, Plan::front)
     }
 
+    /// Whether the mirror of a flight does not help any more.
+    pub(super) fn mirror_has_failed(&self, flight: FlightId) -> bool {
+        self.plan(flight).is_some_and(|plan| plan.mirror.has_failed)
+    }
+
     /// Whether a peer is on this LAN.
     pub(super) fn is_neighbour(&self, peer: SocketAddr) -> bool {
         self.roster.is_neighbour(peer)
