@@ -209,8 +209,14 @@ pub const PEER_HEAD_LEN: usize = 4 * 1024;
 pub const PEER_READ_LEN: usize = 16 * 1024;
 /// Idle connections kept to peers; more: the oldest is closed.
 pub const PEER_IDLE: usize = 16;
-/// The longest pause that a peer's Retry-After asks for and gets.
+/// The longest pause that a peer's Retry-After asks for and gets …
 pub const PEER_PAUSE_MAX: Duration = Duration::from_secs(60);
+/// … and the shortest: who asks for none would be asked without end.
+pub const PEER_PAUSE_MIN: Duration = Duration::from_secs(1);
+/// A peer that asked for so many pauses for one file, and gave no piece of it since, is not waited for to spare the mirror …
+pub const HOPE_PAUSES: u32 = 2;
+/// … and after so many it is asked again only when a later lookup names it.
+pub const PAUSES_PER_SOURCE: u32 = 4;
 
 /// A mirror that sends nothing for this long is helped inside its own piece, when that is the last one.
 pub const MIRROR_STALL_TIME: Duration = Duration::from_millis(500);

@@ -13,7 +13,8 @@ use super::{End, Fetching, FlightId, NodeName, Output, Place, Prefer, RunId, Run
 use crate::digest::{Digest, PIECE_LEN, PieceTable};
 use crate::limits::{
     COMING_TIME, CONVICTED_REST_TIME, GAIN_TIME, HOPE_TIME, LOOKUP_AGAIN_PIECES, LOOKUP_AGAIN_TIME, LOOKUP_COST,
-    LOOKUP_TIME, MIRROR_STALL_TIME, PEER_HEAD_TIME, PEER_SLOW_TIME, PEER_STALL_TIME, SOURCE_RATE_MIN, SOURCES,
+    LOOKUP_TIME, MIRROR_STALL_TIME, PAUSES_PER_SOURCE, PEER_HEAD_TIME, PEER_PAUSE_MIN, PEER_SLOW_TIME,
+    PEER_STALL_TIME, SOURCE_RATE_MIN, SOURCES,
 };
 use crate::time::Time;
 
@@ -27,12 +28,14 @@ pub(super) struct Source {
     pub(super) not_before: Time,
     /// Not asked again for this file.
     pub(super) is_out: bool,
-    /// It did not have it: it may come to have it.
+    /// It did not have it, or never had room for us: that may change.
     is_absent: bool,
     /// It fetches the file itself; and whether it, and not we, is to ask the mirror.
     pub(super) fetching: Option<(Fetching, bool)>,
     /// How often it was followed.
     pub(super) follows: u32,
+    /// How often it asked for a pause since it gave a piece.
+    pub(super) pauses: u32,
     is_convicted: bool,
 }
 
@@ -172,6 +175,7 @@ impl Plan {
                 is_absent,
                 fetching: None,
                 follows: 0,
+                pauses: 0,
                 is_convicted,
             });
         }
@@ -265,6 +269,7 @@ impl Plan {
         };
         if place != Place::Late {
             self.gained = now;
+            self.source(peer, |source| source.pauses = 0);
         }
         if place == Place::HandOver {
             self.handed = Some(piece);
@@ -358,10 +363,16 @@ impl Plan {
                 self.source(run.peer, |source| source.is_absent = true);
             }
             End::Later { pause, is_busy } => {
+                let until = now + pause.max(PEER_PAUSE_MIN);
                 if is_busy {
-                    roster.rest(run.peer, now + pause);
+                    roster.rest(run.peer, until);
                 }
-                self.source(run.peer, |source| source.not_before = now + pause);
+                self.source(run.peer, |source| {
+                    source.not_before = until;
+                    source.pauses += 1;
+                    source.is_absent = source.pauses >= PAUSES_PER_SOURCE;
+                    source.is_out |= source.is_absent;
+                });
             }
             End::Fetching(fetching) => self.note_fetching(now, run.peer, fetching),
             End::Unusable => {

@@ -14,7 +14,8 @@ pub(super) enum Kind {
     Turns(u64, u64),
     Silent,
     NotHere,
-    Busy,
+    /// It asks for a pause of so many milliseconds, each time.
+    Busy(u64),
     Unusable,
     /// Gone after so many pieces.
     Vanishes(u64),

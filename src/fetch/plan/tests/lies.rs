@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::limits::PAUSES_PER_SOURCE;
 
 #[test]
 fn ten_thousand_pieces_with_a_fifth_of_lies() {
@@ -44,6 +45,18 @@ fn who_names_another_table_in_a_later_answer_is_heard_no_more() {
     assert!(world.peers[0].asked > 1 && world.flights[0].done.is_some(), "{:?}", world.peers[0]);
 }
 
+#[test]
+fn who_asks_for_no_pause_gets_one_and_is_not_asked_for_ever() {
+    let mut peers = vec![Peer { rtt: 1, ..peer(Kind::Busy(0), 50 * MB) }, peer(Kind::Honest, MB)];
+    peers[1].rtt = 100;
+    let mut world = World::new(Prefer::Speed, peers);
+    world.join(40, MB);
+    (0..100).for_each(|_| world.step());
+    assert_eq!(world.peers[0].asked, 1, "it was asked again within half a second");
+    world.run(1000);
+    assert_eq!(world.peers[0].asked, u64::from(PAUSES_PER_SOURCE));
+}
+
 fn kinds() -> impl Strategy<Value = Kind> {
     prop_oneof![
         3 => Just(Kind::Honest),
@@ -52,7 +65,7 @@ fn kinds() -> impl Strategy<Value = Kind> {
         1 => (0..257_u64, 0..257_u64).prop_map(|(first, later)| Kind::Turns(first, later)),
         1 => Just(Kind::Silent),
         1 => Just(Kind::NotHere),
-        1 => Just(Kind::Busy),
+        1 => prop_oneof![Just(0), 1..9000_u64].prop_map(Kind::Busy),
         1 => Just(Kind::Unusable),
         1 => (0..9_u64).prop_map(Kind::Vanishes),
     ]

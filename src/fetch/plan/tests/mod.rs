@@ -314,7 +314,7 @@ impl World {
         let id = run.ask.run;
         let end = match self.peers[n].kind {
             Kind::NotHere => Some(End::NotHere),
-            Kind::Busy => Some(End::Later { pause: Duration::from_secs(3), is_busy: true }),
+            Kind::Busy(pause) => Some(End::Later { pause: Duration::from_millis(pause), is_busy: true }),
             Kind::Unusable => Some(End::Unusable),
             Kind::Fetches(word) if !run.ask.follows => {
                 let flight = &self.flights[usize::try_from(id.flight.0).expect("small")];

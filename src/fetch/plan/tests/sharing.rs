@@ -32,7 +32,15 @@ fn peers_alone_give_the_whole_file_when_the_mirror_is_away() {
 
 #[test]
 fn without_mirror_and_peers_it_is_given_up() {
-    for kind in [Kind::NotHere, Kind::Busy, Kind::Silent, Kind::Unusable, Kind::Flips(1), Kind::FalseTable(200)] {
+    for kind in [
+        Kind::NotHere,
+        Kind::Busy(0),
+        Kind::Busy(3000),
+        Kind::Silent,
+        Kind::Unusable,
+        Kind::Flips(1),
+        Kind::FalseTable(200),
+    ] {
         let mut world = World::new(Prefer::Speed, vec![peer(kind, 3 * MB); 3]);
         world.join(5, 0);
         world.run(60);
