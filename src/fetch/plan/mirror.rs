@@ -4,7 +4,7 @@ use super::flight::{Plan, Source};
 use super::roster::Roster;
 use super::{MirrorNews, Order, Prefer};
 use crate::digest::PIECE_LEN;
-use crate::limits::{GAIN_TIME, HOPE_TIME, KEEP_APT_ALIVE_TIME};
+use crate::limits::{GAIN_TIME, HOPE_PAUSES, HOPE_TIME, KEEP_APT_ALIVE_TIME};
 use crate::time::Time;
 
 /// What is known of the mirror.
@@ -115,7 +115,9 @@ impl Plan {
         let soon = now + HOPE_TIME;
         let may_serve = |source: &Source| {
             let is_awaited = |fetching| self.mirror.has_failed || self.is_awaited(now, fetching);
+            // Who always asks for a moment more is worth waiting for only where there is no mirror.
             !source.is_out
+                && (self.mirror.has_failed || source.pauses < HOPE_PAUSES)
                 && source.not_before.max(roster.rests_until(source.peer)) <= soon
                 && source.fetching.is_none_or(is_awaited)
         };

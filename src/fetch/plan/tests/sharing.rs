@@ -81,6 +81,17 @@ fn offload_without_peers_takes_the_mirror() {
 }
 
 #[test]
+fn offload_does_not_wait_for_a_peer_that_is_always_busy() {
+    for pause in [0, 1000, 4000] {
+        let mut world = World::new(Prefer::Offload, vec![peer(Kind::Busy(pause), MB)]);
+        world.join(20, 3 * MB);
+        let (took, alone) = (world.run(100), alone(20, 3 * MB));
+        // It is asked twice.
+        assert!(took < alone + pause.max(1000) as f64 / 1000.0 + 0.5, "{took} s instead of {alone} s, {pause} ms");
+    }
+}
+
+#[test]
 fn who_did_not_have_it_is_asked_again_when_a_later_lookup_names_him() {
     let mut world = World::new(Prefer::Offload, vec![peer(Kind::NotHere, 3 * MB)]);
     world.join(40, MB);
