@@ -390,6 +390,21 @@ fn offload_asks_the_mirror_for_nothing_while_peers_give() {
 }
 
 #[test]
+fn to_keep_apt_alive_a_mirror_without_ranges_gives_a_piece_at_a_time() {
+    let content = file(10);
+    let peer = Peer::start(Habit::Slow(600_000), &[&content]);
+    // 20 s without a byte to show are 4 s here.
+    let house =
+        House::new(With { strangers: vec![peer.address], prefer: Prefer::Offload, haste: 4, ..With::default() });
+    house.gets(&content, "a slow peer");
+    // The mirror here answers no range that has an end, and so each with the whole file.
+    let seen = house.mirror.seen(&format!("/{}", Digest::of(&content)));
+    let start = |range: &String| range.split(['=', '-']).nth(1).expect("a start").parse::<u64>().expect("a number");
+    let starts: Vec<u64> = seen.iter().filter_map(|seen| seen.headers.get("range").map(start)).collect();
+    assert!(!seen.is_empty() && starts.iter().all(|start| start.is_multiple_of(PIECE_LEN)), "{starts:?}");
+}
+
+#[test]
 fn a_file_whose_length_only_the_mirror_knows_comes_from_peers_too() {
     let content = file(8);
     let peer = Peer::start(Habit::Honest, &[&content]);

@@ -186,7 +186,7 @@ impl Inner {
         let total = len.or(head.len);
         self.join_swarm(course, sink, total);
         match self.copy_beside(flight, &mut answer, sink, Part { skip, total, until }, course.swarm.as_ref()) {
-            Ok(()) if until == Some(sink.len()) => Ok(head),
+            Ok(()) if until.is_some_and(|until| sink.len() >= until) => Ok(head),
             Ok(()) if total.is_none_or(|total| total == sink.len()) => Ok(head),
             Ok(()) => Err(Try::Again(format!("the mirror sent {} bytes of {total:?}", sink.len()))),
             Err(Cut::Mirror(_)) if course.is_let_go() => Err(Try::LetGo),
@@ -354,7 +354,8 @@ impl Inner {
             if total.is_some_and(|total| sink.len() + bytes.len() as u64 > total) {
                 return Err(Cut::TooLong);
             }
-            while !bytes.is_empty() {
+            // What is asked for ends where a piece does; a mirror that knows no ranges sends more.
+            while !bytes.is_empty() && until.is_none_or(|until| sink.len() < until) {
                 // A peer may be writing the next piece: it is not entered before that is known.
                 let to_next_piece = usize::try_from(PIECE_LEN - sink.len() % PIECE_LEN).expect("a piece fits memory");
                 let now = bytes.split_off(..to_next_piece.min(bytes.len())).expect("no longer than it is");
