@@ -190,7 +190,8 @@ impl Fill {
         hash.and_then(|hash| self.table(hash)).and_then(|table| table.after(piece)) == Some(proved)
     }
 
-    fn extend_chain(&mut self) -> Vec<Digest> {
+    /// Proves what is here before the floor, piece by piece. The tables that this proves false.
+    pub(super) fn extend_chain(&mut self) -> Vec<Digest> {
         let mut false_ones = Vec::new();
         while let Some(piece) = self.floor().checked_sub(1)
             && let Cell::Here(slot) = self.cells[piece]

@@ -303,13 +303,13 @@ impl Plan {
                 if let Some(hash) = self.runs[at].vouches {
                     let false_ones = self.fill.end_write(piece, &hash, is_there);
                     false_ones.iter().for_each(|hash| self.convict_all(now, hash, roster));
-                    self.meet_followed(false);
+                    self.meet_followed(now, false, roster);
                 }
             }
             RunNews::WrittenBehind { piece, is_there } => self.fill.end_followed(piece, is_there),
             RunNews::Followed(after) => {
                 self.runs[at].answered.get_or_insert(now);
-                self.followed(id, after);
+                self.followed(now, id, after, roster);
             }
             RunNews::Ended(end) => {
                 let run = self.runs.swap_remove(at);
@@ -393,7 +393,7 @@ impl Plan {
         self.source(peer, |source| source.is_out = true);
     }
 
-    fn convict_all(&mut self, now: Time, table: &Digest, roster: &mut Roster) {
+    pub(super) fn convict_all(&mut self, now: Time, table: &Digest, roster: &mut Roster) {
         let stood_for_it = |source: &&Source| source.vouches.as_ref() == Some(table);
         let all: Vec<_> = self.sources.iter().filter(stood_for_it).map(|source| source.peer).collect();
         all.into_iter().for_each(|peer| self.convict(now, peer, roster));

@@ -145,23 +145,31 @@ impl Plan {
     }
 
     /// The next piece came, and led there; without a midstate it was the last one, and led to the digest.
-    pub(super) fn followed(&mut self, run: RunId, after: Option<Midstate>) {
+    pub(super) fn followed(&mut self, now: Time, run: RunId, after: Option<Midstate>, roster: &mut Roster) {
         if !self.follows(run) {
             return;
         }
         let Some(follow) = &mut self.follow else { return };
         follow.after.extend(after);
-        self.meet_followed(after.is_none());
+        self.meet_followed(now, after.is_none(), roster);
     }
 
-    /// Looks whether what was followed meets what is proved.
-    pub(super) fn meet_followed(&mut self, is_whole: bool) {
-        let Some(follow) = &mut self.follow else { return };
-        let peer = follow.peer;
-        if self.fill.meet_followed(&follow.after, is_whole) == Some(false) {
-            follow.is_running = false;
-            self.fill.forget_followed();
-            self.put_out(peer);
+    /// Looks whether what was followed meets what is proved. Others' pieces may lie among what was followed: each proves on
+    /// from where the other ends.
+    pub(super) fn meet_followed(&mut self, now: Time, is_whole: bool, roster: &mut Roster) {
+        loop {
+            let Some(follow) = &mut self.follow else { return };
+            let (peer, floor) = (follow.peer, self.fill.floor());
+            if self.fill.meet_followed(&follow.after, is_whole) == Some(false) {
+                follow.is_running = false;
+                self.fill.forget_followed();
+                return self.put_out(peer);
+            }
+            let false_ones = self.fill.extend_chain();
+            false_ones.iter().for_each(|hash| self.convict_all(now, hash, roster));
+            if self.fill.floor() == floor {
+                return;
+            }
         }
     }
 

@@ -33,6 +33,16 @@ fn of_two_on_a_lan_one_asks_the_mirror() {
 }
 
 #[test]
+fn pieces_of_others_among_what_was_followed_are_proved_with_it() {
+    // A stranger gave a piece from the middle, and is gone.
+    let neighbour = Peer { rtt: 1, ..peer(Kind::Fetches(FIRST), 3 * MB) };
+    let mut world = World::new(Prefer::Offload, vec![neighbour, peer(Kind::Silent, MB), peer(Kind::Vanishes(1), MB)]);
+    world.join(40, 3 * MB);
+    let took = world.run(100);
+    assert!(world.peers[2].given > 0 && world.flights[0].mirror_bytes == 0 && took < 8.0, "{took} s");
+}
+
+#[test]
 fn a_neighbour_that_fetches_and_fails_costs_little() {
     for prefer in [Prefer::Speed, Prefer::Offload] {
         let patience = if prefer == Prefer::Speed { 0.02 } else { 5.0 };
