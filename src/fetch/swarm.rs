@@ -392,6 +392,11 @@ impl Swarm {
         loop {
             let Hub { plans, members, .. } = &mut *hub;
             let Some(member) = members.get_mut(&self.id) else { return Next::GiveUp };
+            // A neighbour that is followed may be writing, right or wrong, where the piece is to go.
+            if member.patch.is_some() && plans.front_is_being_written(self.id) {
+                hub = self.shared.news.wait(hub).expect("no holder of the lock panics");
+                continue;
+            }
             if let Some((piece, bytes)) = member.patch.take() {
                 let front = plans.front(self.id);
                 let start = piece as u64 * PIECE_LEN;
@@ -496,9 +501,12 @@ impl Drop for Swarm {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
     use std::sync::OnceLock;
+    use std::thread;
 
     use super::*;
+    use crate::fetch::plan::{Fetching, Place, RunId};
     use crate::time::Stamp;
 
     /// A flight that has joined for a file of this many pieces, and whose lookup goes on.
@@ -524,5 +532,66 @@ mod tests {
         assert!(matches!(swarm.next(), Next::Fetch(None, _)));
         swarm.failed();
         assert!(matches!(swarm.next(), Next::GiveUp));
+    }
+
+    const NEIGHBOUR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 9978);
+    const STRANGER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)), 9978);
+
+    impl Swarm {
+        fn hears(&self, run: RunId, news: RunNews) {
+            self.swarms.tell(Input::Run(run, news));
+        }
+
+        fn place(&self, run: RunId, piece: usize) -> Place {
+            self.swarms.lock().plans.place(run, piece)
+        }
+
+        /// What this peer is asked for next.
+        fn ask_of(&self, peer: SocketAddr) -> RunId {
+            let mut hub = self.swarms.lock();
+            let at = hub.asks.iter().position(|ask| ask.peer == peer).expect("it is asked");
+            hub.asks.remove(at).expect("found").run
+        }
+    }
+
+    /// A flight of two pieces that follows a neighbour, and to which a stranger gives pieces: of these the last is here.
+    fn between_two() -> (Swarm, RunId, RunId) {
+        let swarm = joined(2, Prefer::Offload);
+        for (peer, is_neighbour) in [(NEIGHBOUR, true), (STRANGER, false)] {
+            swarm.swarms.tell(Input::Lead { flight: swarm.id, peer, is_neighbour });
+        }
+        let fetching = Fetching { node: None, asks_mirror: true, grows: true };
+        swarm.hears(swarm.ask_of(NEIGHBOUR), RunNews::Ended(End::Fetching(fetching)));
+        let (follows, run) = (swarm.ask_of(NEIGHBOUR), swarm.ask_of(STRANGER));
+        let table = PieceTable::new(vec![Midstate([7; 32])], 2 * PIECE_LEN).expect("it fits");
+        let hash = table.hash();
+        swarm.hears(run, RunNews::Table(Arc::new(table)));
+        swarm.hears(run, RunNews::Head(Some(hash)));
+        assert_eq!(swarm.place(run, 1), Place::Write);
+        swarm.hears(run, RunNews::Written { piece: 1, is_there: true });
+        (swarm, follows, run)
+    }
+
+    #[test]
+    fn a_piece_that_completes_the_file_waits_for_what_is_being_written_there() {
+        let (swarm, follows, run) = between_two();
+        // The neighbour's first piece is on its way to the disk when the stranger's comes, which is the right one.
+        assert_eq!(swarm.place(follows, 0), Place::Write);
+        assert_eq!(swarm.place(run, 0), Place::HandOver);
+        swarm.swarms.lock().members.get_mut(&swarm.id).expect("joined").patch = Some((0, vec![1]));
+        thread::scope(|scope| {
+            let (next, came) = crossbeam_channel::bounded(1);
+            let swarm = &swarm;
+            scope.spawn(move || next.send(swarm.next()));
+            let early = came.recv_timeout(Duration::from_millis(100));
+            swarm.hears(follows, RunNews::WrittenBehind { piece: 0, is_there: true });
+            swarm.shared.news.notify_all();
+            assert!(early.is_err(), "{early:?}");
+            assert!(matches!(came.recv(), Ok(Next::Append(bytes)) if bytes == [1]));
+        });
+        // The other way round nothing is written where it is about to be appended.
+        let (swarm, follows, run) = between_two();
+        assert_eq!(swarm.place(run, 0), Place::HandOver);
+        assert_eq!(swarm.place(follows, 0), Place::Late);
     }
 }

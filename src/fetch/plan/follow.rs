@@ -132,11 +132,12 @@ impl Plan {
         self.follow.as_ref().is_some_and(|follow| follow.is_running && follow.run == run)
     }
 
-    /// What happens to a piece of the neighbour that is followed: never written where the mirror is or was.
+    /// What happens to a piece of the neighbour that is followed: never written where the mirror is or was, nor where a piece
+    /// that was handed over is about to go.
     pub(super) fn place_followed(&mut self, now: Time, run: RunId, piece: usize) -> Place {
         let front = self.front_piece();
-        let is_free =
-            piece > front || piece == front && self.front.is_multiple_of(PIECE_LEN) && !self.mirror.is_running;
+        let is_at_rest = self.front.is_multiple_of(PIECE_LEN) && !self.mirror.is_running;
+        let is_free = piece > front || piece == front && is_at_rest && self.handed != Some(piece);
         if !self.follows(run) || !is_free || !self.fill.begin_write(piece) {
             return Place::Late;
         }
