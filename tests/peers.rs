@@ -377,6 +377,25 @@ fn a_mirror_that_has_less_than_was_promised_is_not_asked_for_ever() {
 }
 
 #[test]
+fn what_peers_gave_and_the_disk_lost_comes_from_the_mirror() {
+    let content = file(6);
+    // All but the first piece comes from one that then lies.
+    let peer = Peer::start(Habit::Flips(0), &[&content]);
+    let house = House::new(With { neighbours: vec![peer.address], ..With::default() });
+    let draft = house._scratch.path().join(format!("cache/drafts/{}.part", Digest::of(&content)));
+    house.mirror.hold_after(100_000);
+    thread::scope(|scope| {
+        scope.spawn(|| house.gets(&content, "pieces that the disk lost"));
+        let is_found = || house.fetcher.from_peers().liars == 1;
+        support::wait_until(Duration::from_secs(20), "the first piece is a lie", is_found);
+        assert!(house.fetcher.from_peers().neighbours >= 4 * PIECE_LEN);
+        let file = std::fs::OpenOptions::new().write(true).open(&draft).expect("it grows");
+        file.set_len(PIECE_LEN).expect("the cache is ours");
+        house.mirror.release();
+    });
+}
+
+#[test]
 fn offload_asks_the_mirror_for_nothing_while_peers_give() {
     let (large, small) = (file(5), noise(40_000, 9));
     let peer = Peer::start(Habit::Honest, &[&large, &small]);

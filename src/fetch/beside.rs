@@ -30,6 +30,8 @@ pub(super) struct Course<'a> {
     /// What the mirror said, once it answered.
     pub(super) head: Option<Head>,
     pub(super) swarm: Option<Swarm>,
+    /// Peers are not taken in any more.
+    is_alone: bool,
     /// Ends the request to the mirror that is under way.
     let_go: Option<LetGo>,
 }
@@ -51,7 +53,7 @@ pub(super) fn unwanted() -> Failure {
 
 impl<'a> Course<'a> {
     pub(super) fn new(flight: &'a Flight, digest: Digest, len: Option<u64>) -> Course<'a> {
-        Course { flight, digest, len, head: None, swarm: None, let_go: None }
+        Course { flight, digest, len, head: None, swarm: None, is_alone: false, let_go: None }
     }
 
     /// Whether a request failed because nobody needs it any more.
@@ -78,6 +80,7 @@ impl Inner {
     pub(super) fn join_swarm(&self, course: &mut Course<'_>, sink: &Sink<'_>, len: Option<u64>) {
         if let (Some(swarms), Some(len), Some(file)) = (&self.swarms, len, sink.file())
             && course.swarm.is_none()
+            && !course.is_alone
             && self.may_share(course.flight)
             && sink.len() < len
         {
@@ -109,16 +112,16 @@ impl Inner {
             });
         }
         loop {
-            let Some(swarm) = course.swarm.as_ref().filter(|_| sink.file().is_some()) else {
+            let Some(swarm) = course.swarm.as_ref().filter(|_| !course.is_alone && sink.file().is_some()) else {
                 // The disk takes no more, or no peer helps: the rest comes from the mirror alone.
-                course.swarm = None;
+                (course.swarm, course.let_go, course.is_alone) = (None, None, true);
                 return self.ask_mirrors(course, sink, None).map_err(|stop| course.failure(stop));
             };
             match swarm.next() {
                 Next::Whole => return Ok(self.landed(course)),
                 Next::GiveUp if is_skipped && !self.went_away_while_queued(host, course.flight.started) => {
                     is_skipped = false;
-                    course.swarm = None;
+                    course.is_alone = true;
                 }
                 Next::GiveUp => {
                     let unknown = || bad_gateway(format!("neither a mirror nor a peer has {}", course.digest));
@@ -132,10 +135,14 @@ impl Inner {
                 Next::Graft(graft) => {
                     begin(course, sink);
                     let len = course.len.or_else(|| course.head.as_ref()?.len).expect("a swarm knows the length");
-                    if sink.graft(&graft, len) {
-                        return Ok(self.landed(course));
+                    match sink.graft(&graft, len) {
+                        Ok(true) => return Ok(self.landed(course)),
+                        Ok(false) => self.mirror_lied(course, sink)?,
+                        Err(error) => {
+                            log::warn!("{error}; what peers gave cannot be read, and the mirror is asked for it");
+                            course.is_alone = true;
+                        }
                     }
-                    self.mirror_lied(course, sink)?;
                 }
                 Next::Again => {
                     self.begin_early(course, sink, begun);

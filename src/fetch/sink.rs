@@ -120,20 +120,14 @@ impl<'a> Sink<'a> {
     }
 
     /// Takes over pieces that lie in the file behind the bytes in place, up to its end at `len`; `false` if the bytes in
-    /// place do not lead there.
-    pub(super) fn graft(&mut self, graft: &Graft, len: u64) -> bool {
-        let Place::Draft(draft) = &mut self.place else { return false };
-        match draft.graft(graft.start, &graft.midstates, len) {
-            Ok(true) => {
-                self.show();
-                true
-            }
-            Ok(false) => false,
-            Err(error) => {
-                log::warn!("{error}");
-                false
-            }
+    /// place do not lead there. An error is the disk's, and says nothing of them.
+    pub(super) fn graft(&mut self, graft: &Graft, len: u64) -> Result<bool, StoreError> {
+        let Place::Draft(draft) = &mut self.place else { return Ok(false) };
+        let is_joined = draft.graft(graft.start, &graft.midstates, len)?;
+        if is_joined {
+            self.show();
         }
+        Ok(is_joined)
     }
 
     /// Takes the next bytes.
