@@ -163,6 +163,12 @@ impl Fill {
         }
     }
 
+    /// How many pieces are here that are right under this table and not proved.
+    pub(super) fn pieces_under(&self, hash: &Digest) -> usize {
+        let is_this = |slot: usize| self.tables[slot].as_ref().is_some_and(|known| known.hash == *hash);
+        self.cells.iter().filter(|cell| matches!(cell, Cell::Here(slot) if is_this(*slot))).count()
+    }
+
     /// Nobody stands behind this table any more: it goes, with what only it accepts.
     pub(super) fn forget(&mut self, hash: &Digest) {
         let Some(slot) = self.tables.iter().position(|slot| slot.as_ref().is_some_and(|known| known.hash == *hash))

@@ -185,15 +185,19 @@ impl Plan {
         self.fill.offer(table);
     }
 
-    /// Takes a table from a peer itself: it counts more than one that nobody stands for.
-    fn offer(&mut self, table: &Arc<PieceTable>) -> bool {
+    /// Takes a table from a peer itself: it counts more than one that nobody stands for, and more than one of peers that
+    /// named it and then were silent, cut off or busy; of several such the one goes under which the fewest pieces are here.
+    fn offer(&mut self, now: Time, table: &Arc<PieceTable>, roster: &Roster) -> bool {
         if self.fill.offer(Arc::clone(table)) {
             return true;
         }
-        let is_vouched =
-            |hash: &Digest| self.sources.iter().any(|s| !s.is_convicted && s.vouches.as_ref() == Some(hash));
-        let Some(hint) = self.fill.hashes().into_iter().find(|hash| !is_vouched(hash)) else { return false };
-        self.fill.forget(&hint);
+        let is_held = |hash: &Digest| {
+            let holds = |source: &Source| !source.is_out && roster.rests_until(source.peer) <= now;
+            self.sources.iter().any(|source| source.vouches.as_ref() == Some(hash) && holds(source))
+        };
+        let idle = self.fill.hashes().into_iter().filter(|hash| !is_held(hash));
+        let Some(least) = idle.min_by_key(|hash| self.fill.pieces_under(hash)) else { return false };
+        self.fill.forget(&least);
         self.fill.offer(Arc::clone(table))
     }
 
@@ -283,7 +287,7 @@ impl Plan {
         match news {
             RunNews::Table(table) => {
                 self.runs[at].heard = now;
-                if !self.offer(&table) {
+                if !self.offer(now, &table, roster) {
                     self.put_out(peer);
                 }
             }

@@ -12,6 +12,8 @@ pub(super) enum Kind {
     /// The same with one part in its first answer, which names a table and gives nothing if that is false, and with another in
     /// all later ones.
     Turns(u64, u64),
+    /// It names such a table, and is gone.
+    Names(u64),
     Silent,
     NotHere,
     /// It asks for a pause of so many milliseconds, each time.
@@ -36,7 +38,7 @@ pub(super) const FIRST: Word = Word { grows: true, asks_mirror: true, is_first: 
 
 impl Kind {
     pub(super) fn is_liar(self) -> bool {
-        matches!(self, Kind::Flips(_) | Kind::FalseTable(_) | Kind::Turns(..))
+        matches!(self, Kind::Flips(_) | Kind::FalseTable(_) | Kind::Turns(..) | Kind::Names(_))
     }
 }
 
@@ -61,7 +63,7 @@ pub(super) type Version = (Vec<u64>, Arc<PieceTable>);
 /// What a peer of this kind gives in its first answer, and in all later ones.
 pub(super) fn versions(kind: Kind, flight: &Flight) -> [Version; 2] {
     match kind {
-        Kind::FalseTable(part) => [part, part],
+        Kind::FalseTable(part) | Kind::Names(part) => [part, part],
         Kind::Turns(first, later) => [first, later],
         _ => [0, 0],
     }

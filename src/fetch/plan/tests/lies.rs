@@ -46,6 +46,16 @@ fn who_names_another_table_in_a_later_answer_is_heard_no_more() {
 }
 
 #[test]
+fn four_who_name_false_tables_and_go_keep_no_honest_table_out() {
+    let mut peers: Vec<Peer> = (1..5).map(|n| Peer { rtt: 5, ..peer(Kind::Names(50 * n), MB) }).collect();
+    peers.push(peer(Kind::Honest, 3 * MB));
+    let mut world = World::new(Prefer::Speed, peers);
+    world.join(20, 0);
+    world.run(100);
+    assert!(world.flights[0].done.is_some(), "an honest peer was put out");
+}
+
+#[test]
 fn who_asks_for_no_pause_gets_one_and_is_not_asked_for_ever() {
     let mut peers = vec![Peer { rtt: 1, ..peer(Kind::Busy(0), 50 * MB) }, peer(Kind::Honest, MB)];
     peers[1].rtt = 100;
@@ -63,6 +73,7 @@ fn kinds() -> impl Strategy<Value = Kind> {
         1 => (1..6_u64).prop_map(Kind::Flips),
         1 => (0..256_u64).prop_map(Kind::FalseTable),
         1 => (0..257_u64, 0..257_u64).prop_map(|(first, later)| Kind::Turns(first, later)),
+        1 => (1..256_u64).prop_map(Kind::Names),
         1 => Just(Kind::Silent),
         1 => Just(Kind::NotHere),
         1 => prop_oneof![Just(0), 1..9000_u64].prop_map(Kind::Busy),

@@ -344,6 +344,10 @@ impl World {
         }
         let vouches = (self.flights[usize::try_from(id.flight.0).expect("small")].truth.len() > 1).then_some(hash);
         self.handle(Input::Run(id, RunNews::Head(vouches)));
+        if matches!(self.peers[n].kind, Kind::Names(_)) {
+            self.handle(Input::Run(id, RunNews::Ended(End::Cut)));
+            return None;
+        }
         if matches!(self.peers[n].kind, Kind::Turns(first, _) if first > 0 && run.version == 0) {
             let end = End::Later { pause: Duration::ZERO, is_busy: true };
             self.handle(Input::Run(id, RunNews::Ended(end)));
