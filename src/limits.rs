@@ -239,7 +239,8 @@ pub const HOPE_TIME: Duration = Duration::from_secs(5);
 pub const GAIN_TIME: Duration = Duration::from_secs(20);
 /// With `prefer = "offload"`: bytes are shown at least this often, from the mirror if need be; apt waits 30 s.
 pub const KEEP_APT_ALIVE_TIME: Duration = Duration::from_secs(20);
-/// Nobody waits longer than this for a neighbour that fetches the same file and has nothing to show yet.
+/// Nobody waits longer than this for a neighbour that fetches the same file and has nothing to show yet; to spare the mirror,
+/// no longer than [`HOPE_TIME`]: the neighbour, which spares it too, looks for peers as long before it asks.
 pub const COMING_TIME: Duration = Duration::from_secs(1);
 /// After this such a neighbour is asked again; when nobody waits for it, after five times as long.
 pub const COMING_PAUSE: Duration = Duration::from_millis(50);

@@ -59,6 +59,19 @@ fn a_neighbour_that_fetches_and_fails_costs_little() {
 }
 
 #[test]
+fn to_spare_the_mirror_a_neighbour_that_looks_for_peers_itself_is_waited_for() {
+    let looks = Word { grows: false, asks_mirror: false, ..FIRST };
+    for (prefer, is_waited_for) in [(Prefer::Offload, true), (Prefer::Speed, false)] {
+        let mut world = World::new(prefer, vec![Peer { rtt: 1, ..peer(Kind::Fetches(looks), 3 * MB) }]);
+        world.join(40, 3 * MB);
+        (0..4000 / STEP).for_each(|_| world.step());
+        world.peers[0].kind = Kind::Fetches(FIRST);
+        world.run(100);
+        assert_eq!(world.flights[0].mirror_bytes == 0, is_waited_for, "{prefer:?}");
+    }
+}
+
+#[test]
 fn who_is_first_waits_for_nobody() {
     let word = Word { grows: false, asks_mirror: false, is_first: false, is_false: false };
     let (took, _) = beside(Prefer::Offload, word, 0, 3 * MB);
