@@ -107,7 +107,7 @@ impl Announcer {
         if announced.contains_key(&digest) {
             return Ok(());
         }
-        let (hint, item_due) = match table(len, store.piece_table(&digest)?) {
+        let (hint, item_due) = match table(len, store.piece_table(&digest)?, self.dht.has_secret()) {
             Table::Elsewhere => (None, None),
             Table::Beside(table) => (Hint::new(&table), None),
             Table::Item(item) => (Hint::new(&item_target(&item).0), Some(Time(0))),
@@ -145,9 +145,9 @@ impl Announcer {
     ) -> Result<(), StoreError> {
         let now = (self.clock)();
         let due = announced.iter_mut().filter(|(_, file)| file.item_due.is_some_and(|due| due <= now));
-        for (digest, file) in due.take(ITEMS_PER_LOOK) {
-            let Some(len) = files.get(digest) else { continue };
-            if let Table::Item(item) = table(*len, store.piece_table(digest)?)
+        let due = due.filter_map(|(digest, file)| files.get(digest).map(|len| (digest, *len, file)));
+        for (digest, len, file) in due.take(ITEMS_PER_LOOK) {
+            if let Table::Item(item) = table(len, store.piece_table(digest)?, self.dht.has_secret())
                 && let Some(mut answers) = self.dht.ask(Ask::Put { item, network: Network::Overlay })
                 && answers.any(|event| matches!(event, Event::Done { summary, .. } if summary.stored > 0))
             {
@@ -196,13 +196,14 @@ fn newest(store: &Store) -> Result<BTreeMap<Digest, u64>, StoreError> {
     }
 }
 
-/// Where the table of a file goes: by how many pieces it has.
-fn table(len: u64, midstates: Option<Vec<Midstate>>) -> Table {
+/// Where the table of a file goes: by how many pieces it has. In a network with a secret nowhere but from peer to peer: by
+/// its midstates, which are the plain file's, outsiders who have the file would know it.
+fn table(len: u64, midstates: Option<Vec<Midstate>>, has_secret: bool) -> Table {
     let pieces = len.div_ceil(PIECE_LEN);
     let bytes = || midstates.iter().flatten().flat_map(|midstate| midstate.0).collect::<Vec<u8>>();
     // A table that was lost is made anew when the file is verified; until then peers do without.
     let is_whole = midstates.as_ref().is_some_and(|table| table.len() as u64 + 1 == pieces);
-    if !is_whole || pieces < 2 {
+    if !is_whole || has_secret || pieces < 2 {
         Table::Elsewhere
     } else if pieces <= HINT_PIECES {
         Table::Beside(bytes())
@@ -226,13 +227,21 @@ mod tests {
 
     #[test]
     fn the_table_lies_where_its_length_puts_it() {
-        assert_eq!(table(PIECE_LEN, midstates(1)), Table::Elsewhere);
-        assert_eq!(table(PIECE_LEN + 1, midstates(2)), Table::Beside(vec![7; 32]));
-        assert_eq!(table(4 * PIECE_LEN, midstates(4)), Table::Beside(vec![7; 96]));
-        assert!(matches!(table(4 * PIECE_LEN + 1, midstates(5)), Table::Item(item) if item.starts_with(b"128:")));
-        assert!(matches!(table(32 * PIECE_LEN, midstates(32)), Table::Item(item) if item.len() <= ITEM_LEN));
-        assert_eq!(table(32 * PIECE_LEN + 1, midstates(33)), Table::Elsewhere);
-        assert_eq!(table(2 * PIECE_LEN, None), Table::Elsewhere, "it was lost");
-        assert_eq!(table(3 * PIECE_LEN, midstates(2)), Table::Elsewhere, "it is not whole");
+        assert_eq!(table(PIECE_LEN, midstates(1), false), Table::Elsewhere);
+        assert_eq!(table(PIECE_LEN + 1, midstates(2), false), Table::Beside(vec![7; 32]));
+        assert_eq!(table(4 * PIECE_LEN, midstates(4), false), Table::Beside(vec![7; 96]));
+        assert!(
+            matches!(table(4 * PIECE_LEN + 1, midstates(5), false), Table::Item(item) if item.starts_with(b"128:"))
+        );
+        assert!(matches!(table(32 * PIECE_LEN, midstates(32), false), Table::Item(item) if item.len() <= ITEM_LEN));
+        assert_eq!(table(32 * PIECE_LEN + 1, midstates(33), false), Table::Elsewhere);
+        assert_eq!(table(4 * PIECE_LEN, midstates(4), true), Table::Elsewhere, "it would tell what the secret hides");
+        assert_eq!(
+            table(32 * PIECE_LEN, midstates(32), true),
+            Table::Elsewhere,
+            "it would tell what the secret hides"
+        );
+        assert_eq!(table(2 * PIECE_LEN, None, false), Table::Elsewhere, "it was lost");
+        assert_eq!(table(3 * PIECE_LEN, midstates(2), false), Table::Elsewhere, "it is not whole");
     }
 }

@@ -107,6 +107,12 @@ impl DhtHandle {
         dht::key(&self.0.network, self.0.secret.as_deref(), digest)
     }
 
+    /// Whether keys are made with a secret: then nothing else may tell which file is meant.
+    #[must_use]
+    pub fn has_secret(&self) -> bool {
+        self.0.secret.is_some()
+    }
+
     /// The overlay's name.
     #[must_use]
     pub fn network(&self) -> &str {
