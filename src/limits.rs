@@ -193,6 +193,8 @@ pub const PEER_CONNECT_TIME: Duration = Duration::from_millis(1000);
 pub const PEER_HEAD_TIME: Duration = Duration::from_millis(1500);
 /// A peer that sends nothing for this long loses its pieces.
 pub const PEER_STALL_TIME: Duration = Duration::from_secs(2);
+/// A piece table may take this long: 1 MB from a line of 64 KB/s is there by then.
+pub const PEER_TABLE_TIME: Duration = Duration::from_secs(16);
 /// Bytes a second below which a peer loses its pieces: eight such peers hold no more than a slow line's worth.
 pub const SOURCE_RATE_MIN: u64 = 64 * 1024;
 /// After this much of an answer it is told that a peer is slower.
@@ -292,6 +294,8 @@ pub const PATH_LEN_MAX: usize = 1024;
 /// Bytes of a Release file; a larger one is passed on but not learnt from. It is held in memory whole; Ubuntu's largest
 /// has 300 KB.
 pub const RELEASE_LEN_MAX: usize = 4 * 1024 * 1024;
+/// A Release file may take this long: a mirror that sends a byte now and then would hold a download thread for ever.
+pub const RELEASE_TIME: Duration = Duration::from_secs(60);
 /// Files that one Release may name; one with more is passed on but not learnt from. Ubuntu's largest names 2,000.
 pub const RELEASE_FILES_MAX: usize = 16 * 1024;
 /// Bytes of a decompressor's dictionary or window; an index that needs more is learnt in another compression. `xz -6`
@@ -391,6 +395,10 @@ pub const ARCHIVES_TOLD_LEN: usize = 8 * 1024;
 
 /// Neighbours that announced themselves; full: new ones are left out. Each is asked for each miss.
 pub const NEIGHBOURS: usize = 32;
+
+/// The lowest port at which a neighbour that announced itself is asked: below are the services of other machines, to which
+/// nobody's announcement is to lead us.
+pub const NEIGHBOUR_PORT_MIN: u16 = 1024;
 
 /// Hosts of archives whose addresses are remembered; full: all are forgotten, and learnt again with the next answer.
 pub const HOST_MEMORY: usize = 256;

@@ -14,6 +14,7 @@ use mdns_sd::{
 };
 
 use super::{LanId, Neighbour, Neighbours};
+use crate::limits::NEIGHBOUR_PORT_MIN;
 
 const NEIGHBOUR_TYPE: &str = "_apt-p2p._tcp.local.";
 const PROXY_TYPE: &str = "_apt_proxy._tcp.local.";
@@ -67,8 +68,8 @@ impl fmt::Debug for Discovery {
 }
 
 /// Hears of neighbours; runs on a thread of its own until the [`Discovery`] ends.
-#[derive(Debug)]
 pub struct Listener {
+    service: ServiceDaemon,
     events: Receiver<ServiceEvent>,
     network: String,
     neighbours: Neighbours,
@@ -97,8 +98,8 @@ impl Discovery {
         if let Some(port) = announcement.proxy_port {
             discovery.announce(PROXY_TYPE, &name, &announcement.host, port, &[])?;
         }
-        let network = announcement.network.clone();
-        Ok((discovery, Listener { events, network, neighbours }))
+        let (service, network) = (discovery.service.clone(), announcement.network.clone());
+        Ok((discovery, Listener { service, events, network, neighbours }))
     }
 
     /// Says goodbye, so that nobody asks a machine that is gone; does not wait until that is said.
@@ -136,9 +137,27 @@ impl Drop for Discovery {
     }
 }
 
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "hears of {} neighbours", self.neighbours.announced().len())
+    }
+}
+
 impl Listener {
     /// Notes who comes and goes, until discovery ends.
-    pub fn run(&self) {
+    pub fn run(mut self) {
+        loop {
+            self.hear();
+            // The library stops telling us when more comes at once than it keeps for us.
+            match self.service.browse(NEIGHBOUR_TYPE) {
+                Ok(events) => self.events = events,
+                Err(_) => return,
+            }
+            log::warn!("more announcements on this LAN than can be heard; neighbours are looked for anew");
+        }
+    }
+
+    fn hear(&self) {
         while let Ok(event) = self.events.recv() {
             match event {
                 ServiceEvent::ServiceResolved(service) => self.resolved(&service),
@@ -150,7 +169,7 @@ impl Listener {
 
     fn left(&self, name: &str) {
         if self.neighbours.forget(name).is_some() {
-            log::info!("a neighbour has left: {name}");
+            log::info!("a neighbour has left: {name:?}");
         }
     }
 
@@ -158,26 +177,25 @@ impl Listener {
         let is_ours = service.get_property_val_str("net") == Some(self.network.as_str());
         let id = service.get_property_val_str("id").and_then(LanId::from_hex);
         let addresses = service.addresses.iter().map(|address| address.to_ip_addr());
-        let (Some(id), Some(ip)) = (id.filter(|_| is_ours), best(addresses)) else {
+        // Below are the ports of other things, which are not to be asked by us because somebody says so.
+        let is_plausible = is_ours && service.port >= NEIGHBOUR_PORT_MIN;
+        let (Some(id), Some(ip)) = (id.filter(|_| is_plausible), best(addresses)) else {
             return self.left(&service.fullname);
         };
         let neighbour = Neighbour { id, address: SocketAddr::new(ip, service.port) };
         if self.neighbours.note(&service.fullname, neighbour) {
-            log::info!("a neighbour on this LAN: {} at {}", service.fullname, SocketAddr::new(ip, service.port));
+            log::info!("a neighbour on this LAN: {:?} at {}", service.fullname, SocketAddr::new(ip, service.port));
         }
     }
 }
 
-/// The address to use of several: an IPv4 one, which every LAN has; never one of the outer side, and none that needs an
-/// interface beside it.
+/// The address to use of several: an IPv4 one, which every LAN has. Never one of the outer side: anybody on the LAN can
+/// announce whatever he likes, and what is missed here is asked there. None that needs an interface beside it.
 fn best(addresses: impl Iterator<Item = IpAddr>) -> Option<IpAddr> {
-    let usable = |ip: &IpAddr| match ip {
-        IpAddr::V4(ip) => is_inner(IpAddr::V4(*ip)) && !ip.is_loopback(),
-        IpAddr::V6(ip) => {
-            !ip.is_loopback() && !ip.is_unspecified() && !ip.is_multicast() && !ip.is_unicast_link_local()
-        }
-    };
-    addresses.filter(usable).min_by_key(|ip| (ip.is_ipv6(), *ip))
+    let needs_interface = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+    addresses
+        .filter(|ip| is_inner(*ip) && !ip.is_loopback() && !needs_interface(ip))
+        .min_by_key(|ip| (ip.is_ipv6(), *ip))
 }
 
 /// Whether an interface with this address is one of the inside.
@@ -196,7 +214,8 @@ mod tests {
     fn an_inner_ipv4_address_is_preferred() {
         for (addresses, expected) in [
             (&["192.168.1.7", "fd00::7"][..], Some("192.168.1.7")),
-            (&["fe80::1", "fd00::7", "2001:db8::7"], Some("2001:db8::7")),
+            (&["fe80::1", "fd00::7", "2001:db8::7"], Some("fd00::7")),
+            (&["2001:db8::7", "ff02::1", "::"], None),
             (&["203.0.113.7", "127.0.0.1", "::1", "fe80::1"], None),
             (&["203.0.113.7", "10.0.0.2"], Some("10.0.0.2")),
             (&[], None),
