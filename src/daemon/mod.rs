@@ -182,6 +182,8 @@ struct House {
 impl House {
     fn build(live: &Live, shelf: Shelf, listeners: Vec<TcpListener>) -> Result<House, DaemonError> {
         let (clock, calendar) = (clock::clock(), clock::calendar());
+        // What routers and strangers remember of us ages while we are suspended, too.
+        let outer = clock::boot_clock();
         let (news, to_learn) = bounded(NEWS);
         let peer_listener = peers::listen(live);
         let peer_address = peer_listener.as_ref().and_then(|listener| listener.local_addr().ok());
@@ -230,9 +232,9 @@ impl House {
         start_workers(workers, Front::new(parts), server)?;
         let edge_thread = threads::start("edge", move || edge.run()).map_err(DaemonError::System)?;
         let served = dht.as_ref().filter(|_| peer_edge.is_some());
-        start_announcer(served, (&shelf, &clock), to_announce, end)?;
+        start_announcer(served, (&shelf, &outer), to_announce, end)?;
         #[cfg(feature = "port-mapping")]
-        let mapping = peer_address.zip(served).and_then(|(peers, dht)| mapping::start(live, dht, &clock, peers));
+        let mapping = peer_address.zip(served).and_then(|(peers, dht)| mapping::start(live, dht, &outer, peers));
         Ok(House {
             edge: handle,
             peer_edge,

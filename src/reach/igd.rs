@@ -5,7 +5,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use igd_next::{
-    AddPortError, Gateway, GatewayIpVersion, PortMappingProtocol, SearchError, SearchOptions, search_gateway,
+    AddAnyPortError, AddPortError, Gateway, GatewayIpVersion, PortMappingProtocol, SearchError, SearchOptions,
+    search_gateway,
 };
 
 use super::Place;
@@ -48,10 +49,14 @@ impl Igd {
                 Ok(()) => Ok((request.outer_port, request.lifetime_s)),
                 Err(error) => Err(error.to_string()),
             },
-            Err(AddPortError::PortInUse) => match self.0.add_any_port(protocol, own, request.lifetime_s, NAME) {
-                Ok(port) => Ok((port, request.lifetime_s)),
-                Err(error) => Err(error.to_string()),
-            },
+            Err(AddPortError::PortInUse) => {
+                let any = |lifetime_s| self.0.add_any_port(protocol, own, lifetime_s, NAME);
+                let added = match any(request.lifetime_s) {
+                    Err(AddAnyPortError::OnlyPermanentLeasesSupported) => any(0),
+                    added => added,
+                };
+                added.map(|port| (port, request.lifetime_s)).map_err(|error| error.to_string())
+            }
             Err(error) => Err(error.to_string()),
         }
     }

@@ -179,12 +179,9 @@ impl Mapper {
     /// # Errors
     /// [`ReachError`] when no way leads to one.
     pub fn map(&mut self, place: Place) -> Result<Mapping, ReachError> {
-        if let Some(held) = self.held.take_if(|held| held.place == place)
-            && let Ok(mapping) = self.take(place, held.means, held.tcp)
-        {
+        if let Some(mapping) = self.renew(place) {
             return Ok(mapping);
         }
-        self.held = None;
         let why = match self.take(place, Means::Pcp, self.port) {
             Ok(mapping) => return Ok(mapping),
             Err(NoMapping::OtherVersion) => match self.take(place, Means::NatPmp, self.port) {
@@ -202,19 +199,37 @@ impl Mapper {
         })
     }
 
+    /// Renews the mapping that there is. What cannot be kept, or was for another address, is ended: UPnP's may be for ever.
+    fn renew(&mut self, place: Place) -> Option<Mapping> {
+        let held = self.held.as_ref()?;
+        if held.place == place {
+            let request = self.request(Transport::Tcp, held.tcp);
+            if let Ok((tcp, lifetime_s)) = held.means.ask(place, &request, &self.nonce) {
+                let way = held.means.way();
+                let udp = self.ask_udp(place, &held.means, tcp);
+                self.held = self.held.take().map(|held| Held { tcp, udp, ..held });
+                return Some(Mapping { way, outer_port: tcp, lifetime: Duration::from_secs(lifetime_s.into()) });
+            }
+        }
+        self.end();
+        None
+    }
+
+    fn request(&self, transport: Transport, outer_port: u16) -> Request {
+        Request { transport, inner_port: self.port, outer_port, lifetime_s: MAPPING_TIME_S }
+    }
+
+    /// Without UDP files can be had from us all the same.
+    fn ask_udp(&self, place: Place, means: &Means, outer_port: u16) -> Option<u16> {
+        let asked = means.ask(place, &self.request(Transport::Udp, outer_port), &self.nonce);
+        asked.inspect_err(|why| log::debug!("the router passes no UDP port on: {why}")).ok().map(|(port, _)| port)
+    }
+
     fn take(&mut self, place: Place, means: Means, wanted: u16) -> Result<Mapping, NoMapping> {
-        let request = |transport, outer_port| Request {
-            transport,
-            inner_port: self.port,
-            outer_port,
-            lifetime_s: MAPPING_TIME_S,
-        };
-        let (tcp, lifetime_s) = means.ask(place, &request(Transport::Tcp, wanted), &self.nonce)?;
-        // Without UDP files can be had from us all the same.
-        let udp = means.ask(place, &request(Transport::Udp, tcp), &self.nonce);
-        let udp = udp.inspect_err(|why| log::debug!("the router passes no UDP port on: {why}")).ok();
+        let (tcp, lifetime_s) = means.ask(place, &self.request(Transport::Tcp, wanted), &self.nonce)?;
+        let udp = self.ask_udp(place, &means, tcp);
         let way = means.way();
-        self.held = Some(Held { place, means, tcp, udp: udp.map(|(port, _)| port) });
+        self.held = Some(Held { place, means, tcp, udp });
         Ok(Mapping { way, outer_port: tcp, lifetime: Duration::from_secs(lifetime_s.into()) })
     }
 
