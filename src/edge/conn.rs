@@ -296,6 +296,9 @@ impl Conn {
             // An idle connection holds no buffer.
             self.input = Vec::new();
             self.head_since = None;
+        } else if self.exchanges.len() >= PIPELINE {
+            // What stands here may be a whole head that has to wait its turn.
+            self.head_since = None;
         } else if self.head_since.is_none() {
             self.head_since = Some(now);
         }

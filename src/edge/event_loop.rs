@@ -335,9 +335,12 @@ impl Edge {
         let paced = self.upload.as_ref().filter(|upload| !(upload.is_free)(peer)).map(|_| pace::group(peer));
         let group = paced.unwrap_or(peer);
         let from_there = self.by_address.get(&group).copied().unwrap_or(0);
-        let full = self.clients.len() - self.free.len() >= self.connections_max && !self.close_longest_idle(now);
+        let has_room = |edge: &mut Edge| {
+            edge.clients.len() - edge.free.len() < edge.connections_max || edge.close_longest_idle(now)
+        };
         let Ok(local) = stream.local_addr() else { return };
-        if full || from_there >= self.per_address_max {
+        // Who has too many already does not push others out.
+        if from_there >= self.per_address_max || !has_room(self) {
             self.note_refusal(peer, now);
             stream.write_all(FULL).ok();
             return;

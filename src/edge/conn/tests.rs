@@ -227,6 +227,22 @@ fn no_more_than_the_pipeline_s_depth_is_taken_at_once() {
 }
 
 #[test]
+fn a_whole_head_that_waits_its_turn_is_not_late() {
+    let mut pair = Pair::new();
+    pair.say(&get("/a").repeat(PIPELINE + 1));
+    let asked = pair.requests();
+    pair.pass(u64::try_from(HEAD_TIME.as_millis()).expect("small") + 1);
+    pair.reply(asked[0].0, "a");
+    let last = pair.requests();
+    assert_eq!(last.len(), 1, "{last:?}");
+    for (number, _) in asked[1..].iter().chain(&last) {
+        pair.reply(*number, "a");
+    }
+    assert_eq!(pair.bodies().len(), PIPELINE + 1);
+    assert!(!pair.closed);
+}
+
+#[test]
 fn a_refusal_waits_for_what_stands_before_it_and_ends_the_connection() {
     let mut pair = Pair::new();
     pair.say(&[get("/a"), "POST / HTTP/1.1\r\nHost: x\r\n\r\n".into(), get("/c")].concat());
