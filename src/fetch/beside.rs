@@ -13,8 +13,8 @@ use super::plan::Target;
 use super::sink::Sink;
 use super::swarm::{Next, Swarm};
 use super::{Goal, Inner, bad_gateway, failure, gateway_timeout};
-use crate::digest::Digest;
-use crate::limits::BEGIN_TIME;
+use crate::digest::{Digest, PIECE_LEN};
+use crate::limits::{BEGIN_TIME, TABLE_LEN_MAX};
 use crate::stream::{Failure, Head};
 use crate::time::Time;
 
@@ -78,6 +78,8 @@ impl Inner {
 
     /// Takes peers in, if the file is a public one, long enough to be known, and goes to the disk.
     pub(super) fn join_swarm(&self, course: &mut Course<'_>, sink: &Sink<'_>, len: Option<u64>) {
+        // What no table can be had for is no peer's matter; a length may also be a mirror's mere word.
+        let len = len.filter(|len| len.div_ceil(PIECE_LEN) <= (TABLE_LEN_MAX / 32) as u64);
         if let (Some(swarms), Some(len), Some(file)) = (&self.swarms, len, sink.file())
             && course.swarm.is_none()
             && !course.is_alone

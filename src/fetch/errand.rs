@@ -8,7 +8,7 @@ use super::peer::Sent;
 use super::plan::{Ask, End, Input, Place, RunNews, Target};
 use super::swarm::{Shared, Swarms};
 use crate::digest::{Digest, Midstate, PIECE_LEN, PieceCheck, PieceHasher, PieceTable};
-use crate::limits::COPY_LEN;
+use crate::limits::{COPY_LEN, PEER_TABLE_TIME};
 use crate::time::Time;
 
 /// How often a slow peer's bytes are counted.
@@ -68,7 +68,13 @@ impl Errand<'_> {
     }
 
     fn fetch_table(&self) -> Result<(), End> {
-        let table = self.swarms.peers.table(self.ask.peer, &self.shared.name, self.shared.target.len)?;
+        let begun = self.now();
+        // Who sends it byte by byte would keep this thread from all other peers.
+        let goes_on = || match self.now().since(begun) > PEER_TABLE_TIME {
+            true => Err(End::Silent),
+            false => self.note(0),
+        };
+        let table = self.swarms.peers.table(self.ask.peer, &self.shared.name, self.shared.target.len, goes_on)?;
         self.tell(RunNews::Table(Arc::new(table)));
         Ok(())
     }

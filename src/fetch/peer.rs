@@ -145,8 +145,14 @@ impl Peers {
         Ok((Sent { vouches, body: response.into_body().into_reader(), left: count }, node))
     }
 
-    /// Asks for the file's piece table.
-    pub(super) fn table(&self, peer: SocketAddr, name: &str, len: u64) -> Result<PieceTable, End> {
+    /// Asks for the file's piece table; whenever bytes of it come, `goes_on` says whether it is still wanted.
+    pub(super) fn table(
+        &self,
+        peer: SocketAddr,
+        name: &str,
+        len: u64,
+        goes_on: impl Fn() -> Result<(), End>,
+    ) -> Result<PieceTable, End> {
         let table_len = 32 * (pieces(len) - 1);
         if table_len > TABLE_LEN_MAX {
             return Err(End::NotHere);
@@ -156,10 +162,12 @@ impl Peers {
         if status != 200 || text(headers, header::CONTENT_LENGTH.as_str()) != Some(&table_len.to_string()) {
             return Err(end_of_status(status, headers));
         }
-        let mut bytes = vec![0; table_len];
-        let mut body = response.into_body().into_reader();
-        body.read_exact(&mut bytes).map_err(|error| end_of_io(&error))?;
-        body.read(&mut [0; 1]).map_err(|error| end_of_io(&error))?;
+        let mut sent = Sent { vouches: None, body: response.into_body().into_reader(), left: table_len as u64 };
+        let (mut bytes, mut filled) = (vec![0; table_len], 0);
+        while filled < table_len {
+            filled += sent.read(&mut bytes[filled..])?;
+            goes_on()?;
+        }
         PieceTable::parse(&bytes, len).ok_or(End::Unusable)
     }
 

@@ -4,7 +4,7 @@
 //! than the one we have replaces nothing. When the mirror is away, the newest snapshot serves of which everything that
 //! clients use is stored.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -13,7 +13,7 @@ use super::mirror::{Answer, Ask};
 use super::{Inner, News, bad_gateway, failure, gateway_timeout};
 use crate::catalog::{self, Release, ReleaseFile};
 use crate::digest::NameHash;
-use crate::limits::RELEASE_LEN_MAX;
+use crate::limits::{COPY_LEN, RELEASE_LEN_MAX, RELEASE_TIME};
 use crate::store::{FileMeta, Finished, NewSnapshot, Snapshot, Store, StoreError, Want};
 use crate::stream::{Failure, Head};
 use crate::time::Stamp;
@@ -105,9 +105,20 @@ impl Inner {
     }
 
     fn read_whole(&self, url: &str, answer: &mut Answer) -> Result<Vec<u8>, Failure> {
-        let mut bytes = Vec::new();
-        let read = answer.body.by_ref().take(RELEASE_LEN_MAX as u64 + 1).read_to_end(&mut bytes);
-        read.map_err(|error| bad_gateway(format!("{url}: {error}")))?;
+        let (begun, mut bytes, mut buffer) = (self.now(), Vec::new(), vec![0; COPY_LEN]);
+        while bytes.len() <= RELEASE_LEN_MAX {
+            let read = match answer.body.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(bad_gateway(format!("{url}: {error}"))),
+            };
+            bytes.extend_from_slice(&buffer[..read]);
+            if self.now().since(begun) > RELEASE_TIME {
+                let seconds = RELEASE_TIME.as_secs();
+                return Err(gateway_timeout(format!("{url} did not come within {seconds} s")));
+            }
+        }
         let len = bytes.len() as u64;
         self.count(|received| received.bytes += len);
         if len > RELEASE_LEN_MAX as u64 {

@@ -287,7 +287,7 @@ impl Swarms {
         member.strangers = 0;
         // Again: neighbours may have come to fetch it, too.
         if std::mem::replace(&mut member.is_looked_up, true) {
-            for peer in (self.finder.neighbours)() {
+            for peer in (self.finder.neighbours)().into_iter().filter(|peer| self.may_ask(*peer)) {
                 hub.plans.handle(now, Input::Lead { flight, peer, is_neighbour: true });
             }
         }

@@ -12,7 +12,11 @@ use crate::time::Stamp;
 
 /// Shared by all flights.
 #[derive(Default)]
-pub(super) struct Trust(Mutex<Known>);
+pub(super) struct Trust {
+    known: Mutex<Known>,
+    /// Held while the list is written, that an older one may not come last.
+    writing: Mutex<()>,
+}
 
 #[derive(Default)]
 struct Known {
@@ -52,16 +56,24 @@ impl Trust {
             known.liars.swap_remove(oldest);
         }
         known.liars.push(Liar { house, lies, last: today });
-        if let Some(store) = store
-            && let Err(error) = store.keep_liars(&known.liars)
-        {
-            log::warn!("{error}");
+        drop(known);
+        if let Some(store) = store {
+            self.keep(store);
         }
         lies
     }
 
+    /// Writes the list. Meanwhile it can be read: downloads wait for that, and the disk may be slow.
+    fn keep(&self, store: &Store) {
+        let _turn = self.writing.lock().expect("no holder of the lock panics");
+        let liars = self.known(Some(store)).liars.clone();
+        if let Err(error) = store.keep_liars(&liars) {
+            log::warn!("{error}");
+        }
+    }
+
     fn known(&self, store: Option<&Store>) -> MutexGuard<'_, Known> {
-        let mut known = self.0.lock().expect("no holder of the lock panics");
+        let mut known = self.known.lock().expect("no holder of the lock panics");
         if !known.is_read
             && let Some(store) = store
         {
@@ -117,6 +129,6 @@ mod tests {
             let n = u32::try_from(n).expect("small");
             trust.convict(IpAddr::from(n.to_be_bytes()), None, Stamp(u64::from(n)));
         }
-        assert_eq!(trust.0.lock().expect("no panic").liars.len(), LIARS);
+        assert_eq!(trust.known.lock().expect("no panic").liars.len(), LIARS);
     }
 }

@@ -72,7 +72,7 @@ impl Peer {
             Route::Status => answer::status(&self.parts.network, &self.parts.node, asked.busy),
             Route::Nothing => answer::nothing(),
             Route::Nonsense => answer::nonsense(),
-            Route::File(_) if asked.is_over => answer::busy(),
+            Route::File(_) | Route::Pieces(_) if asked.is_over => answer::busy(),
             Route::File(name) => match self.file(&name, asked.peer) {
                 Ok(found) => return read_ahead(answer::file(found, &conditions)),
                 Err(error) => answer::failed(&error.to_string()),
