@@ -16,7 +16,7 @@ use super::plan::{FlightId, Input};
 use super::swarm::{Hub, Lead, Leads, Swarms};
 use super::{Fetcher, Goal, Inner, Job, Object};
 use crate::catalog;
-use crate::digest::{Digest, NameHash, PieceTable, pieces};
+use crate::digest::{Digest, NameHash, PieceTable};
 use crate::limits::{
     FOUND_AHEAD, FOUND_AHEAD_TIME, LOOKUP_AHEAD_TIME, LOOKUP_TIME, LOOKUPS_AHEAD, NIGHT_SHARE, NIGHT_TURN,
     STRANGERS_PER_LOOKUP, WISH_PAUSE, WISHES,
@@ -181,7 +181,7 @@ impl Fetcher {
         let (Some(finder), Goal::Promised { digest, len: Some(len), .. }) = (&self.0.parts.finder, &job.goal) else {
             return;
         };
-        let is_worth_it = pieces(*len) > 1 || finder.prefer == super::Prefer::Offload;
+        let is_worth_it = self.0.swarms.as_ref().is_some_and(|swarms| swarms.lock().plans.is_worth_lookup(*len));
         if is_worth_it && job.credentials.is_none() && self.is_public(&job.object, digest) {
             self.0.ahead.begin(*digest, self.0.now(), || (finder.lookup)(digest));
         }

@@ -217,11 +217,7 @@ impl Plan {
         if self.leads_over || !self.wants_strangers(now, roster) {
             return false;
         }
-        // What the mirror brings before a lookup could end is not looked up.
-        let is_short = self.mirror_rate().or(roster.mirror_rate()).is_some_and(|rate| {
-            let left = Duration::from_millis((self.len - self.front).saturating_mul(1000) / rate.max(1));
-            left < roster.patience.lookup_cost()
-        });
+        let is_short = roster.is_short(self.len - self.front, self.mirror_rate());
         self.prefer == Prefer::Offload
             || self.mirror.has_failed
             || !is_short

@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use self::flight::Plan;
 use self::roster::Roster;
-use crate::digest::{Digest, Midstate, PieceTable};
+use crate::digest::{Digest, Midstate, PieceTable, pieces};
 use crate::time::Time;
 
 /// What is to be spared.
@@ -333,6 +333,11 @@ impl Plans {
     /// Whether the mirror of a flight does not help any more.
     pub(super) fn mirror_has_failed(&self, flight: FlightId) -> bool {
         self.plan(flight).is_some_and(|plan| plan.mirror.has_failed)
+    }
+
+    /// Whether a file that waits for its turn is worth a lookup meanwhile.
+    pub(super) fn is_worth_lookup(&self, len: u64) -> bool {
+        self.prefer == Prefer::Offload || pieces(len) > 1 && !self.roster.is_short(len, None)
     }
 
     /// Whether a peer is on this LAN.

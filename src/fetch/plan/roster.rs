@@ -72,8 +72,12 @@ impl Roster {
         self.peers.get(&address).and_then(|peer| peer.rate)
     }
 
-    pub(super) fn mirror_rate(&self) -> Option<u64> {
-        self.mirror_rate
+    /// Whether a mirror, at this rate or else at that of late, brings so many bytes before a lookup could help: that is not
+    /// looked up.
+    pub(super) fn is_short(&self, len: u64, rate: Option<u64>) -> bool {
+        rate.or(self.mirror_rate).is_some_and(|rate| {
+            Duration::from_millis(len.saturating_mul(1000) / rate.max(1)) < self.patience.lookup_cost()
+        })
     }
 
     pub(super) fn note_mirror_rate(&mut self, rate: u64) {
