@@ -217,11 +217,13 @@ impl Plan {
         if self.leads_over || !self.wants_strangers(now, roster) {
             return false;
         }
-        let is_short = roster.is_short(self.len - self.front, self.mirror_rate());
-        self.prefer == Prefer::Offload
-            || self.mirror.has_failed
-            || !is_short
-            || now.since(self.joined) > roster.patience.lookup_cost()
+        let left = self.len - self.front;
+        let is_short = match self.mirror_rate_until(now) {
+            Some(rate) => roster.is_short(left, Some(rate)),
+            // What it did of late is no promise.
+            None => roster.is_short(left, None) && now.since(self.joined) <= roster.patience.lookup_cost(),
+        };
+        self.prefer == Prefer::Offload || self.mirror.has_failed || !is_short
     }
 
     /// While much of a file is missing and nobody gives it but the mirror, others may come to have it.

@@ -62,8 +62,13 @@ impl Plan {
 
     /// Bytes a second of the current request, once that can be told.
     pub(super) fn mirror_rate(&self) -> Option<u64> {
+        self.mirror_rate_until(self.mirror.heard)
+    }
+
+    /// The same, of a mirror that has sent nothing since it was heard last.
+    pub(super) fn mirror_rate_until(&self, now: Time) -> Option<u64> {
         let bytes = self.front.saturating_sub(self.mirror.asked_at);
-        let millis = u64::try_from(self.mirror.heard.since(self.mirror.asked).as_millis()).unwrap_or(u64::MAX);
+        let millis = u64::try_from(now.since(self.mirror.asked).as_millis()).unwrap_or(u64::MAX);
         (self.mirror.is_running && bytes > 0 && millis > 0).then(|| bytes.saturating_mul(1000) / millis)
     }
 

@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::limits::{
-    HEAD_START_MAX, LOOKUP_COST, LOOKUP_COST_MAX, LOOKUP_COST_MIN, PEER_REST_MAX, PEER_REST_TIME, PEERS_KNOWN,
-    RUNS_PER_NEIGHBOUR, RUNS_PER_STRANGER,
+    HEAD_START_MAX, LOOKUP_COST, LOOKUP_COST_MAX, LOOKUP_COST_MIN, MIRROR_RATE_ENOUGH, PEER_REST_MAX, PEER_REST_TIME,
+    PEERS_KNOWN, RUNS_PER_NEIGHBOUR, RUNS_PER_STRANGER,
 };
 use crate::time::Time;
 
@@ -72,11 +72,12 @@ impl Roster {
         self.peers.get(&address).and_then(|peer| peer.rate)
     }
 
-    /// Whether a mirror, at this rate or else at that of late, brings so many bytes before a lookup could help: that is not
-    /// looked up.
+    /// Whether a mirror, at this rate or else at that of late, needs no help of strangers: it brings so many bytes before a
+    /// lookup could end, or more in a second than strangers would. That is not looked up.
     pub(super) fn is_short(&self, len: u64, rate: Option<u64>) -> bool {
         rate.or(self.mirror_rate).is_some_and(|rate| {
-            Duration::from_millis(len.saturating_mul(1000) / rate.max(1)) < self.patience.lookup_cost()
+            rate >= MIRROR_RATE_ENOUGH
+                || Duration::from_millis(len.saturating_mul(1000) / rate.max(1)) < self.patience.lookup_cost()
         })
     }
 
