@@ -120,7 +120,7 @@ impl Lookup {
             State::Failed => false,
             _ => known.by == by,
         };
-        if at >= LOOKUP_CANDIDATES || self.is_awaited(contact.address) || !self.has_room(&contact, counts) {
+        if at >= LOOKUP_CANDIDATES || self.is_taken(contact.address) || !self.has_room(&contact, counts) {
             return;
         }
         self.candidates.insert(at, Candidate { distance, contact, state, hop, by });
@@ -140,10 +140,10 @@ impl Lookup {
         }
     }
 
-    /// Whether this address is asked already, or will be: which candidate an answer is from is known by its address alone.
-    fn is_awaited(&self, address: SocketAddr) -> bool {
-        let is_it = |known: &Candidate| known.contact.address == address;
-        self.candidates.iter().any(|known| is_it(known) && !matches!(known.state, State::Failed | State::Silent))
+    /// Whether this address is a candidate's that has not failed: which one an answer is from is known by its address alone,
+    /// and one silent node by two ids would count as two that may know.
+    fn is_taken(&self, address: SocketAddr) -> bool {
+        self.candidates.iter().any(|known| known.contact.address == address && known.state != State::Failed)
     }
 
     /// Whether those that count leave room for one of this id, this machine, and its owner's others: who has many addresses
@@ -491,6 +491,14 @@ mod tests {
         assert_eq!(lookup.next(), Some((node(40), 1)), "it could not be asked the first time");
         assert_eq!((lookup.in_flight(), lookup.queries()), (1, 3));
         assert_eq!(answer(&mut lookup, 20), Some(1), "and the late one still counts");
+    }
+
+    #[test]
+    fn one_that_is_silent_is_not_two_by_two_names() {
+        let mut lookup = lookup([20].into_iter());
+        lookup.offer_silent(node(5), node(98).address);
+        lookup.offer_silent(Contact { address: node(5).address, ..node(6) }, node(99).address);
+        assert_eq!(lookup.candidates.len(), 2);
     }
 
     #[test]
