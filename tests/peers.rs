@@ -216,6 +216,7 @@ fn whatever_a_peer_does_the_file_comes_right() {
         Habit::Status(500),
         Habit::Html,
         Habit::OtherRange,
+        Habit::OtherTable,
         Habit::Whole,
         Habit::EndlessHead,
     ] {
@@ -231,6 +232,8 @@ fn whatever_a_peer_does_the_file_comes_right() {
         assert!(
             house.fetcher.from_peers().liars <= u64::from(matches!(habit, Habit::Flips(_) | Habit::FalseTable(_)))
         );
+        let asked = bad.seen().len();
+        assert!(asked <= 24, "{habit:?}: asked {asked} times");
     }
 }
 

@@ -32,7 +32,9 @@ impl Errand<'_> {
             match self.fetch_table() {
                 // A neighbour that fetches the file itself has no table yet.
                 Err(End::NotHere) if self.is_neighbour() => {}
-                other => other?,
+                other => {
+                    other?;
+                }
             }
         }
         let (peers, name) = (&self.swarms.peers, self.shared.name.as_str());
@@ -44,7 +46,9 @@ impl Errand<'_> {
             if table.is_none() {
                 // It may also have landed meanwhile.
                 self.note(0)?;
-                self.fetch_table()?;
+                if self.fetch_table()? != hash {
+                    return Err(End::Unusable);
+                }
                 table = Some(self.table(&hash).ok_or(End::Stopped)?);
                 sent = peers.ask(self.ask.peer, name, &bytes, len)?;
                 if sent.vouches != Some(hash) {
@@ -67,7 +71,8 @@ impl Errand<'_> {
         self.swarms.lock().plans.table(self.ask.run.flight, hash)
     }
 
-    fn fetch_table(&self) -> Result<(), End> {
+    /// Its table's hash.
+    fn fetch_table(&self) -> Result<Digest, End> {
         let begun = self.now();
         // Who sends it byte by byte would keep this thread from all other peers.
         let goes_on = || match self.now().since(begun) > PEER_TABLE_TIME {
@@ -75,8 +80,9 @@ impl Errand<'_> {
             false => self.note(0),
         };
         let table = self.swarms.peers.table(self.ask.peer, &self.shared.name, self.shared.target.len, goes_on)?;
+        let hash = table.hash();
         self.tell(RunNews::Table(Arc::new(table)));
-        Ok(())
+        Ok(hash)
     }
 
     fn tell(&self, news: RunNews) {

@@ -26,6 +26,8 @@ pub enum Habit {
     Vanishes(usize),
     /// What comes from this piece on is not sent before [`Peer::release`].
     HoldsFrom(usize),
+    /// It names another table than it sends.
+    OtherTable,
     Status(u16),
     Html,
     /// 206 with another range than was asked for.
@@ -181,11 +183,12 @@ impl Shared {
             Habit::Whole => (start, end, status) = (0, len, "200 OK"),
             _ => {}
         }
+        let named = if self.habit == Habit::OtherTable { &b"another"[..] } else { &file.table[..] };
         let head = format!(
             "HTTP/1.1 {status}\r\nContent-Length: {}\r\nContent-Range: bytes {start}-{}/{len}\r\nPiece-Table: {}\r\n\r\n",
             end - start,
             end - 1,
-            Digest::of(&file.table)
+            Digest::of(named)
         );
         stream.write_all(head.as_bytes()).ok()?;
         if let Habit::HoldsFrom(piece) = self.habit {
