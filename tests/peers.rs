@@ -328,9 +328,13 @@ fn a_false_byte_of_the_mirror_is_seen_where_it_meets_peers() {
     house.mirror.put(&path, content.clone());
     house.mirror.fault(&path, Fault::Flip(100));
     house.mirror.set_rate(SLOW_MIRROR);
-    // A client has seen it: it must not get a whole file.
-    assert!(house.get(&content).is_none());
-    assert!(house.store.is_poisoned(&Digest::of(&content)).expect("the index"));
+    let flight = house.start(&content, Some(content.len() as u64));
+    let got = follow(&flight);
+    // A client that has seen it must not get a whole file. On a machine so busy that the peer gave all before the mirror's first
+    // bytes were shown, they are thrown away, and nobody has to know.
+    let was_seen = flight.stream.shown() > 0 && got.is_none();
+    assert!(was_seen || got.as_ref().is_none_or(|got| *got == content), "a wrong file");
+    assert_eq!(house.store.is_poisoned(&Digest::of(&content)).expect("the index"), was_seen);
     assert_eq!(house.fetcher.from_peers().liars, 0);
 }
 
