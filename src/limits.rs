@@ -18,7 +18,8 @@ pub const STREAM_WINDOW_LEN: usize = 256 * 1024;
 
 /// Client connections at once; full: the longest idle one is closed, or else the newest is told 503.
 pub const CONNECTIONS: usize = 1024;
-/// Of these, from one address: a school behind one router has fewer machines; full: the newest is told 503.
+/// Of these, from one address: a school behind one router has fewer machines; full: its longest idle one is closed, or else
+/// the newest is told 503.
 pub const CONNECTIONS_PER_ADDRESS: usize = 512;
 /// Bytes of a request's head; longer: 431.
 pub const HEAD_LEN: usize = 8 * 1024;
@@ -46,6 +47,9 @@ pub const READ_LEN: usize = 16 * 1024;
 pub const TURN_LEN: u64 = 1024 * 1024;
 /// The kernel's send buffer for a client: its default lets each slow reader hold 4 MB.
 pub const SEND_BUFFER_LEN: usize = 256 * 1024;
+/// Connections that are taken at once; the others wait until these were heard: a flood must not push out whoever has just
+/// come and asked.
+pub const ACCEPTS_PER_TURN: usize = 64;
 /// Connections that wait to be accepted.
 pub const BACKLOG: i32 = 1024;
 /// A worker must answer within this; later: its connection is opened anew, and the client gets 500.
@@ -58,8 +62,8 @@ pub const DESCRIPTORS_KEPT: usize = 192 + 2 * PEER_CONNECTIONS;
 /// Peers' connections at once; full: the longest idle one is closed, or else the newest is told 503. Below 1 KB each when
 /// idle, and 8 KB with half a head: 2 MB at most.
 pub const PEER_CONNECTIONS: usize = 256;
-/// Of these, from one address or IPv6 network: as many as another's fetch threads make, twice; full: the newest is told
-/// 503.
+/// Of these, from one address or IPv6 network: as many as another's fetch threads make, twice; full: its longest idle one is
+/// closed, or else the newest is told 503.
 pub const PEER_CONNECTIONS_PER_ADDRESS: usize = 16;
 /// A peer's connection without a request is closed after this.
 pub const PEER_IDLE_TIME: Duration = Duration::from_secs(30);

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use support::archive::{Archive, Package, SUITE};
-use support::client::{Client, Response, get, get_with};
+use support::client::{Client, Response, connect_from, get, get_with, statuses_until_closed};
 use support::daemon::Daemon;
 use support::mirror::Mirror;
 use support::{Scratch, noise};
@@ -260,11 +260,7 @@ fn read_at_rate(rate: u64, addresses: &[&str], time: Duration) -> Vec<u64> {
         .iter()
         .map(|from| {
             let from: std::net::Ipv4Addr = from.parse().expect("an address");
-            let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None);
-            let socket = socket.expect("a socket");
-            rustix::net::bind(&socket, &SocketAddr::from((from, 0))).expect("loopback is 127.0.0.0/8");
-            rustix::net::connect(&socket, &address).expect("it listens");
-            let mut stream = TcpStream::from(socket);
+            let mut stream = connect_from(from, address);
             std::thread::spawn(move || {
                 stream.write_all(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n").expect("taken");
                 stream.set_read_timeout(Some(Duration::from_millis(20))).expect("a time-out");
@@ -348,26 +344,6 @@ impl Attack {
     }
 }
 
-/// A connection to the peer port from this address of ours.
-fn connect_from(from: std::net::Ipv4Addr, to: SocketAddr) -> TcpStream {
-    let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None);
-    let socket = socket.expect("a socket");
-    rustix::net::bind(&socket, &SocketAddr::from((from, 0))).expect("loopback is 127.0.0.0/8");
-    rustix::net::connect(&socket, &to).expect("it listens");
-    let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a time-out");
-    stream
-}
-
-/// The statuses of all answers until the other side closes.
-fn statuses_until_closed(mut stream: &TcpStream) -> Vec<String> {
-    let mut text = Vec::new();
-    // Closed with bytes of ours unread: that comes as a reset.
-    stream.read_to_end(&mut text).ok();
-    let text = String::from_utf8_lossy(&text).into_owned();
-    text.lines().filter_map(|line| line.strip_prefix("HTTP/1.1 ")).map(|line| line[..3].to_owned()).collect()
-}
-
 #[test]
 fn each_attack_ends_as_it_should() {
     let house = House::start(true);
@@ -381,10 +357,20 @@ fn each_attack_ends_as_it_should() {
         stream.write_all(&attack.bytes(&digest)).expect("taken");
         assert_eq!(statuses_until_closed(&stream), statuses, "{attack:?}");
     }
-    // Of one address no more than sixteen at once.
-    let held: Vec<TcpStream> = (0..16).map(|_| connect_from(from(2), house.peers)).collect();
-    assert_eq!(statuses_until_closed(&connect_from(from(2), house.peers)), ["503"]);
+    // Of one address no more than sixteen at once: the longest idle one makes room …
+    let held: Vec<TcpStream> = (0..17).map(|_| connect_from(from(2), house.peers)).collect();
+    assert_eq!(statuses_until_closed(&held[0]), [""; 0]);
     drop(held);
+    // … and where each is busy, the newest is told to come again.
+    let busy = |_| {
+        let mut deaf = connect_from(from(6), house.peers);
+        deaf.write_all(&Attack::NeverReads.bytes(&digest)).expect("taken");
+        deaf.read_exact(&mut [0]).expect("an answer begins");
+        deaf
+    };
+    let deaf: Vec<TcpStream> = (0..16).map(busy).collect();
+    assert_eq!(statuses_until_closed(&connect_from(from(6), house.peers)), ["503"]);
+    drop(deaf);
     // Each range is answered, in order, and nothing else.
     let mut flood = connect_from(from(3), house.peers);
     flood.write_all(&Attack::RangeFlood.bytes(&digest)).expect("taken");

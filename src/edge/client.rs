@@ -40,6 +40,11 @@ pub(super) enum Turn {
 }
 
 impl Client {
+    /// Those with whom it shares the number of connections.
+    pub(super) fn group(&self) -> IpAddr {
+        self.paced.unwrap_or(self.peer)
+    }
+
     /// Reads and sends at most `budget` bytes, until there is nothing to do, or others must have their turn.
     pub(super) fn turn(
         &mut self,

@@ -4,7 +4,7 @@
 //! otherwise. A connection that still could go on when its turn ends waits in a queue, so that nobody starves.
 
 use std::collections::{HashMap, VecDeque};
-use std::io::{self, Write};
+use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,10 +19,11 @@ use super::client::{Client, Turn};
 use super::config::{Answerer, Asked, Behind, EdgeConfig, Upload};
 use super::conn::{Conn, Input};
 use super::descriptors::share_descriptors;
+use super::door::Door;
 use super::exchange::{Answer, Body, Reply, Slots};
 use super::mailbox::{EdgeHandle, Mailbox};
 use super::pace::{self, Pace};
-use crate::limits::{ANSWERS_PER_TURN, PIPELINE, READ_LEN, REFUSALS_LOG_TIME, TURN_LEN};
+use crate::limits::{ACCEPTS_PER_TURN, ANSWERS_PER_TURN, PIPELINE, READ_LEN, TURN_LEN};
 use crate::time::Time;
 
 const WAKER: Token = Token(0);
@@ -32,9 +33,6 @@ const CLIENTS: usize = 1 << 11;
 /// Zero is before everything.
 const START: Time = Time(1000);
 const TICK: Duration = Duration::from_secs(1);
-
-const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nRetry-After: 2\r\n\
-    Content-Length: 50\r\nConnection: close\r\n\r\napt-p2p: too many connections; try again shortly.\n";
 
 /// The edge, before its thread runs.
 pub struct Edge {
@@ -64,8 +62,9 @@ pub struct Edge {
     next_serial: u64,
     /// The system had no descriptor for a new connection; the listeners stay silent about it.
     accept_again: bool,
-    /// Connections that were refused since that was last logged, and when.
-    refused: (u64, Option<Time>),
+    /// Listeners at which more wait than were let in at once.
+    crowded: Vec<usize>,
+    door: Door,
     buffer: Vec<u8>,
     start: Instant,
 }
@@ -119,7 +118,8 @@ impl Edge {
             files_max,
             next_serial: 0,
             accept_again: false,
-            refused: (0, None),
+            crowded: Vec::new(),
+            door: Door::default(),
             buffer: vec![0; READ_LEN],
             start,
         };
@@ -155,6 +155,9 @@ impl Edge {
             if self.read_mail() {
                 return self.close_all(now);
             }
+            for listener in std::mem::take(&mut self.crowded) {
+                self.accept(listener, now);
+            }
             for _ in 0..self.ready.len() {
                 let Some(token) = self.ready.pop_front() else { break };
                 self.take_turn(token, now);
@@ -177,7 +180,8 @@ impl Edge {
 
     /// How long the loop may wait for its sockets.
     fn wait(&self, next_tick: Time) -> Duration {
-        let is_busy = !self.ready.is_empty() || self.answerer.is_some() && !self.asking.is_empty();
+        let is_busy =
+            !self.ready.is_empty() || !self.crowded.is_empty() || self.answerer.is_some() && !self.asking.is_empty();
         if is_busy {
             return Duration::ZERO;
         }
@@ -304,8 +308,12 @@ impl Edge {
         }
     }
 
+    /// Lets in who waits, but no more than can be heard out before the next come: these may take their places.
     fn accept(&mut self, listener: usize, now: Time) {
-        loop {
+        if self.crowded.contains(&listener) {
+            return;
+        }
+        for _ in 0..ACCEPTS_PER_TURN {
             let Some(socket) = self.listeners.get(listener) else { return };
             match socket.accept() {
                 Ok((stream, peer)) => self.admit(stream, peer.ip().to_canonical(), now),
@@ -326,6 +334,7 @@ impl Edge {
                 }
             }
         }
+        self.crowded.push(listener);
     }
 
     fn admit(&mut self, mut stream: TcpStream, peer: IpAddr, now: Time) {
@@ -335,15 +344,15 @@ impl Edge {
         let paced = self.upload.as_ref().filter(|upload| !(upload.is_free)(peer)).map(|_| pace::group(peer));
         let group = paced.unwrap_or(peer);
         let from_there = self.by_address.get(&group).copied().unwrap_or(0);
-        let has_room = |edge: &mut Edge| {
-            edge.clients.len() - edge.free.len() < edge.connections_max || edge.close_longest_idle(now)
+        // Who has its share makes room among its own: it takes nobody else's place.
+        let has_room = if from_there >= self.per_address_max {
+            self.close_longest_idle(now, |client| client.group() == group)
+        } else {
+            self.clients.len() - self.free.len() < self.connections_max || self.close_longest_idle(now, |_| true)
         };
         let Ok(local) = stream.local_addr() else { return };
-        // Who has too many already does not push others out.
-        if from_there >= self.per_address_max || !has_room(self) {
-            self.note_refusal(peer, now);
-            stream.write_all(FULL).ok();
-            return;
+        if !has_room {
+            return self.door.turn_away(&mut stream, &mut self.buffer, peer, now);
         }
         let index = self.free.pop().unwrap_or_else(|| {
             self.clients.push(None);
@@ -377,20 +386,14 @@ impl Edge {
         self.make_ready(token);
     }
 
-    fn note_refusal(&mut self, peer: IpAddr, now: Time) {
-        self.refused.0 += 1;
-        if self.refused.1.is_none_or(|told| now.since(told) >= REFUSALS_LOG_TIME) {
-            log::warn!("refused {} connections, the last from {peer}: too many at once", self.refused.0);
-            self.refused = (0, Some(now));
-        }
-    }
-
-    fn close_longest_idle(&mut self, now: Time) -> bool {
+    /// Closes the idlest connection of those that `may_go`; whether there was one.
+    fn close_longest_idle(&mut self, now: Time, may_go: impl Fn(&Client) -> bool) -> bool {
         let idle = self.clients.iter().enumerate().filter_map(|(index, client)| {
-            let client = client.as_ref().filter(|client| client.conn.is_idle())?;
-            Some((client.conn.active(), index))
+            let client = client.as_ref().filter(|client| client.conn.is_idle() && may_go(client))?;
+            // Many are of the same moment.
+            Some((client.conn.active(), client.serial, index))
         });
-        let Some((_, index)) = idle.min() else { return false };
+        let Some((.., index)) = idle.min() else { return false };
         self.close(Token(CLIENTS + index), now);
         true
     }
@@ -454,7 +457,7 @@ impl Edge {
                 pace.end(key);
             }
         }
-        let group = client.paced.unwrap_or(client.peer);
+        let group = client.group();
         if let Some(count) = self.by_address.get_mut(&group) {
             *count -= 1;
             if *count == 0 {
@@ -494,16 +497,4 @@ impl Edge {
 /// Whether an answer is a file, which counts as serving a peer.
 fn has_file(reply: &Reply) -> bool {
     matches!(reply, Reply::Later { .. } | Reply::Now(Answer { body: Body::File { .. }, .. }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_refusal_counts_its_own_bytes() {
-        let text = std::str::from_utf8(FULL).expect("ASCII");
-        let (head, body) = text.split_once("\r\n\r\n").expect("a head");
-        assert!(head.contains(&format!("Content-Length: {}", body.len())), "{}", body.len());
-    }
 }

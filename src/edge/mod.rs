@@ -18,6 +18,7 @@ mod client;
 mod config;
 mod conn;
 mod descriptors;
+mod door;
 mod event_loop;
 mod exchange;
 mod head;

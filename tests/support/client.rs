@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// What came back.
@@ -41,7 +41,7 @@ impl Client {
         let stream = TcpStream::connect(address).expect("the proxy accepts");
         stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a time-out");
         stream.set_nodelay(true).expect("TCP");
-        Client { stream, buffer: Vec::new() }
+        Client::from(stream)
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -156,6 +156,34 @@ impl Client {
         assert!(self.take(len, &mut bytes), "the body ends after {} bytes", bytes.len());
         bytes
     }
+}
+
+impl From<TcpStream> for Client {
+    fn from(stream: TcpStream) -> Client {
+        Client { stream, buffer: Vec::new() }
+    }
+}
+
+/// A connection from this address of ours.
+pub fn connect_from(from: Ipv4Addr, to: SocketAddr) -> TcpStream {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType};
+    // Else a proxy that is started meanwhile would hold it, too.
+    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+    let socket = socket.expect("a socket");
+    rustix::net::bind(&socket, &SocketAddr::from((from, 0))).expect("loopback is 127.0.0.0/8");
+    rustix::net::connect(&socket, &to).expect("it listens");
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a time-out");
+    stream
+}
+
+/// The statuses of all answers until the other side closes.
+pub fn statuses_until_closed(mut stream: &TcpStream) -> Vec<String> {
+    let mut text = Vec::new();
+    // Closed with bytes of ours unread: that comes as a reset.
+    stream.read_to_end(&mut text).ok();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    text.lines().filter_map(|line| line.strip_prefix("HTTP/1.1 ")).map(|line| line[..3].to_owned()).collect()
 }
 
 /// One request on a connection of its own.
