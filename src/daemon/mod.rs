@@ -193,7 +193,8 @@ impl House {
         let (landed, to_announce) = bounded(LANDED);
         let finder = (live.config().sharing.share != Share::Off)
             .then(|| finding::finder(live, neighbours.clone(), dht.clone(), landed));
-        let fetcher = start_fetching(live, &shelf, (&clock, &calendar), news.clone(), finder)?;
+        let ours = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        let fetcher = start_fetching(live, &shelf, ours, (&clock, &calendar), news.clone(), finder)?;
         let learner = Learner::new(Arc::clone(&shelf), fetcher.clone(), Arc::clone(&calendar));
         threads::start("learn", move || learner.work(&to_learn)).map_err(DaemonError::System)?;
         let (end_sender, end) = bounded(0);
@@ -286,6 +287,7 @@ impl House {
 fn start_fetching(
     live: &Live,
     shelf: &Shelf,
+    ours: Arc<[SocketAddr]>,
     (clock, calendar): (&fetch::Clock, &fetch::Calendar),
     news: Sender<fetch::News>,
     finder: Option<fetch::Finder>,
@@ -295,6 +297,7 @@ fn start_fetching(
         shelf: Arc::clone(shelf),
         upstreams: Arc::new(move |object| mapping.urls(object)),
         allowed: Arc::new(move |ip, host| rule.config().upstream_allowed(ip, host)),
+        ours,
         is_public: Arc::new(move |object, found| {
             let whole = format!("{}/{}", object.host, object.path);
             found.is_promised && public.config().is_public(&whole, found.origin, found.addresses)

@@ -47,12 +47,16 @@ impl Inner {
             return;
         }
         let draft = self.draft(Want::Digest { digest, len }).filter(|_| len.is_none_or(|len| self.keeps(len)));
-        let mut sink = Sink::new(&flight.stream, draft, Some(digest), len);
+        let mut sink = Sink::new(&flight.stream, draft, Some(digest), len).keep_at_most((self.parts.keep_len_max)());
         flight.public.store(self.is_public(flight, &digest), Ordering::Relaxed);
-        let outcome = self.download(flight, &mut sink, digest, len);
-        match outcome {
+        match self.download(flight, &mut sink, digest, len) {
             Ok(head) => self.land_promised(flight, sink, digest, head),
-            Err(failure) => self.give_up(flight, &failure),
+            Err(failure) => {
+                if sink.forget_useless() {
+                    self.poison(flight, digest);
+                }
+                self.give_up(flight, &failure);
+            }
         }
     }
 
@@ -190,6 +194,8 @@ impl Inner {
             Ok(()) if total.is_none_or(|total| total == sink.len()) => Ok(head),
             Ok(()) => Err(Try::Again(format!("the mirror sent {} bytes of {total:?}", sink.len()))),
             Err(Cut::Mirror(_)) if course.is_let_go() => Err(Try::LetGo),
+            // All of it is here; only the framing behind it has no end.
+            Err(Cut::Mirror(_)) if total == Some(sink.len()) => Ok(head),
             Err(Cut::Mirror(why)) => Err(Try::Again(why)),
             Err(Cut::TooLong) => Err(Try::Stop(bad_gateway(format!("{url} sends more than it announced")))),
             Err(Cut::Unwanted) => Err(Try::Stop(unwanted())),
@@ -352,6 +358,7 @@ impl Inner {
             skip -= skipped as u64;
             let mut bytes = &buffer[skipped..read];
             if total.is_some_and(|total| sink.len() + bytes.len() as u64 > total) {
+                sink.condemn();
                 return Err(Cut::TooLong);
             }
             // What is asked for ends where a piece does; a mirror that knows no ranges sends more.
@@ -483,11 +490,6 @@ fn worse(former: Option<Failure>, latter: Failure) -> Failure {
         Some(former) if matches!(latter.status, 404 | 410) && !matches!(former.status, 404 | 410) => former,
         _ => latter,
     }
-}
-
-/// Used by the flights whose answer is decided before the first byte is shown.
-pub(super) fn has_html(head: &Head) -> bool {
-    head.content_type.as_deref().is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/html"))
 }
 
 impl Flight {

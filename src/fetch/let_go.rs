@@ -4,7 +4,7 @@
 //! and whoever has no more use for the mirror's bytes shuts the connection down. What is shut down is never reused.
 //! Connections are made here, since one can wait long for a mirror that is away: ureq's own could not be let go.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -18,6 +18,9 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 use ureq::unversioned::transport::RustlsConnector;
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport};
 use ureq::{Error, Timeout};
+
+use super::Clock;
+use crate::time::Time;
 
 /// What ends a request; clones end the same one.
 #[derive(Clone, Default)]
@@ -37,6 +40,17 @@ impl fmt::Debug for LetGo {
 
 thread_local! {
     static WORN: RefCell<Option<LetGo>> = const { RefCell::new(None) };
+    /// When the read that this thread is in must be over, whatever comes meanwhile.
+    static UNTIL: Cell<Option<Time>> = const { Cell::new(None) };
+}
+
+/// Reads from a mirror; fails at `until`, however many bytes come till then that are none of the body: a chunk's size or a
+/// trailer can go on for good.
+pub(super) fn within<T>(until: Time, read: impl FnOnce() -> T) -> T {
+    UNTIL.set(Some(until));
+    let done = read();
+    UNTIL.set(None);
+    done
 }
 
 impl LetGo {
@@ -84,10 +98,52 @@ fn may_wait(socket: &Weak<TcpStream>) -> io::Result<()> {
 }
 
 /// The connector for mirrors, whose connections can be let go.
-#[derive(Debug, Default)]
 pub(super) struct LettingGo {
+    /// Where we listen ourselves.
+    ours: Arc<[SocketAddr]>,
+    clock: Clock,
     #[cfg(feature = "tls")]
     tls: RustlsConnector,
+}
+
+impl fmt::Debug for LettingGo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LettingGo")
+    }
+}
+
+impl LettingGo {
+    /// A connector that does not connect to `ours`.
+    pub(super) fn new(ours: Arc<[SocketAddr]>, clock: Clock) -> LettingGo {
+        LettingGo {
+            ours,
+            clock,
+            #[cfg(feature = "tls")]
+            tls: RustlsConnector::default(),
+        }
+    }
+}
+
+/// A mirror's name or redirect leads to this very proxy, which would wait for itself.
+#[derive(Debug)]
+pub(super) struct Ourselves;
+
+impl fmt::Display for Ourselves {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("that is this proxy itself")
+    }
+}
+
+impl std::error::Error for Ourselves {}
+
+/// Whether a connection leads to one of our own sockets: one that listens everywhere is met at an address that is ours at
+/// both ends.
+fn is_ourselves(ours: &[SocketAddr], local: SocketAddr, peer: SocketAddr) -> bool {
+    let (local, at) = (local.ip().to_canonical(), peer.ip().to_canonical());
+    ours.iter().filter(|own| own.port() == peer.port()).any(|own| match own.ip().to_canonical() {
+        everywhere if everywhere.is_unspecified() => at.is_loopback() || at == local,
+        one => at == one,
+    })
 }
 
 impl Connector<()> for LettingGo {
@@ -95,9 +151,13 @@ impl Connector<()> for LettingGo {
 
     fn connect(&self, details: &ConnectionDetails<'_>, _: Option<()>) -> Result<Option<Box<dyn Transport>>, Error> {
         let stream = dial(details)?;
+        if is_ourselves(&self.ours, stream.local_addr()?, stream.peer_addr()?) {
+            return Err(Error::Other(Box::new(Ourselves)));
+        }
         let (input_len, output_len) = (details.config.input_buffer_size(), details.config.output_buffer_size());
         let socket = Arc::downgrade(&stream);
-        let plain = Plain { stream, socket, buffers: LazyBuffers::new(input_len, output_len) };
+        let (buffers, clock) = (LazyBuffers::new(input_len, output_len), Arc::clone(&self.clock));
+        let plain = Plain { stream, socket, buffers, clock };
         #[cfg(feature = "tls")]
         return Ok(self.tls.connect(details, Some(plain))?.map(|inner| Box::new(inner) as Box<dyn Transport>));
         #[cfg(not(feature = "tls"))]
@@ -154,6 +214,7 @@ struct Plain {
     stream: Arc<TcpStream>,
     socket: Weak<TcpStream>,
     buffers: LazyBuffers,
+    clock: Clock,
 }
 
 impl fmt::Debug for Plain {
@@ -176,7 +237,10 @@ impl Transport for Plain {
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
-        let timeout = timeout.for_read();
+        let mut timeout = timeout.for_read();
+        if let Some(until) = UNTIL.get() {
+            timeout.after = timeout.after.min(until.since((self.clock)()).into());
+        }
         self.stream.set_read_timeout(limit(timeout)?)?;
         may_wait(&self.socket)?;
         let len = loop {
@@ -250,6 +314,22 @@ mod tests {
         let_go.end();
         let ended = dialler.join().expect("no panic");
         assert_eq!(ended.expect_err("nobody accepts").kind(), ErrorKind::ConnectionAborted);
+    }
+
+    #[test]
+    fn our_own_sockets_are_known_at_every_address_of_ours() {
+        let at = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        for (own, local, peer, is_ours) in [
+            ("[::]:9977", "127.0.0.1:40000", "127.0.0.5:9977", true),
+            ("[::]:9977", "192.0.2.7:40000", "192.0.2.7:9977", true),
+            ("[::]:9977", "[::ffff:192.0.2.7]:40000", "192.0.2.7:9977", true),
+            ("0.0.0.0:9977", "192.0.2.7:40000", "192.0.2.8:9977", false),
+            ("[::]:9977", "192.0.2.7:40000", "192.0.2.7:80", false),
+            ("192.0.2.7:9977", "192.0.2.7:40000", "192.0.2.7:9977", true),
+            ("127.0.0.1:9977", "127.0.0.1:40000", "127.0.0.9:9977", false),
+        ] {
+            assert_eq!(is_ourselves(&[at(own)], at(local), at(peer)), is_ours, "{own}: {local} to {peer}");
+        }
     }
 
     #[test]

@@ -5,15 +5,16 @@
 
 use std::fmt;
 use std::io::{self, Read};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use ureq::config::{Config, ConfigBuilder};
+use ureq::config::ConfigBuilder;
 use ureq::http::{HeaderMap, Response, header};
 use ureq::typestate::AgentScope;
 use ureq::{Agent, Timeout};
 
-use super::let_go::LettingGo;
+use super::let_go::{LettingGo, Ourselves, within};
 use super::names::{AddressRule, NameThread, Names, PrivateUpstream};
 use super::{Clock, url};
 use crate::limits::{
@@ -60,12 +61,15 @@ impl fmt::Debug for Answer {
     }
 }
 
-/// A body that is read as it comes; each read waits at most [`STALL_TIMEOUT`].
-pub(super) struct Body(ureq::BodyReader<'static>);
+/// A body that is read as it comes; each read brings a byte of it within [`STALL_TIMEOUT`].
+pub(super) struct Body {
+    reader: ureq::BodyReader<'static>,
+    clock: Clock,
+}
 
 impl Read for Body {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.0.read(into)
+        within((self.clock)() + STALL_TIMEOUT, || self.reader.read(into))
     }
 }
 
@@ -74,7 +78,7 @@ impl Read for Body {
 pub enum MirrorError {
     /// It could not be reached, or fell silent: others will not reach it either.
     Away(String),
-    /// It resolves to an address that must not be fetched from.
+    /// It resolves to an address that must not be fetched from: a private one, or our own.
     Private(String),
     /// It answered with something that cannot be used.
     Nonsense(String),
@@ -91,23 +95,34 @@ impl fmt::Display for MirrorError {
 impl std::error::Error for MirrorError {}
 
 /// The door to all mirrors; shared by the fetch threads.
-#[derive(Debug)]
 pub(super) struct Mirrors {
     plain: Agent,
     /// Made when first needed: the certificate authorities take memory that many never use.
     #[cfg(feature = "tls")]
     tls: std::sync::OnceLock<Agent>,
     names: Names,
+    /// Where we listen ourselves: nothing is fetched from there.
+    ours: Arc<[SocketAddr]>,
+    clock: Clock,
+}
+
+impl fmt::Debug for Mirrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Mirrors")
+    }
 }
 
 impl Mirrors {
-    pub(super) fn new(allowed: AddressRule, clock: Clock) -> (Mirrors, NameThread) {
-        let (names, name_thread) = Names::new(allowed, clock);
+    pub(super) fn new(allowed: AddressRule, ours: Arc<[SocketAddr]>, clock: Clock) -> (Mirrors, NameThread) {
+        let (names, name_thread) = Names::new(allowed, Arc::clone(&clock));
+        let connector = LettingGo::new(Arc::clone(&ours), Arc::clone(&clock));
         let mirrors = Mirrors {
-            plain: agent(config().build(), names.clone()),
+            plain: Agent::with_parts(config().build(), connector, names.clone()),
             #[cfg(feature = "tls")]
             tls: std::sync::OnceLock::new(),
             names,
+            ours,
+            clock,
         };
         (mirrors, name_thread)
     }
@@ -117,7 +132,10 @@ impl Mirrors {
         if !url.starts_with("https://") {
             return Ok(&self.plain);
         }
-        let with_tls = || agent(config().tls_config(super::tls::config()).build(), self.names.clone());
+        let with_tls = || {
+            let connector = LettingGo::new(Arc::clone(&self.ours), Arc::clone(&self.clock));
+            Agent::with_parts(config().tls_config(super::tls::config()).build(), connector, self.names.clone())
+        };
         Ok(self.tls.get_or_init(with_tls))
     }
 
@@ -169,7 +187,8 @@ impl Mirrors {
             .then(|| text(response.headers(), header::LOCATION))
             .flatten();
         let (parts, body) = response.into_parts();
-        let answer = answer(status, &parts.headers, Body(body.into_reader()));
+        let answer =
+            answer(status, &parts.headers, Body { reader: body.into_reader(), clock: Arc::clone(&self.clock) });
         if status == 206 && answer.start != ask.from {
             let why = format!("{url} sent bytes from {} where {} was asked", answer.start, ask.from);
             return Err(MirrorError::Nonsense(why));
@@ -199,10 +218,6 @@ fn request(agent: &Agent, url: &str, ask: Ask<'_>) -> Result<Response<ureq::Body
         request = request.header(header::AUTHORIZATION, credentials);
     }
     request.call()
-}
-
-fn agent(config: Config, names: Names) -> Agent {
-    Agent::with_parts(config, LettingGo::default(), names)
 }
 
 fn config() -> ConfigBuilder<AgentScope> {
@@ -290,6 +305,9 @@ fn in_our_words(url: &str, error: ureq::Error) -> MirrorError {
         ureq::Error::Timeout(_) => MirrorError::Away(format!("{host} fell silent for {} s", seconds(HEAD_TIMEOUT))),
         ureq::Error::HostNotFound => MirrorError::Away(format!("the name {host} cannot be resolved")),
         ureq::Error::Other(other) if other.is::<PrivateUpstream>() => MirrorError::Private(other.to_string()),
+        ureq::Error::Other(other) if other.is::<Ourselves>() => {
+            MirrorError::Private(format!("{url} is asked for, and {other}: it would wait for itself"))
+        }
         ureq::Error::Io(error) => MirrorError::Away(format!("{host}: {error}")),
         ureq::Error::ConnectionFailed => MirrorError::Away(format!("{host} cannot be reached")),
         ureq::Error::LargeResponseHeader(..) => {

@@ -29,7 +29,7 @@ mod unplaced;
 mod url;
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -170,6 +170,8 @@ pub struct Parts {
     pub upstreams: Upstreams,
     /// Which addresses may be fetched from.
     pub allowed: AddressRule,
+    /// Where clients reach this proxy: nothing is fetched from there.
+    pub ours: Arc<[SocketAddr]>,
     /// Which files others may have.
     pub is_public: PublicRule,
     /// The clock.
@@ -222,7 +224,8 @@ impl Fetcher {
     /// A fetcher without threads, and the queue that name threads serve.
     #[must_use]
     pub fn new(parts: Parts) -> (Fetcher, NameThread) {
-        let (mirrors, name_thread) = Mirrors::new(Arc::clone(&parts.allowed), Arc::clone(&parts.clock));
+        let (mirrors, name_thread) =
+            Mirrors::new(Arc::clone(&parts.allowed), Arc::clone(&parts.ours), Arc::clone(&parts.clock));
         let (shelf, clock, calendar) = (&parts.shelf, &parts.clock, &parts.calendar);
         let ahead = Arc::new(Ahead::new());
         let swarms = parts.finder.clone().map(|finder| {

@@ -3,6 +3,7 @@
 //! Owns the rule what clients may see: of a promised file all but its end, which waits for the digest. A client that
 //! has the whole file has the right one.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +40,9 @@ pub(super) struct Sink<'a> {
     /// What the index promised; without a promise nothing is held back.
     promise: Option<Digest>,
     len_promised: Option<u64>,
+    /// Bytes that the disk takes: one of which the mirror told no length may go on for good.
+    keep_len_max: u64,
+    is_wrong: bool,
     /// What the mirror said of the file, once it answered; its length is the promised one where there is a promise of it.
     head: Option<Head>,
     /// Bytes that the followers may have seen.
@@ -67,7 +71,23 @@ impl<'a> Sink<'a> {
         len_promised: Option<u64>,
     ) -> Sink<'a> {
         let place = draft.map_or_else(|| Place::Memory(Memory::default()), |draft| Place::Draft(Box::new(draft)));
-        Sink { stream, place, promise, len_promised, head: None, shown: 0, announced: false }
+        Sink {
+            stream,
+            place,
+            promise,
+            len_promised,
+            keep_len_max: u64::MAX,
+            is_wrong: false,
+            head: None,
+            shown: 0,
+            announced: false,
+        }
+    }
+
+    /// Beyond so many bytes it passes through without being kept.
+    pub(super) fn keep_at_most(mut self, len: u64) -> Sink<'a> {
+        self.keep_len_max = len;
+        self
     }
 
     /// Bytes in place.
@@ -133,6 +153,10 @@ impl<'a> Sink<'a> {
     /// Takes the next bytes.
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
         if let Place::Draft(draft) = &mut self.place {
+            if draft.len() + bytes.len() as u64 > self.keep_len_max {
+                self.leave_disk(&format!("there is no end after {} bytes, half of --max-size", self.keep_len_max));
+                return self.push(bytes);
+            }
             match draft.append(bytes) {
                 Ok(()) => {
                     self.show();
@@ -164,6 +188,23 @@ impl<'a> Sink<'a> {
             }
         }
         Ok(())
+    }
+
+    /// More came than the file is long: what is here is not its beginning.
+    pub(super) fn condemn(&mut self) {
+        self.is_wrong = true;
+    }
+
+    /// The download ended early. What is known to be wrong, or may be the beginning of anything since nobody told a length, is
+    /// not kept for the next request; whether it is known to be wrong.
+    pub(super) fn forget_useless(&mut self) -> bool {
+        let told = self.head.as_ref().and_then(|head| head.len).or(self.len_promised);
+        if (self.is_wrong || told.is_none())
+            && let Place::Draft(draft) = std::mem::replace(&mut self.place, Place::Memory(Memory::default()))
+        {
+            draft.discard();
+        }
+        self.is_wrong
     }
 
     /// The last byte came: checks the digest, shows the rest, keeps the file.
@@ -236,8 +277,8 @@ impl<'a> Sink<'a> {
     }
 
     /// The disk takes no more: what it has stays readable for the followers, the rest passes through memory.
-    fn leave_disk(&mut self, error: &StoreError) {
-        log::warn!("{error}; the file passes through without being kept");
+    fn leave_disk(&mut self, why: &dyn fmt::Display) {
+        log::warn!("{why}; the file passes through without being kept");
         // While the place is still the draft: the followers must get its file.
         if !matches!(self.place, Place::Draft(ref draft) if draft.is_empty()) {
             self.announce();

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::board::Flight;
-use super::download::{Cut, has_html, refusal};
+use super::download::{Cut, refusal};
 use super::mirror::{Answer, Ask};
 use super::sink::{Landed, Sink};
 use super::{Inner, News, bad_gateway, failure};
@@ -58,7 +58,7 @@ impl Inner {
     fn take_unplaced(&self, flight: &Flight, url: &str, answer: &mut Answer) {
         let keep = answer.framed && answer.head.len.is_none_or(|len| self.keeps(len));
         let draft = if keep { self.draft(Want::Unknown) } else { None };
-        let mut sink = Sink::new(&flight.stream, draft, None, None);
+        let mut sink = Sink::new(&flight.stream, draft, None, None).keep_at_most((self.parts.keep_len_max)());
         let head = answer.head.clone();
         sink.begin(&head);
         match self.read_to_end(flight, url, answer, &mut sink) {
@@ -147,4 +147,9 @@ impl Inner {
             _ => self.give_up(flight, failure),
         }
     }
+}
+
+/// A web page, by what its server calls it.
+fn has_html(head: &Head) -> bool {
+    head.content_type.as_deref().is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/html"))
 }
