@@ -184,13 +184,14 @@ impl Learner {
         let index_path = suite.path(catalog::stem(&entry.name));
         let mut moved = self.moved(suite, &index_path)?;
         let base = catalog::base_of(suite.dir);
+        let mut skipped = 0;
         let mut feed = |put: &mut Put<'_>| {
             let plain = catalog::decoder(compression, reader(Arc::clone(&file)));
             let mut sink = |path: &str, promise: Promise| {
                 moved.look_at(suite, path, promise);
                 put(NameHash::of(suite.host, path), promise)
             };
-            catalog::read_index(index, plain, &mut sink).map(|_| ())
+            catalog::read_index(index, plain, &mut sink).map(|tally| skipped = tally.skipped)
         };
         let report = suite.store.learn(suite.host, base, &index_path, source, (self.calendar)(), &mut feed).map_err(
             |error| match error {
@@ -200,6 +201,10 @@ impl Learner {
             },
         )?;
         log::info!("learnt {}/{index_path}: {report}", suite.host);
+        if skipped > 0 {
+            let what = "have no SHA-256 or length, or a name that leads out of the archive";
+            log::warn!("{}/{index_path}: {skipped} entries {what}; these files pass through unverified", suite.host);
+        }
         moved.wishes.into_iter().for_each(|wish| self.fetcher.wish(wish));
         Ok(())
     }
