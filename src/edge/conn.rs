@@ -471,5 +471,8 @@ fn worker_failed() -> Answer {
     Answer { status: 500, head: head.into_bytes(), body: Body::Bytes(body), close: true, note }
 }
 
+#[cfg(any(test, fuzzing))]
+#[allow(unreachable_pub, reason = "only the fuzzer reaches it from outside")]
+pub mod fuzzed;
 #[cfg(test)]
 mod tests;

@@ -29,6 +29,8 @@ mod range;
 mod sending;
 
 pub use self::config::{Answerer, Asked, Behind, EdgeConfig, Upload};
+#[cfg(fuzzing)]
+pub use self::conn::fuzzed::play as play_conn;
 pub use self::event_loop::Edge;
 pub use self::exchange::{Answer, Body, Note, OURS, Reply, SlotId, Slots};
 pub use self::head::{Refusal, Request, parse as parse_head};

@@ -303,6 +303,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("no holder of the lock panics")
 }
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzed;
 #[cfg(test)]
 mod test_dir;
 #[cfg(test)]

@@ -275,12 +275,21 @@ impl<'a> In<'a> {
         self.maybe()?.ok_or(Malformed)
     }
 
+    /// What stands in clients' heads: one line, as the mirror's was.
+    fn line(&mut self) -> Result<Option<String>> {
+        let is_plain = |text: &String| text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t'));
+        match self.maybe()? {
+            Some(text) if !is_plain(&text) => Err(Malformed),
+            line => Ok(line),
+        }
+    }
+
     fn head(&mut self) -> Result<Head> {
         Ok(Head {
             len: Some(self.number()?).filter(|len| *len != u64::MAX),
-            last_modified: self.maybe()?,
-            etag: self.maybe()?,
-            content_type: self.maybe()?,
+            last_modified: self.line()?,
+            etag: self.line()?,
+            content_type: self.line()?,
         })
     }
 
@@ -505,6 +514,14 @@ mod tests {
             let _ = Entry::decode(&bytes);
             let _ = Counters::decode(&bytes);
             let _ = Head::decode(&bytes);
+        }
+
+        #[test]
+        fn what_would_split_a_client_s_head_is_no_record(
+            before in "[ -~]{0,20}", after in "[ -~]{0,20}", bad in "[\0-\x08\n-\x1f\x7f-\u{9f}]"
+        ) {
+            let head = Head { etag: Some(format!("{before}{bad}{after}")), ..Head::default() };
+            assert_eq!(Head::decode(&head.encode()), Err(Malformed));
         }
     }
 }
