@@ -105,9 +105,23 @@ impl Daemon {
 
     /// Anonymous memory of the process alone.
     pub fn private_kb(&self) -> u64 {
+        self.memory_kb("Pss_Anon:")
+    }
+
+    /// Memory that nobody else has and no file can give back: what it costs the machine.
+    pub fn dirty_kb(&self) -> u64 {
+        self.memory_kb("Private_Dirty:")
+    }
+
+    fn memory_kb(&self, field: &str) -> u64 {
         let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid())).expect("it runs");
-        let line = text.lines().find_map(|line| line.strip_prefix("Pss_Anon:")).expect("a Linux kernel says it");
+        let line = text.lines().find_map(|line| line.strip_prefix(field)).expect("a Linux kernel says it");
         line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
+    /// Open descriptors.
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it runs").count()
     }
 
     /// The stored file with this digest.

@@ -7,6 +7,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use apt_p2p::digest::Digest;
+
 pub const DATE: &str = "Sat, 01 Mar 2025 10:00:00 GMT";
 
 /// What goes wrong with a path.
@@ -38,6 +40,12 @@ pub enum Fault {
     OtherRest(Vec<u8>),
     /// A head that does not end.
     EndlessHead,
+    /// These bytes in place of an answer, then the end.
+    Raw(Vec<u8>),
+    /// Cut after so many bytes; who asks for the rest gets these bytes in place of an answer.
+    CutThen(usize, Vec<u8>),
+    /// A beginning, and then the same again and again, for as long as somebody takes it.
+    Endless(Vec<u8>, Vec<u8>),
 }
 
 #[derive(Clone)]
@@ -115,6 +123,14 @@ impl Mirror {
     pub fn put_dated(&self, path: &str, content: impl Into<Vec<u8>>, last_modified: &str) {
         let file = File { content: Arc::new(content.into()), last_modified: last_modified.to_owned() };
         self.lock().files.insert(path.to_owned(), file);
+    }
+
+    /// Puts a file under a path that its digest names: it is promised without an index.
+    pub fn put_by_hash(&self, content: impl Into<Vec<u8>>) -> String {
+        let content = content.into();
+        let path = format!("/debian/dists/stable/main/binary-amd64/by-hash/SHA256/{}", Digest::of(&content));
+        self.put(&path, content);
+        path
     }
 
     pub fn remove(&self, path: &str) {
@@ -236,6 +252,15 @@ impl Shared {
                 }
                 return None;
             }
+            Some(Fault::Raw(answer)) => {
+                (&*stream).write_all(answer).ok();
+                return None;
+            }
+            Some(Fault::CutThen(_, answer)) if seen.range_start().is_some() => {
+                (&*stream).write_all(answer).ok();
+                return None;
+            }
+            Some(Fault::Endless(begin, part)) => return self.send_endless(stream, &seen.path, begin, part),
             _ => {}
         }
         let Some(File { content, last_modified }) = file else { return text("404 Not Found", "", "not here") };
@@ -286,7 +311,8 @@ impl Shared {
             return Some(());
         }
         let stop = match fault {
-            Some(Fault::Short(len) | Fault::ShortChunked(len) | Fault::StallAfter(len)) => len.min(body.len()),
+            Some(Fault::Short(len) | Fault::CutThen(len, _)) => len.min(body.len()),
+            Some(Fault::ShortChunked(len) | Fault::StallAfter(len)) => len.min(body.len()),
             _ => body.len(),
         };
         self.send_body(stream, &seen.path, &body[..stop], chunked)?;
@@ -295,10 +321,18 @@ impl Shared {
                 self.until_repaired(&seen.path);
                 None
             }
-            Some(Fault::Short(_) | Fault::ShortChunked(_)) => None,
+            Some(Fault::Short(_) | Fault::ShortChunked(_) | Fault::CutThen(..)) => None,
             _ if chunked => stream.write_all(b"0\r\n\r\n").ok(),
             _ => Some(()),
         }
+    }
+
+    fn send_endless(&self, mut stream: &TcpStream, path: &str, begin: &[u8], part: &[u8]) -> Option<()> {
+        stream.write_all(begin).ok()?;
+        while stream.write_all(part).is_ok() {
+            *self.state.lock().expect("no panic").sent.entry(path.to_owned()).or_default() += part.len() as u64;
+        }
+        None
     }
 
     fn send_body(&self, mut stream: &TcpStream, path: &str, body: &[u8], chunked: bool) -> Option<()> {

@@ -5,6 +5,7 @@
 
 pub mod apt;
 pub mod archive;
+pub mod attack;
 pub mod client;
 pub mod daemon;
 pub mod internet;
@@ -15,6 +16,8 @@ pub mod overlay;
 pub mod peer;
 pub mod relay;
 pub mod source;
+#[cfg(feature = "tls")]
+pub mod tls_answer;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
