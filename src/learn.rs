@@ -2,25 +2,27 @@
 //!
 //! Owns the decision what is learnt and when: an index file that clients use, of the newest Release that names it, in
 //! one compression. Runs on one thread with bounded memory; nobody waits for it. Refuses to fetch by itself: where an
-//! index cannot be read in the compression that clients use, it starts a flight for another, and learns when that has
-//! landed.
+//! index cannot be read in the compression that clients use, or clients only ever ask for patches of it (`late`), it
+//! starts a flight, and learns when that has landed.
+
+mod late;
 
 use std::collections::HashSet;
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
-use std::os::unix::fs::FileExt;
+use std::io::Read as _;
 use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 
+use self::late::Late;
 use crate::catalog::{
     self, CatalogError, Compression, Index, IndexKind, Promise, Release, ReleaseEntry, ReleaseFile,
 };
 use crate::digest::{Digest, NameHash};
 use crate::fetch::{Calendar, Fetcher, Goal, Job, News, Object, Shelf, Wish};
-use crate::limits::{INDEX_ENTRIES, LEARN_READ_LEN, RELEASE_LEN_MAX, WISHES};
-use crate::store::{IndexId, LearnError, Put, Store, StoreError};
+use crate::limits::{INDEX_ENTRIES, RELEASE_LEN_MAX, WISHES};
+use crate::store::{IndexId, LearnError, Put, Snapshot, Store, StoreError, reader};
 
 /// Why an index could not be learnt.
 #[derive(Debug)]
@@ -79,13 +81,16 @@ impl Learner {
 
     /// Learns from the news until no one can send any more.
     pub fn work(&self, news: &Receiver<News>) {
+        let mut late = Late::default();
         while let Ok(item) = news.recv() {
             let Some(store) = self.shelf.get() else { continue };
+            let store = &store;
             let learnt = match &item {
                 News::Release { host, dir } => self.learn_suite(store, host, dir),
-                News::Index { host, path, digest } => self.learn_index(store, host, path, *digest),
+                News::Index { host, path, digest } => self.learn_index(store, &mut late, host, path, *digest),
+                News::Package { host, path } => self.place_late(store, &mut late, host, path),
             };
-            if let Err(error) = learnt {
+            if let Err(error) = learnt.and_then(|()| self.settle_all(store, &mut late, &item)) {
                 log::warn!("{item}: {error}");
             }
         }
@@ -104,7 +109,15 @@ impl Learner {
     }
 
     /// Learns from one stored file, which was asked for by `path`: by name, or by hash.
-    fn learn_index(&self, store: &Store, host: &str, path: &str, digest: Digest) -> Result<(), CannotLearn> {
+    fn learn_index(
+        &self,
+        store: &Store,
+        late: &mut Late,
+        host: &str,
+        path: &str,
+        digest: Digest,
+    ) -> Result<(), CannotLearn> {
+        let is_own = late.take_own(&digest);
         for dir in catalog::release_dirs(path) {
             if !store.has_suite(host, dir)? {
                 continue;
@@ -116,7 +129,9 @@ impl Learner {
                 if folder(&whole) != asked_folder(path) {
                     continue;
                 }
-                store.mark_wanted(host, dir, NameHash::of(host, &whole), (self.calendar)())?;
+                if !is_own {
+                    store.mark_wanted(host, dir, NameHash::of(host, &whole), (self.calendar)())?;
+                }
                 self.learn_entry(&suite, entry)?;
             }
         }
@@ -125,11 +140,25 @@ impl Learner {
 
     /// The newest Release of a suite.
     fn suite<'a>(&self, store: &'a Store, host: &'a str, dir: &'a str) -> Result<Option<Suite<'a>>, CannotLearn> {
+        match self.newest(store, host, dir)? {
+            Some(newest) => self.read_suite(store, host, dir, &newest),
+            None => Ok(None),
+        }
+    }
+
+    fn newest(&self, store: &Store, host: &str, dir: &str) -> Result<Option<Snapshot>, StoreError> {
         let mut snapshots = store.snapshots(host, dir, ReleaseFile::InRelease)?;
         snapshots.extend(store.snapshots(host, dir, ReleaseFile::Release)?);
-        let Some(newest) = snapshots.into_iter().max_by_key(|snapshot| (snapshot.date, snapshot.fetched)) else {
-            return Ok(None);
-        };
+        Ok(snapshots.into_iter().max_by_key(|snapshot| (snapshot.date, snapshot.fetched)))
+    }
+
+    fn read_suite<'a>(
+        &self,
+        store: &'a Store,
+        host: &'a str,
+        dir: &'a str,
+        newest: &Snapshot,
+    ) -> Result<Option<Suite<'a>>, CannotLearn> {
         let Some(stored) = store.open_file(&newest.digest, (self.calendar)())? else { return Ok(None) };
         let mut bytes = Vec::new();
         reader(stored.file).take(RELEASE_LEN_MAX as u64).read_to_end(&mut bytes).map_err(CatalogError::Read)?;
@@ -228,13 +257,18 @@ impl Learner {
         let Some(entry) = other else {
             return log::warn!("{stem} is not offered in another compression; its packages pass through unverified");
         };
+        self.fetch_index(suite, entry);
+    }
+
+    /// Starts a flight for an index file that no client asked for.
+    fn fetch_index(&self, suite: &Suite<'_>, entry: &ReleaseEntry) {
         let path = suite.path(&entry.name);
         let Promise { digest, len } = entry.promise;
         let by_hash = suite.release.acquire_by_hash.then(|| catalog::by_hash_path(&path, &digest));
         let object = Object { host: suite.host.to_owned(), path, query: None };
         let goal = Goal::Promised { digest, len: Some(len), recheck: false };
-        if let Err(full) = self.fetcher.start(Job { object, goal, by_hash, credentials: None }) {
-            log::info!("{stem}: {full}");
+        if let Err(full) = self.fetcher.start_for_ourselves(Job { object, goal, by_hash, credentials: None }) {
+            log::info!("{}: {full}", entry.name);
         }
     }
 }
@@ -290,29 +324,11 @@ fn folder(path: &str) -> &str {
     path.rfind('/').map_or("", |slash| &path[..slash])
 }
 
-/// Reads a shared file from its start, without moving the position that others may use.
-fn reader(file: Arc<File>) -> impl Read {
-    std::io::BufReader::with_capacity(LEARN_READ_LEN, Positioned { file, at: 0 })
-}
-
-struct Positioned {
-    file: Arc<File>,
-    at: u64,
-}
-
-impl Read for Positioned {
-    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.file.read_at(into, self.at)?;
-        self.at += read as u64;
-        Ok(read)
-    }
-}
-
 impl fmt::Display for News {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             News::Release { host, dir } => write!(f, "{host}/{dir}"),
-            News::Index { host, path, .. } => write!(f, "{host}/{path}"),
+            News::Index { host, path, .. } | News::Package { host, path } => write!(f, "{host}/{path}"),
         }
     }
 }

@@ -7,7 +7,7 @@ mod support;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileExt;
 use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 

@@ -24,7 +24,8 @@ pub use decode::{Compression, Decoder, decoder};
 pub use index::{Index, IndexKind, Sink, Tally, index_kind, read_index};
 pub use package::versionless;
 pub use path::{
-    PathError, Place, ReleaseFile, base_of, by_hash_path, encode, flat_base, normalise, place, release_dirs, stem,
+    PathError, Place, ReleaseFile, base_of, by_hash_path, encode, flat_base, normalise, patches_index, place,
+    release_dirs, stem,
 };
 pub use release::{Release, ReleaseEntry, parse_release};
 

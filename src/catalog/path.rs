@@ -247,6 +247,14 @@ fn is_index_name(dir: &str, name: &str) -> bool {
     above.strip_suffix(".diff").is_some_and(is_index_stem) || is_index_stem(stem(name))
 }
 
+/// The index that names a patch of an index: `…/Packages.diff/Index` for all else in that folder.
+#[must_use]
+pub fn patches_index(path: &str) -> Option<String> {
+    let (dir, name) = path.rsplit_once('/')?;
+    let is_patch = name != "Index" && dir.rsplit('/').next()?.strip_suffix(".diff").is_some_and(is_index_stem);
+    is_patch.then(|| format!("{dir}/Index"))
+}
+
 fn is_index_stem(stem: &str) -> bool {
     let after = |prefix| stem.strip_prefix(prefix).is_some_and(|rest: &str| !rest.is_empty());
     matches!(stem, "Packages" | "Sources")
@@ -336,6 +344,17 @@ fn strip_folders<'a>(dir: &'a str, folders: &str) -> Option<&'a str> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_patch_lies_beside_its_index() {
+        let index = |path: &str| patches_index(path);
+        let dir = "debian/dists/sid/main/binary-amd64/Packages.diff";
+        assert_eq!(index(&format!("{dir}/T-1-F-2.gz")), Some(format!("{dir}/Index")));
+        assert_eq!(index(&format!("{dir}/Index")), None);
+        assert_eq!(index("debian/dists/sid/main/binary-amd64/Packages.gz"), None);
+        assert_eq!(index("debian/pool/main/x/x.diff/x.gz"), None);
+        assert_eq!(index("x"), None);
+    }
 
     #[test]
     fn a_path_has_one_spelling() {

@@ -23,7 +23,7 @@ mod upkeep;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -103,7 +103,7 @@ pub fn run(flags: &Flags) -> Result<(), DaemonError> {
     let shelf = open_shelf(&config);
     let live = Live::new(config);
     if let Some(store) = shelf.get() {
-        live.measure(store);
+        live.measure(&store);
     }
     let addresses: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     let house = House::build(&live, shelf, listeners)?;

@@ -34,6 +34,8 @@ pub struct Flight {
     pub from_peers: AtomicBool,
     /// Whether the mirror was asked for them.
     pub(super) asks_mirror: AtomicBool,
+    /// Whether it goes on though nobody follows it.
+    pub(super) for_ourselves: AtomicBool,
     /// Whether others may have what it brings; known once the mirror has answered.
     pub(super) public: AtomicBool,
     pub(super) started: Time,
@@ -118,6 +120,7 @@ impl Board {
             answered: AtomicBool::new(false),
             from_peers: AtomicBool::new(false),
             asks_mirror: AtomicBool::new(false),
+            for_ourselves: AtomicBool::new(false),
             public: AtomicBool::new(false),
             started: now,
             progress: Mutex::new(0),

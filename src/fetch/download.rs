@@ -292,6 +292,7 @@ impl Inner {
         if answer.status != 200 {
             return self.give_up(flight, &refusal(&url, &answer));
         }
+        flight.from_mirror.store(true, Ordering::Relaxed);
         sink.begin(&answer.head.clone());
         let total = answer.head.len;
         match self.copy(flight, &mut answer, &mut sink, 0, total) {
@@ -390,7 +391,7 @@ impl Inner {
         total: Option<u64>,
         since: &mut Option<Time>,
     ) -> bool {
-        if flight.stream.followers() > 0 {
+        if flight.stream.followers() > 0 || flight.for_ourselves.load(Ordering::Relaxed) {
             *since = None;
             return false;
         }

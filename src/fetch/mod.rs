@@ -31,7 +31,7 @@ mod url;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::Sender;
 
@@ -160,6 +160,13 @@ pub enum News {
         /// The file.
         digest: Digest,
     },
+    /// A package was asked for, or has come, that no learnt index promises.
+    Package {
+        /// Where it lies.
+        host: String,
+        /// Its path.
+        path: String,
+    },
 }
 
 /// What the daemon hands to the fetcher.
@@ -258,6 +265,15 @@ impl Fetcher {
         Ok(flight)
     }
 
+    /// The same for a file that no client has asked for: it is fetched whether or not anybody follows it.
+    ///
+    /// # Errors
+    /// See [`Fetcher::start`].
+    pub fn start_for_ourselves(&self, job: Job) -> Result<(), Full> {
+        self.start(job)?.for_ourselves.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Flies one flight after another; never returns.
     pub fn work(&self) -> ! {
         loop {
@@ -351,7 +367,7 @@ impl Inner {
         }
     }
 
-    fn store(&self) -> Option<&Store> {
+    fn store(&self) -> Option<Store> {
         self.parts.shelf.get()
     }
 

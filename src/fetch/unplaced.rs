@@ -4,12 +4,14 @@
 //! package is refused.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::board::Flight;
 use super::download::{Cut, refusal};
 use super::mirror::{Answer, Ask};
 use super::sink::{Landed, Sink};
 use super::{Inner, News, bad_gateway, failure};
+use crate::catalog::{self, Place};
 use crate::limits::{FRUITLESS_TRIES, TRIES};
 use crate::store::{FileMeta, NameRecord, Stored, Want};
 use crate::stream::{Failure, Head};
@@ -59,6 +61,7 @@ impl Inner {
         let keep = answer.framed && answer.head.len.is_none_or(|len| self.keeps(len));
         let draft = if keep { self.draft(Want::Unknown) } else { None };
         let mut sink = Sink::new(&flight.stream, draft, None, None).keep_at_most((self.parts.keep_len_max)());
+        flight.from_mirror.store(true, Ordering::Relaxed);
         let head = answer.head.clone();
         sink.begin(&head);
         match self.read_to_end(flight, url, answer, &mut sink) {
@@ -133,7 +136,10 @@ impl Inner {
         }
         self.note_fresh(object.name());
         let (host, path) = (object.host.clone(), object.path.clone());
-        self.tell(News::Index { host, path, digest: finished.digest });
+        self.tell(match catalog::place(&path) {
+            Place::Package => News::Package { host, path },
+            _ => News::Index { host, path, digest: finished.digest },
+        });
     }
 
     /// The mirror is away: what is stored under the name serves, unless it needs credentials that nobody can check.

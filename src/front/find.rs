@@ -1,8 +1,10 @@
 //! Where an object is: in the store, or which flight will bring it.
 
+use std::ops::ControlFlow;
+
 use super::ask::Ask;
 use super::serve::Front;
-use crate::catalog::{self, Place, Promise, ReleaseFile};
+use crate::catalog::{self, Index, IndexKind, Place, Promise, ReleaseFile};
 use crate::digest::Digest;
 use crate::fetch::{Goal, Job, News, Object};
 use crate::store::{Snapshot, Store, StoreError, Stored};
@@ -31,21 +33,56 @@ impl Front {
             },
             Place::Package => match store.promise(&object.host, &object.path)? {
                 Some(promise) => self.find_promised(store, ask, object, promise.into()),
-                None => Ok(fly(ask, object, Goal::Unplaced { never_html: true })),
+                None => {
+                    self.fetcher().tell(News::Package { host: object.host.clone(), path: object.path.clone() });
+                    Ok(fly(ask, object, Goal::Unplaced { never_html: true }))
+                }
             },
             Place::Index | Place::ByHash { digest: None, .. } | Place::Archive => {
-                match self.in_release(store, ask, &object, "")? {
+                match self.in_index(store, ask, &object)? {
                     Some(known) => self.find_promised(store, ask, object, known),
-                    None => match store.promise(&object.host, &object.path)? {
-                        Some(promise) => self.find_promised(store, ask, object, promise.into()),
-                        None => {
-                            let never_html = *place == Place::Index;
-                            Ok(fly(ask, object, Goal::Unplaced { never_html }))
-                        }
-                    },
+                    None => {
+                        let never_html = *place == Place::Index;
+                        Ok(fly(ask, object, Goal::Unplaced { never_html }))
+                    }
                 }
             }
         }
+    }
+
+    /// What is promised of something that no pool holds: by the Release, by the index of patches, or by what was learnt.
+    fn in_index(&self, store: &Store, ask: &Ask, object: &Object) -> Result<Option<Known>, StoreError> {
+        if let Some(known) = self.in_release(store, ask, object, "")? {
+            return Ok(Some(known));
+        }
+        if let Some(promise) = self.patch(store, ask, object)? {
+            return Ok(Some(promise.into()));
+        }
+        Ok(store.promise(&object.host, &object.path)?.map(Known::from))
+    }
+
+    /// What the index of patches promises that belongs to this client's Release. apt asks for a patch as soon as it has that
+    /// index, which may not be learnt yet; it is small, and read here.
+    fn patch(&self, store: &Store, ask: &Ask, object: &Object) -> Result<Option<Promise>, StoreError> {
+        let Some(name) = catalog::patches_index(&object.path) else { return Ok(None) };
+        let index = Object { path: name.clone(), ..object.clone() };
+        let Some(known) = self.in_release(store, ask, &index, "")? else { return Ok(None) };
+        let Some(stored) = store.open_file(&known.digest, self.today())? else { return Ok(None) };
+        let index = Index { kind: IndexKind::DiffIndex, release_dir: "", name: &name };
+        let mut found = None;
+        let read = catalog::read_index(index, crate::store::reader(stored.file), &mut |path, promise| {
+            if path == object.path {
+                found = Some(promise);
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        });
+        if let Err(error) = read
+            && found.is_none()
+        {
+            log::warn!("{}/{name}: {error}", object.host);
+        }
+        Ok(found)
     }
 
     fn find_promised(&self, store: &Store, ask: &Ask, object: Object, known: Known) -> Result<Found, StoreError> {

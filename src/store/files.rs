@@ -14,6 +14,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File};
 use std::io::Read;
 use std::num::NonZeroU64;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -51,6 +52,24 @@ pub fn read_ahead(file: &File, start: u64, len: u64) {
     rustix::fs::fadvise(file, start, len, rustix::fs::Advice::WillNeed).ok();
 }
 
+/// Reads a shared file from its start, without moving the position that others may use.
+pub fn reader(file: Arc<File>) -> impl Read {
+    std::io::BufReader::with_capacity(LEARN_READ_LEN, Positioned { file, at: 0 })
+}
+
+struct Positioned {
+    file: Arc<File>,
+    at: u64,
+}
+
+impl Read for Positioned {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.file.read_at(into, self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
 /// How much is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
@@ -76,7 +95,8 @@ impl Store {
             self.note_lost(*digest);
             return Ok(None);
         };
-        if now.secs_since(used) >= TOUCH_TIME_S {
+        // A time to come is one of a clock that was set right since: it would make the file the last to go for ever.
+        if now.secs_since(used) >= TOUCH_TIME_S || used.secs_since(now) >= TOUCH_TIME_S {
             // A disk that can only be read keeps no recency.
             stored.file.set_modified(UNIX_EPOCH + Duration::from_secs(now.0)).ok();
         }
@@ -194,7 +214,8 @@ impl Store {
         }
     }
 
-    /// Records all that was finished. A file whose turn fails stays in its draft for the next batch.
+    /// Records all that was finished. A file whose turn fails stays in its draft for the next batch; one that the disk did not
+    /// take is dropped.
     ///
     /// # Errors
     /// Those of the disk and the index.
@@ -303,6 +324,9 @@ impl Inner {
         for path in beside.iter().chain([&path]) {
             fs::remove_file(path).ok();
         }
+        let error = at(&path)(error);
+        log::warn!("{error}; what was downloaded there is dropped");
+        Some(error)
     }
 
     /// Renames a finished draft into `files/` and puts its record; the folder it went to.

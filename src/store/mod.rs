@@ -58,7 +58,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 pub use self::draft::{Draft, FileMeta, FinishError, Finished, Want};
-pub use self::files::{Stored, Usage, read_ahead};
+pub use self::files::{Stored, Usage, read_ahead, reader};
 pub use self::learn::{Feed, LearnError, LearnReport, Put};
 pub use self::liars::Liar;
 pub use self::names::NewSnapshot;

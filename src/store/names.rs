@@ -49,6 +49,16 @@ impl Store {
         write.commit()
     }
 
+    /// Forgets what was found under a name.
+    ///
+    /// # Errors
+    /// Those of the index.
+    pub fn forget_name(&self, name: NameHash) -> Result<(), StoreError> {
+        let mut write = self.0.index.write()?;
+        write.delete(&key::of_name(b'N', name))?;
+        write.commit()
+    }
+
     /// The snapshots of a Release file, newest first.
     ///
     /// # Errors

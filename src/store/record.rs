@@ -37,7 +37,7 @@ pub(super) struct Malformed;
 type Result<T> = std::result::Result<T, Malformed>;
 
 /// Names an index or a snapshot among the promises.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct IndexId(pub(super) u32);
 
 /// A stored file.

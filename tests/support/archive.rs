@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use apt_p2p::digest::Digest;
 
+use super::diffs::Diffs;
 use super::mirror::Mirror;
 use super::{Scratch, noise, skip};
 
@@ -55,6 +56,8 @@ pub struct Archive {
     pub packages: Vec<Package>,
     /// Files of the source package `src`.
     pub sources: Vec<(String, Vec<u8>)>,
+    /// The patches from older versions of its Packages; without any it has no index of them.
+    pub diffs: Diffs,
     /// Seconds since 1970, its Release's date.
     pub date: u64,
     /// Whose it says to be.
@@ -66,7 +69,7 @@ pub const SUITE: &str = "/debian/dists/stable";
 
 impl Archive {
     pub fn new(packages: Vec<Package>) -> Archive {
-        Archive { packages, sources: Vec::new(), date: 1_740_823_200, origin: "Test".into() }
+        Archive { packages, sources: Vec::new(), diffs: Diffs::default(), date: 1_740_823_200, origin: "Test".into() }
     }
 
     pub fn packages_index(&self) -> String {
@@ -93,6 +96,9 @@ impl Archive {
         for (name, text) in named {
             files.push((format!("{name}.gz"), gzip(text.as_bytes())));
             files.push((name.to_owned(), text.into_bytes()));
+        }
+        if let Some(index) = self.diffs.index(&self.packages_index()) {
+            files.push((format!("{}/Index", super::diffs::DIR), index.into_bytes()));
         }
         files
     }
@@ -138,6 +144,17 @@ impl Archive {
             mirror.put(&format!("{SUITE}/{dir}/by-hash/SHA256/{}", Digest::of(&content)), content.clone());
             mirror.put_dated(&format!("{SUITE}/{name}"), content, &self.date_line());
         }
+        for (name, content) in self.diffs.files() {
+            mirror.put(&format!("{SUITE}/{}/{name}", super::diffs::DIR), content);
+        }
+    }
+
+    /// Its next version: other packages a day later, with a patch of the index that leads there.
+    pub fn move_on(&mut self, packages: Vec<Package>, scratch: &Scratch) {
+        let before = self.packages_index();
+        self.packages = packages;
+        self.date += 86_400;
+        self.diffs.add(scratch, &before, &self.packages_index());
     }
 
     pub fn publish_release(&self, mirror: &Mirror, key: Option<&Key>) {
@@ -148,7 +165,7 @@ impl Archive {
     }
 }
 
-fn gzip(plain: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(plain: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(plain).expect("memory grows");
     encoder.finish().expect("memory grows")

@@ -8,6 +8,7 @@ pub mod archive;
 pub mod attack;
 pub mod client;
 pub mod daemon;
+pub mod diffs;
 pub mod internet;
 pub mod mainline;
 pub mod mirror;

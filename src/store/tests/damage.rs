@@ -57,7 +57,7 @@ fn an_error_that_says_nothing_of_the_disk_ends_it_and_drops_nothing() {
     // Too many links, as it may be too many files.
     let path = file_at(&store, &digest);
     fs::remove_file(&path).and_then(|()| std::os::unix::fs::symlink(&path, &path)).expect("ours");
-    assert!(matches!(store.verify_all(&mut |_| ()), Err(StoreError::Io(..))));
+    assert!(matches!(store.verify_all(NOW, &mut |_| ()), Err(StoreError::Io(..))));
     assert_eq!(store.usage().expect("an index").files, 1);
     for (errno, says) in [(Errno::IO, true), (Errno::HWPOISON, true), (Errno::NFILE, false), (Errno::NOMEM, false)] {
         assert_eq!(is_damage(&errno.into()), says, "{errno}");
