@@ -154,6 +154,14 @@ pub const GIVEN_MEMORY: usize = 4096;
 
 /// Indexes remembered as offered for learning; full: the oldest is offered again.
 pub const OFFERED_MEMORY: usize = 256;
+/// Clients and files for which it is remembered that they got it from the cache, at 80 bytes each; full: the newest is not
+/// remembered, and its next request is no reason to hash the file again.
+pub const AGAIN_MEMORY: usize = 2048;
+/// Seconds in which a second request of one client for a file is a reason to hash it again: apt gave it up, and somebody
+/// has typed the command anew.
+pub const AGAIN_TIME_S: u64 = 600;
+/// Seconds in which a file is hashed again for that once: machines behind one address ask for the same as well.
+pub const RECHECK_TIME_S: u64 = 3600;
 /// Bytes of a stored file that the kernel is asked to read ahead, for a client or a peer.
 pub const READ_AHEAD_LEN: u64 = 2 * 1024 * 1024;
 
@@ -339,6 +347,8 @@ pub const WAITING_FILES: usize = 4 * BATCH_FILES;
 pub const BATCH_TIME_S: u64 = 4;
 /// Missing files remembered until the next batch; more are remembered when they are next asked for.
 pub const LOST_MEMORY: usize = 256;
+/// Files remembered that proved wrong on a disk that cannot let them go; more are served again.
+pub const SPOILT_MEMORY: usize = 256;
 /// Seconds after which a hit renews a file's time.
 pub const TOUCH_TIME_S: u64 = 3600;
 /// Bytes read at a time when a file is hashed again.
@@ -465,5 +475,15 @@ pub const STORE_RETRY_TIME: Duration = Duration::from_secs(10);
 pub const STOP_TIME: Duration = Duration::from_millis(1500);
 /// How often the daemon looks whether the cache is over its size; between two looks it may be, by what is downloaded.
 pub const SIZE_CHECK_TIME: Duration = Duration::from_secs(60);
+/// Seconds for which a damaged file is a problem that somebody should look at: a week.
+pub const DAMAGE_TIME_S: u64 = 7 * 86_400;
+/// Packages remembered that were asked for before their index was learnt, at 200 bytes each; full: the oldest is not held
+/// against its promise when there is one, and is asked of the mirror until then.
+pub const LATE_PACKAGES: usize = 256;
+/// Seconds after which it is looked again whether an index is missing to place packages: what a mirror did not give then.
+pub const CATCH_UP_TIME_S: u64 = 60;
+/// Releases remembered as looked at for that, and indexes as fetched for it; full: the oldest is forgotten, and looked at
+/// again.
+pub const CAUGHT_UP: usize = 64;
 /// Bytes of a compressed index read at a time.
 pub const LEARN_READ_LEN: usize = 32 * 1024;

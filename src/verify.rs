@@ -46,7 +46,7 @@ pub fn run(config: &Config, json: bool, now: Stamp, out: &mut impl Write) -> Res
     store.commit(now)?;
     let all = store.usage()?;
     let (mut tally, mut progress) = (Tally::default(), Progress::new());
-    store.verify_all(&mut |file| {
+    store.verify_all(now, &mut |file| {
         tally.add(file);
         if file.verdict != Verdict::Right {
             progress.clear();

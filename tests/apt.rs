@@ -114,6 +114,30 @@ fn a_damaged_package_is_an_error_until_the_mirror_is_right() {
 }
 
 #[test]
+fn a_package_that_the_disk_has_spoilt_is_right_when_apt_is_run_again() {
+    let Some(mut house) = House::new() else { return };
+    let big = Package::new("big", "1", 3_000_000);
+    house.archive.packages.push(big.clone());
+    house.archive.publish(&house.mirror, Some(&house.key));
+    let daemon = Daemon::start(&house.scratch);
+    let Some(apt) = house.apt("apt", &daemon, 10) else { return };
+    apt.run(&["update"]).expect("update");
+    daemon.wait_for_log("binary-amd64/Packages: 21 files");
+    apt.run(&["install", "--download-only", "big"]).expect("install");
+    let stored = daemon.wait_until_recorded(&big.digest());
+    let mut spoilt = big.content.clone();
+    spoilt[2_000_000] ^= 1;
+    std::fs::write(stored, spoilt).expect("the cache is ours");
+    let other = house.apt("other", &daemon, 10).expect("there was one");
+    other.run(&["update"]).expect("update");
+    let broken = other.run(&["install", "--download-only", "big"]);
+    assert!(!broken.ok && broken.mismatches() > 0, "{}", broken.output);
+    other.run(&["install", "--download-only", "big"]).expect("the same once more");
+    assert!(other.downloaded("big_1_all.deb").expect("there") == big.content);
+    daemon.wait_for_log("was damaged on the disk; it is dropped and fetched again");
+}
+
+#[test]
 fn an_apt_that_was_cut_by_a_bit_flip_gets_the_right_file_by_its_own_retry() {
     let Some(mut house) = House::new() else { return };
     let big = Package::new("big", "1", 3_000_000);

@@ -114,7 +114,7 @@ impl House {
         assert!(got == content, "{what}: a wrong file");
         let digest = Digest::of(content);
         self.store.commit(Stamp(1_740_823_201)).expect("the disk takes it");
-        assert!(self.store.verify_file(&digest).expect("it can be read"), "{what}: a wrong file is stored");
+        assert!(self.store.verify_file(&digest, Stamp(0)).expect("it can be read"), "{what}: a wrong file is stored");
         let table = self.store.piece_table(&digest).expect("the index").unwrap_or_default();
         assert_eq!(table, support::peer::table_of(content).midstates(), "{what}: a wrong table is stored");
     }

@@ -49,11 +49,12 @@ use crate::front::{self, Front};
 use crate::lan::Neighbours;
 use crate::learn::Learner;
 use crate::limits::{
-    ARCHIVES_TOLD_LEN, CONNECTIONS, CONNECTIONS_PER_ADDRESS, FETCH_THREADS, IDLE_TIME, LANDED, NAME_THREADS, NEWS,
-    PEER_FETCH_THREADS,
+    ARCHIVES_TOLD_LEN, CONNECTIONS, CONNECTIONS_PER_ADDRESS, DAMAGE_TIME_S, FETCH_THREADS, IDLE_TIME, LANDED,
+    NAME_THREADS, NEWS, PEER_FETCH_THREADS,
 };
-use crate::report::Numbers;
-use crate::store::{Options, Store};
+use crate::report::{Numbers, counted};
+use crate::store::{Damage, Options, Store};
+use crate::time::Stamp;
 
 /// Why the daemon could not start.
 #[derive(Debug)]
@@ -405,6 +406,18 @@ fn told(suites: Vec<(String, String)>) -> Vec<String> {
     names.take_while(has_room).collect()
 }
 
+/// What to do about a disk that spoils files; old stories are none.
+fn disk_problem(damage: Damage, now: Stamp) -> Option<String> {
+    let is_new = damage.files > 0 && now.secs_since(damage.last) < DAMAGE_TIME_S;
+    let files = counted(usize::try_from(damage.files).unwrap_or(usize::MAX), "file", "files");
+    is_new.then(|| {
+        format!(
+            "The disk has spoilt {files} of the cache, the last within a week. They are fetched again; look at the disk, \
+             for example with smartctl -a, and run apt-p2p verify."
+        )
+    })
+}
+
 /// Counts what there is to count.
 type Count = Arc<dyn Fn() -> Numbers + Send + Sync>;
 
@@ -440,6 +453,9 @@ fn numbers(
                 let suites = store.suites().unwrap_or_default();
                 numbers.archives_known = suites.len();
                 numbers.archives = told(suites);
+                let damage = store.damage().unwrap_or_default();
+                numbers.damaged = damage.files;
+                numbers.problems.extend(disk_problem(damage, today()));
             }
             None => numbers.problems.push(format!(
                 "The cache folder {} cannot be used, so nothing is kept; the log says why.",

@@ -42,7 +42,7 @@ struct Part {
 impl Inner {
     pub(super) fn fetch_promised(&self, flight: &Flight, digest: Digest, len: Option<u64>, recheck: bool) {
         if let Some(store) = self.store()
-            && self.serve_stored(flight, store, digest, recheck)
+            && self.serve_stored(flight, &store, digest, recheck)
         {
             return;
         }
@@ -62,12 +62,8 @@ impl Inner {
 
     /// The file may have come while the flight was queued, or is there and in doubt.
     fn serve_stored(&self, flight: &Flight, store: &Store, digest: Digest, recheck: bool) -> bool {
-        if recheck {
-            match store.verify_file(&digest) {
-                Ok(true) => {}
-                Ok(false) => log::warn!("{digest} was damaged on the disk; it is fetched again"),
-                Err(error) => log::warn!("{error}"),
-            }
+        if recheck && !self.is_right(flight, store, digest) {
+            return false;
         }
         let Ok(Some(stored)) = store.open_file(&digest, self.today()) else { return false };
         // What came with somebody's credentials is not given to another without the mirror's word.

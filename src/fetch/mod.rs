@@ -19,6 +19,7 @@ mod mirror;
 mod names;
 mod peer;
 mod plan;
+mod recheck;
 mod release;
 mod sink;
 mod swarm;

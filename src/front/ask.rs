@@ -69,6 +69,12 @@ impl Ask {
         agent.contains("APT") || agent.starts_with("apt-")
     }
 
+    /// Whether it wants the file itself, whatever it has of it.
+    pub(super) fn wants_bytes(&self) -> bool {
+        let Conditions { if_modified_since, if_none_match, .. } = &self.conditions;
+        self.method == "GET" && if_modified_since.is_none() && if_none_match.is_none()
+    }
+
     pub(super) fn wants_html(&self) -> bool {
         self.accept.as_deref().is_some_and(|accept| accept.contains("text/html"))
     }

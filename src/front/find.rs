@@ -89,9 +89,8 @@ impl Front {
         let Known { digest, len, by_hash, is_index } = known;
         // Bytes that one host gave for credentials are no other host's to give: from that one they must come anew.
         let is_theirs = |stored: &Stored| stored.owner.as_ref().is_none_or(|owner| *owner == object.host);
-        if !ask.doubts
-            && let Some(stored) = store.open_file(&digest, self.today())?.filter(is_theirs)
-        {
+        let mut doubts = ask.doubts;
+        if !doubts && let Some(stored) = store.open_file(&digest, self.today())?.filter(is_theirs) {
             if stored.owner.is_some() {
                 let goal = Goal::Accepted { digest };
                 let job = Job { object, goal, by_hash: None, credentials: ask.credentials.clone() };
@@ -107,7 +106,7 @@ impl Front {
             None => store.len_by_hash(&object.host, &object.path, &digest)?,
             known => known,
         };
-        let goal = Goal::Promised { digest, len, recheck: ask.doubts };
+        let goal = Goal::Promised { digest, len, recheck: doubts };
         let job = Job { object, goal, by_hash, credentials: ask.credentials.clone() };
         Ok(Found::Fly(job, Some(digest)))
     }

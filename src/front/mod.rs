@@ -7,6 +7,7 @@
 //!
 //! Owns HTTP's meaning (conditions, ranges, refusals) and the page. Refuses to touch sockets: the edge has them.
 
+mod again;
 mod answer;
 mod ask;
 mod find;

@@ -9,6 +9,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use tiny_http::{Request, Response, Server};
 
+use super::again::Again;
 use super::answer::{self, Wanted};
 use super::ask::Ask;
 use super::find::Found;
@@ -44,6 +45,7 @@ pub struct Parts {
 pub struct Front {
     parts: Parts,
     given: Given,
+    again: Again,
     /// Indexes that were offered for learning since the start.
     offered: Mutex<Vec<Digest>>,
 }
@@ -52,7 +54,7 @@ impl Front {
     /// A front without workers.
     #[must_use]
     pub fn new(parts: Parts) -> Front {
-        Front { parts, given: Given::default(), offered: Mutex::default() }
+        Front { parts, given: Given::default(), again: Again::default(), offered: Mutex::default() }
     }
 
     /// One worker: answers requests from `server` until it is shut down.
@@ -177,6 +179,10 @@ impl Front {
 
     pub(super) fn given(&self) -> &Given {
         &self.given
+    }
+
+    pub(super) fn again(&self) -> &Again {
+        &self.again
     }
 
     pub(super) fn today(&self) -> Stamp {

@@ -32,6 +32,8 @@ pub struct Numbers {
     pub downloads: usize,
     /// Files in the cache, and their bytes; none without a usable disk.
     pub stored: Option<(u64, u64)>,
+    /// Files that the disk has spoilt, and that were dropped for that.
+    pub damaged: u64,
     /// The most bytes that cleanup leaves in the cache.
     pub bytes_max: u64,
     /// Archives whose Release is known: `host/dir`; of very many, some.
@@ -69,6 +71,9 @@ impl Numbers {
         if let Some((files, bytes)) = self.stored {
             let files = counted(usize::try_from(files).unwrap_or(usize::MAX), "file", "files");
             rows.push(("Stored", format!("{} in {files}, at most {}", size(bytes), size(self.bytes_max))));
+        }
+        if self.damaged > 0 {
+            rows.push(("Damaged on the disk, and dropped", self.damaged.to_string()));
         }
         rows.push(("Up for", time(std::time::Duration::from_secs(self.uptime_s))));
         rows
@@ -109,6 +114,7 @@ impl Numbers {
             json.plain("downloads", self.downloads);
             json.plain("files", self.stored.map(|(files, _)| files));
             json.plain("bytes_stored", self.stored.map(|(_, bytes)| bytes));
+            json.plain("damaged", self.damaged);
             json.plain("bytes_max", self.bytes_max);
             json.texts("archives", &self.archives);
             json.plain("archives_known", self.archives_known);
@@ -148,6 +154,8 @@ impl Numbers {
             family("stored_files", "gauge", "Files in the cache.", &[("", files)]);
             family("stored_bytes", "gauge", "Bytes of the files in the cache.", &[("", bytes)]);
         }
+        let spoilt = "Files found damaged on the disk, and dropped.";
+        family("damaged_files_total", "counter", spoilt, &[("", self.damaged)]);
         family("stored_bytes_max", "gauge", "The most bytes that cleanup leaves.", &[("", self.bytes_max)]);
         family("archives", "gauge", "Archives whose Release is known.", &[("", count(self.archives_known))]);
         family("problems", "gauge", "Things that need somebody's attention.", &[("", count(self.problems.len()))]);
@@ -172,6 +180,7 @@ mod tests {
             bytes_to_peers: Some(9),
             downloads: 1,
             stored: Some((4, 2 << 20)),
+            damaged: 3,
             bytes_max: 1 << 30,
             archives: vec!["mirror.example.org/debian/dists/stable".into()],
             archives_known: 1,
@@ -184,6 +193,7 @@ mod tests {
         let text = some().text();
         assert!(text.starts_with("The disk is \"full\".\nRequests answered                  7\n"), "{text}");
         assert!(text.contains("Saved the mirrors                  2048 KB\n") && text.contains("Up for"), "{text}");
+        assert!(text.contains("Damaged on the disk, and dropped   3\n"), "{text}");
         let alone = Numbers { bytes_to_peers: None, liars: 0, stored: None, ..some() }.text();
         assert!(!alone.contains("eers") && !alone.contains("neighbours") && !alone.contains("Stored"), "{alone}");
     }

@@ -26,7 +26,8 @@ use super::verify::{is_damage, is_named};
 use super::{Inner, Store, StoreError, at, lock};
 use crate::digest::{Digest, Midstate, NameHash, PieceHasher};
 use crate::limits::{
-    BATCH_FILES, BATCH_TIME_S, FETCH_THREADS, LOST_MEMORY, READ_AHEAD_LEN, TOUCH_TIME_S, VERIFY_LEN, WAITING_FILES,
+    BATCH_FILES, BATCH_TIME_S, FETCH_THREADS, LEARN_READ_LEN, LOST_MEMORY, READ_AHEAD_LEN, SPOILT_MEMORY,
+    TOUCH_TIME_S, VERIFY_LEN, WAITING_FILES,
 };
 use crate::stream::Head;
 use crate::time::Stamp;
@@ -89,6 +90,9 @@ impl Store {
         if let Some(waiting) = self.0.waiting().get(digest) {
             return Ok(Some(waiting.stored()));
         }
+        if lock(&self.0.spoilt).contains(digest) {
+            return Ok(None);
+        }
         let record = self.0.index.read()?.get::<FileRecord>(&key::of_digest(b'F', digest))?;
         let Some(record) = record else { return Ok(None) };
         let Some((stored, used)) = open_whole(&self.0.file_path(digest), &record)? else {
@@ -128,11 +132,12 @@ impl Store {
         Ok(Some(midstates.iter().copied().map(Midstate).collect()))
     }
 
-    /// Hashes a stored file again. One that is not what it should be is dropped; `false` says so.
+    /// Hashes a stored file again. One that is not what it should be, or that cannot be read, is dropped; `false` says so.
     ///
     /// # Errors
-    /// Those of the disk and the index, and those that say nothing of the disk: then nothing is dropped.
-    pub fn verify_file(&self, digest: &Digest) -> Result<bool, StoreError> {
+    /// Those of the disk and the index, and those that say nothing of the disk: then nothing is dropped. One that is wrong
+    /// and cannot be dropped is not served any more.
+    pub fn verify_file(&self, digest: &Digest, now: Stamp) -> Result<bool, StoreError> {
         let path = self.0.file_path(digest);
         let Ok(mut file) = File::open(&path) else { return Ok(true) };
         let mut hasher = PieceHasher::default();
@@ -148,8 +153,12 @@ impl Store {
                 Err(error) => return Err(at(&path)(error)),
             }
         };
-        if !right {
-            self.drop_if(digest, |path| is_named(path, &file))?;
+        if !right && let Err(error) = self.drop_damaged(digest, now, |path| is_named(path, &file)) {
+            let mut spoilt = lock(&self.0.spoilt);
+            if spoilt.len() < SPOILT_MEMORY {
+                spoilt.insert(*digest);
+            }
+            return Err(error);
         }
         Ok(right)
     }
@@ -309,6 +318,7 @@ impl Inner {
         }
         write.commit()?;
         for digest in done {
+            lock(&self.spoilt).remove(&digest);
             let waiting = self.waiting().remove(&digest);
             for path in waiting.into_iter().flat_map(|waiting| waiting.beside) {
                 fs::remove_file(path).ok();

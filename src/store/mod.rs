@@ -15,6 +15,7 @@
 //! | `graft` | a draft takes over pieces from others |
 //! | `journal` | what vouches for its pieces after a crash |
 //! | `files` | whole files: opened, recorded in batches, dropped |
+//! | `damage` | what the disk has spoilt |
 //! | `names` | mutable names and Release snapshots |
 //! | `sort` | an index's entries in the order of their keys |
 //! | `learn` | promises: merged from an index's new version, looked up |
@@ -31,6 +32,7 @@
 //!
 //! Any number of processes may use one cache: LMDB's lock is the only one, but for each draft's own.
 
+mod damage;
 mod dates;
 mod draft;
 pub mod files;
@@ -57,6 +59,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+pub use self::damage::Damage;
 pub use self::draft::{Draft, FileMeta, FinishError, Finished, Want};
 pub use self::files::{Stored, Usage, read_ahead, reader};
 pub use self::learn::{Feed, LearnError, LearnReport, Put};
@@ -193,6 +196,8 @@ struct Inner {
     batch_turn: Mutex<()>,
     /// Records whose file was found missing; dropped with the next batch.
     lost: Mutex<Vec<Digest>>,
+    /// Files that proved wrong and could not be dropped: they are not there.
+    spoilt: Mutex<HashSet<Digest>>,
     /// Packages that clients use; noted with the next batch.
     used: Mutex<HashSet<NameHash>>,
     /// Makes the names of drafts unique that have no digest yet.
@@ -230,6 +235,7 @@ impl Store {
             waiting_since: Mutex::default(),
             batch_turn: Mutex::default(),
             lost: Mutex::default(),
+            spoilt: Mutex::default(),
             used: Mutex::default(),
             next_draft: Mutex::default(),
         }));

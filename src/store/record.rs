@@ -15,6 +15,7 @@
 //! | `W` hash of host/dir, name hash | when a client last asked for this index file, or for the Release itself |
 //! | `U` hash of host/path with a star for the version | when a version of this package was last fetched for a client |
 //! | `X` digest | when wrong bytes under this digest were shown to a client |
+//! | `D` | how many files the disk has spoilt, when the last was found |
 //! | `L` | addresses that lied: each 16 bytes (IPv4 mapped), how often, when last |
 //! | `C` | counters: files, their bytes, the next id |
 //! | `V` | the format's version |
@@ -143,6 +144,7 @@ pub(super) mod key {
     use super::{Digest, IndexId, NameHash, ReleaseFile};
 
     pub(in crate::store) const COUNTERS: &[u8] = b"C";
+    pub(in crate::store) const DAMAGE: &[u8] = b"D";
     pub(in crate::store) const LIARS: &[u8] = b"L";
     pub(in crate::store) const VERSION: &[u8] = b"V";
 

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use super::files::open_whole;
 use super::record::{Entry, FileRecord, IndexRecord, Record, Suite, key};
-use super::{IndexId, Store, StoreError, Stored};
+use super::{IndexId, Store, StoreError, Stored, lock};
 use crate::catalog;
 use crate::digest::{Digest, NameHash};
 use crate::limits::{ADOPTED_FILES, SWEEP_BATCH};
@@ -38,6 +38,9 @@ impl Store {
         if let Some(waiting) = self.0.waiting().get(digest) {
             let stored = waiting.stored();
             return Ok(Some(stored).filter(|stored| stored.public && stored.owner.is_none()));
+        }
+        if lock(&self.0.spoilt).contains(digest) {
+            return Ok(None);
         }
         let record = self.0.index.read()?.get::<FileRecord>(&key::of_digest(b'F', digest))?;
         let Some(record) = record.filter(is_shared) else { return Ok(None) };

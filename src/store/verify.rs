@@ -16,6 +16,7 @@ use super::window::each_window;
 use super::{Store, StoreError, at};
 use crate::digest::{Digest, PieceHasher};
 use crate::limits::{SWEEP_BATCH, UNREADABLE_FILES};
+use crate::time::Stamp;
 
 /// What a stored file proved to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +48,7 @@ impl Store {
     /// # Errors
     /// Those of the index, those of a disk on which several files in a row cannot be read, and those that say nothing of
     /// the disk.
-    pub fn verify_all(&self, visit: &mut dyn FnMut(Verified)) -> Result<(), StoreError> {
+    pub fn verify_all(&self, now: Stamp, visit: &mut dyn FnMut(Verified)) -> Result<(), StoreError> {
         let (mut after, mut unreadable) = (None, 0);
         loop {
             let batch = self.recorded_files(after, SWEEP_BATCH)?;
@@ -58,7 +59,12 @@ impl Store {
                 let verdict = looked_at.verdict;
                 unreadable = if verdict == Verdict::Unreadable { unreadable + 1 } else { 0 };
                 // What a cleanup dropped meanwhile was not lost.
-                let is_known = verdict == Verdict::Right || self.drop_if(&digest, |path| looked_at.is_still(path))?;
+                let is_still = |path: &Path| looked_at.is_still(path);
+                let is_known = match verdict {
+                    Verdict::Right => true,
+                    Verdict::Wrong | Verdict::Unreadable => self.drop_damaged(&digest, now, is_still)?,
+                    Verdict::Lost => self.drop_if(&digest, is_still)?,
+                };
                 if is_known {
                     visit(Verified { digest, len, verdict });
                 }

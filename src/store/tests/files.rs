@@ -127,13 +127,46 @@ fn a_file_that_vanished_or_was_cut_is_a_miss_and_its_record_goes() {
 }
 
 #[test]
+fn a_file_s_time_that_is_to_come_is_set_right_when_it_is_used() {
+    let dir = TestDir::new();
+    let store = open(&dir);
+    let digest = put(&store, &bytes(1000, 1));
+    let used = || {
+        crate::store::files::stamp(fs::metadata(file_at(&store, &digest)).expect("there").modified().expect("a time"))
+    };
+    // The clock was a year ahead then.
+    let later = Stamp(NOW.0 + 365 * 86_400);
+    store.open_file(&digest, later).expect("an index").expect("there");
+    assert_eq!(used(), later);
+    store.open_file(&digest, NOW).expect("an index").expect("there");
+    assert_eq!(used(), NOW);
+}
+
+#[test]
+fn what_the_disk_has_spoilt_is_counted_by_whoever_finds_it() {
+    let dir = TestDir::new();
+    let store = open(&dir);
+    assert_eq!(store.damage().expect("an index"), Damage::default());
+    let digests = [1, 2, 3].map(|seed| put(&store, &bytes(1000, seed)));
+    fs::write(file_at(&store, &digests[0]), bytes(1000, 9)).expect("ours");
+    fs::write(file_at(&store, &digests[1]), bytes(1000, 9)).expect("ours");
+    fs::remove_file(file_at(&store, &digests[2])).expect("ours");
+    assert!(!store.verify_file(&digests[0], NOW).expect("readable"));
+    assert_eq!(store.damage().expect("an index"), Damage { files: 1, last: NOW });
+    let later = Stamp(NOW.0 + 5);
+    store.verify_all(later, &mut |_| ()).expect("readable");
+    // What is gone was not spoilt.
+    assert_eq!(store.damage().expect("an index"), Damage { files: 2, last: later });
+}
+
+#[test]
 fn a_rotten_file_is_found_by_hashing_it_again() {
     let dir = TestDir::new();
     let store = open(&dir);
     let digest = put(&store, &bytes(1000, 1));
-    assert!(store.verify_file(&digest).expect("readable"));
+    assert!(store.verify_file(&digest, NOW).expect("readable"));
     fs::write(file_at(&store, &digest), bytes(1000, 9)).expect("ours");
-    assert!(!store.verify_file(&digest).expect("readable"));
+    assert!(!store.verify_file(&digest, NOW).expect("readable"));
     assert!(store.open_file(&digest, NOW).expect("an index").is_none());
     assert_eq!(store.usage().expect("an index"), Usage::default());
 }
