@@ -6,8 +6,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use support::client::get;
+use support::client::{get, try_get};
 use support::daemon::{BINARY, Daemon};
+use support::loopdisk::{LoopDisk, NEEDS};
 use support::mirror::Mirror;
 use support::{Scratch, noise, skip, wait_until};
 
@@ -136,4 +137,189 @@ fn an_index_that_is_damaged_is_made_anew() {
     let daemon = Daemon::start_with(&cache, &["--allow-upstream", "127.0.0.0/8"]);
     assert!(daemon.log().iter().any(|line| line.contains("made anew")), "{:?}", daemon.log());
     assert!(get(daemon.address, &mirror.url(&path)).body == content);
+}
+
+/// The program on a disk of its own, started again when it ends, as systemd and procd start it.
+struct Supervised {
+    // Dropped first: it holds the disk.
+    daemon: Daemon,
+    disk: LoopDisk,
+    mirror: Mirror,
+    /// What those said that have ended.
+    said: Vec<String>,
+    _scratch: Scratch,
+}
+
+impl Supervised {
+    /// `None`, after a word of why, where there are no such disks.
+    fn new(megabytes: u64) -> Option<Supervised> {
+        let scratch = Scratch::new();
+        let Some(disk) = LoopDisk::new(&scratch, megabytes) else {
+            skip(NEEDS);
+            return None;
+        };
+        let daemon = start_on(&disk);
+        Some(Supervised { daemon, disk, mirror: Mirror::start(), said: Vec::new(), _scratch: scratch })
+    }
+
+    /// A file on the mirror that is asked for once, and waited for until it is recorded.
+    fn stored(&self, len: usize, seed: u64) -> (String, Vec<u8>) {
+        let content = noise(len, seed);
+        let path = by_hash(&self.mirror, &content);
+        assert!(get(self.daemon.address, &self.mirror.url(&path)).body == content);
+        let digest = Digest::of(&content).to_string();
+        let (place, mark) = (format!("cache/files/{}/{digest}", &digest[..2]), format!("cache/drafts/{digest}.done"));
+        wait_until(Duration::from_secs(30), "it is recorded", || self.disk.has(&place) && !self.disk.has(&mark));
+        (path, content)
+    }
+
+    fn look_after(&mut self) {
+        if self.daemon.has_ended() {
+            let next = start_on(&self.disk);
+            let ended = std::mem::replace(&mut self.daemon, next);
+            self.said.extend(ended.log());
+        }
+    }
+
+    /// A client that tries as often as apt does has the right file, and never has a wrong one whole.
+    fn expect_right(&mut self, path: &str, content: &[u8]) {
+        let url = self.mirror.url(path);
+        for _ in 0..4 {
+            self.look_after();
+            let Some(answer) = try_get(self.daemon.address, &url) else { continue };
+            if answer.is_good() {
+                assert!(answer.body == content, "{path}: a whole file is a right one");
+                return;
+            }
+        }
+        panic!("{path}: no right file in four tries; {:#?}{:#?}", self.said, self.daemon.log());
+    }
+
+    /// A file that comes from the cache: the mirror hears nothing of it.
+    fn expect_kept(&mut self, path: &str, content: &[u8]) {
+        self.expect_right(path, content);
+        let seen = self.mirror.seen(path).len();
+        self.expect_right(path, content);
+        assert_eq!(self.mirror.seen(path).len(), seen, "{path} is kept");
+    }
+
+    fn has_said(&self, words: &str) -> bool {
+        self.said.iter().chain(&self.daemon.log()).any(|line| line.contains(words))
+    }
+
+    /// Waits until the cache is used, in this process or in the next one.
+    fn wait_until_used(&mut self) {
+        let content = noise(20_000, 99);
+        let path = by_hash(&self.mirror, &content);
+        let mut seen = 0;
+        wait_until(Duration::from_secs(60), "the cache is used again", || {
+            self.expect_right(&path, &content);
+            std::mem::replace(&mut seen, self.mirror.seen(&path).len()) == self.mirror.seen(&path).len()
+        });
+    }
+}
+
+fn start_on(disk: &LoopDisk) -> Daemon {
+    let mut command = disk.command();
+    command.arg(BINARY);
+    Daemon::try_start(&disk.at.join("cache"), &["--allow-upstream", "127.0.0.0/8"], command).expect("it starts")
+}
+
+#[test]
+fn a_disk_that_is_pulled_is_done_without_and_used_again_when_it_is_back() {
+    let Some(mut house) = Supervised::new(64) else { return };
+    let stored = [house.stored(3_000_000, 1), house.stored(700_000, 2), house.stored(50_000, 3)];
+    house.disk.pull();
+    let others: Vec<(String, Vec<u8>)> = [(2_000_000, 4), (40_000, 5)]
+        .map(|(len, seed)| {
+            let content = noise(len, seed);
+            (by_hash(&house.mirror, &content), content)
+        })
+        .into();
+    for _ in 0..2 {
+        for (path, content) in stored.iter().chain(&others) {
+            house.expect_right(path, content);
+        }
+    }
+    let pass_through = "everything passes through from the mirrors";
+    wait_until(Duration::from_secs(30), "the log says so", || {
+        house.look_after();
+        house.has_said(pass_through) || house.has_said("nothing is cached until that is mended")
+    });
+    house.disk.put_back();
+    house.wait_until_used();
+    // What was stored before is still known, and what came meanwhile is kept from now on.
+    for (path, content) in &stored {
+        house.mirror.forget_seen();
+        house.expect_right(path, content);
+        assert_eq!(house.mirror.seen(path).len(), 0, "it is still here");
+    }
+    for (path, content) in &others {
+        house.expect_kept(path, content);
+    }
+}
+
+#[test]
+fn a_disk_on_which_the_kernel_finds_an_error_is_done_without_and_used_again_when_it_is_mended() {
+    let Some(mut house) = Supervised::new(64) else { return };
+    let stored = [house.stored(3_000_000, 1), house.stored(50_000, 2)];
+    house.disk.fail();
+    let content = noise(2_000_000, 3);
+    let path = by_hash(&house.mirror, &content);
+    for _ in 0..2 {
+        for (path, content) in &stored {
+            house.expect_right(path, content);
+        }
+        house.expect_right(&path, &content);
+    }
+    house.disk.put_back();
+    house.wait_until_used();
+    for (path, content) in &stored {
+        house.mirror.forget_seen();
+        house.expect_right(path, content);
+        assert_eq!(house.mirror.seen(path).len(), 0, "it is still here");
+    }
+    house.expect_kept(&path, &content);
+}
+
+#[test]
+fn a_disk_that_somebody_fills_is_used_again_when_there_is_room() {
+    let Some(mut house) = Supervised::new(32) else { return };
+    let (stored_path, stored) = house.stored(700_000, 1);
+    house.disk.fill();
+    for (len, seed) in [(2_000_000, 2), (40_000, 3)] {
+        let content = noise(len, seed);
+        let path = by_hash(&house.mirror, &content);
+        house.expect_right(&path, &content);
+        house.expect_right(&path, &content);
+    }
+    house.mirror.forget_seen();
+    house.expect_right(&stored_path, &stored);
+    assert_eq!(house.mirror.seen(&stored_path).len(), 0, "what is stored serves");
+    assert!(house.has_said("the disk is full") && house.has_said("--max-size"));
+    house.disk.make_room();
+    let content = noise(2_500_000, 4);
+    let path = by_hash(&house.mirror, &content);
+    house.expect_kept(&path, &content);
+    assert!(house.said.is_empty(), "no restart was needed: {:?}", house.said);
+}
+
+#[test]
+fn a_cache_folder_that_is_emptied_under_the_proxy_is_made_anew() {
+    let scratch = Scratch::new();
+    let (daemon, mirror) = (Daemon::start(&scratch), Mirror::start());
+    let content = noise(700_000, 1);
+    let path = by_hash(&mirror, &content);
+    assert!(get(daemon.address, &mirror.url(&path)).body == content);
+    daemon.wait_until_recorded(&Digest::of(&content).to_string());
+    for part in ["meta", "files", "drafts"] {
+        std::fs::remove_dir_all(daemon.cache.join(part)).expect("the cache is ours");
+    }
+    assert!(get(daemon.address, &mirror.url(&path)).body == content);
+    daemon.wait_for_log("is gone, or another disk is mounted there");
+    daemon.wait_for_log("can be used now");
+    assert!(get(daemon.address, &mirror.url(&path)).body == content);
+    let seen = mirror.seen(&path).len();
+    assert!(get(daemon.address, &mirror.url(&path)).body == content);
+    assert_eq!(mirror.seen(&path).len(), seen, "it is kept again");
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use apt_p2p::digest::{Digest, PIECE_LEN};
 use apt_p2p::fetch::{Fetcher, Finder, Flight, Goal, Job, Lead, Object, Parts, Prefer, Wish};
 use apt_p2p::limits::{FETCH_THREADS, PEER_FETCH_THREADS};
-use apt_p2p::store::{Options, Store, Want};
+use apt_p2p::store::{Options, Shelf, Store, Want};
 use apt_p2p::stream::{Head, Outcome, Step};
 use apt_p2p::time::{Stamp, Time};
 use support::mirror::{Fault, Mirror};
@@ -50,7 +50,7 @@ impl House {
 
     fn on(scratch: Scratch, store: Store, with: With) -> House {
         let mirror = Mirror::start();
-        let shelf = Arc::new(OnceLock::from(store.clone()));
+        let shelf = Shelf::from(store.clone());
         let With { neighbours, strangers, prefer, hint, haste } = with;
         let lookups = Arc::new(Mutex::new(Vec::new()));
         let looked_up = Arc::clone(&lookups);

@@ -70,11 +70,11 @@ impl Announcer {
             };
             let done = match landed {
                 // What lands before anybody has reached us waits for the next look.
-                Some(digest) if dialled.is_some() => self.announce_landed(store, digest, &mut announced),
+                Some(digest) if dialled.is_some() => self.announce_landed(&store, digest, &mut announced),
                 Some(_) => Ok(()),
                 None => {
                     next_look = (self.clock)() + ANNOUNCER_TIME;
-                    if self.is_reached(&mut dialled) { self.look(store, &mut announced) } else { Ok(()) }
+                    if self.is_reached(&mut dialled) { self.look(&store, &mut announced) } else { Ok(()) }
                 }
             };
             if let Err(error) = done {

@@ -3,6 +3,7 @@
 //! Owns the table of threads (docs/ARCHITECTURE.md) and the clocks; refuses to know what the threads do.
 
 mod announcer;
+mod bus;
 mod clock;
 mod control;
 mod ending;
@@ -101,6 +102,7 @@ pub fn run(flags: &Flags) -> Result<(), DaemonError> {
     let config = Config::load(flags)?;
     let listeners = listeners(&config)?;
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(DaemonError::System)?;
+    bus::watch().map_err(DaemonError::System)?;
     let shelf = open_shelf(&config);
     let live = Live::new(config);
     if let Some(store) = shelf.get() {
@@ -149,14 +151,12 @@ fn listeners(config: &Config) -> Result<Vec<TcpListener>, DaemonError> {
 }
 
 fn open_shelf(config: &Config) -> Shelf {
-    let shelf = OnceLock::new();
+    let shelf = Shelf::default();
     match Store::open(&Options { dir: config.cache.clone() }) {
-        Ok(store) => {
-            shelf.set(store).ok();
-        }
+        Ok(store) => shelf.put(store),
         Err(error) => log::error!("{error}; nothing is cached until that is mended"),
     }
-    Arc::new(shelf)
+    shelf
 }
 
 /// Everything that runs.
@@ -196,20 +196,10 @@ impl House {
             .then(|| finding::finder(live, neighbours.clone(), dht.clone(), landed));
         let ours = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
         let fetcher = start_fetching(live, &shelf, ours, (&clock, &calendar), news.clone(), finder)?;
-        let learner = Learner::new(Arc::clone(&shelf), fetcher.clone(), Arc::clone(&calendar));
+        let learner = Learner::new(shelf.clone(), fetcher.clone(), Arc::clone(&calendar));
         threads::start("learn", move || learner.work(&to_learn)).map_err(DaemonError::System)?;
         let (end_sender, end) = bounded(0);
         start_looking_ahead(&fetcher, &end)?;
-        let upkeep = Upkeep {
-            shelf: Arc::clone(&shelf),
-            live: live.clone(),
-            clock: Arc::clone(&clock),
-            calendar: Arc::clone(&calendar),
-            news,
-            end: end.clone(),
-        };
-        threads::start("upkeep", move || upkeep.run()).map_err(DaemonError::System)?;
-
         let (socket_dir, server) = private_socket().map_err(DaemonError::PrivateSocket)?;
         let (slots, workers) = (Slots::default(), live.config().workers);
         #[cfg(feature = "mdns")]
@@ -227,10 +217,10 @@ impl House {
         let peer_edge = peer_listener
             .and_then(|listener| peers::start(live, listener, neighbours.own(), (&shelf, &fetcher, &clock)));
         let edges = (&handle, peer_edge.as_ref().map(PeerEdge::handle));
+        start_upkeep(live, &shelf, (&clock, &calendar), news, edges, end.clone())?;
         let numbers = numbers(live, &shelf, &fetcher, edges, &clock);
         let control = start_control(live, (&shelf, dht.as_ref(), &clock), Arc::clone(&numbers), end.clone())?;
-        let parts =
-            front::Parts { shelf: Arc::clone(&shelf), fetcher, slots, allow: allowed(live), calendar, numbers };
+        let parts = front::Parts { shelf: shelf.clone(), fetcher, slots, allow: allowed(live), calendar, numbers };
         start_workers(workers, Front::new(parts), server)?;
         let edge_thread = threads::start("edge", move || edge.run()).map_err(DaemonError::System)?;
         let served = dht.as_ref().filter(|_| peer_edge.is_some());
@@ -295,7 +285,7 @@ fn start_fetching(
 ) -> Result<Fetcher, DaemonError> {
     let (mapping, rule, size, public) = (live.clone(), live.clone(), live.clone(), live.clone());
     let (fetcher, name_thread) = Fetcher::new(fetch::Parts {
-        shelf: Arc::clone(shelf),
+        shelf: shelf.clone(),
         upstreams: Arc::new(move |object| mapping.urls(object)),
         allowed: Arc::new(move |ip, host| rule.config().upstream_allowed(ip, host)),
         ours,
@@ -339,6 +329,27 @@ fn start_looking_ahead(fetcher: &Fetcher, end: &Receiver<()>) -> Result<(), Daem
     Ok(())
 }
 
+fn start_upkeep(
+    live: &Live,
+    shelf: &Shelf,
+    (clock, calendar): (&fetch::Clock, &fetch::Calendar),
+    news: Sender<fetch::News>,
+    (edge, peer_edge): (&EdgeHandle, Option<&EdgeHandle>),
+    end: Receiver<()>,
+) -> Result<(), DaemonError> {
+    let upkeep = Upkeep {
+        shelf: shelf.clone(),
+        live: live.clone(),
+        clock: Arc::clone(clock),
+        calendar: Arc::clone(calendar),
+        news,
+        edges: [Some(edge), peer_edge].into_iter().flatten().cloned().collect(),
+        end,
+    };
+    threads::start("upkeep", move || upkeep.run()).map_err(DaemonError::System)?;
+    Ok(())
+}
+
 /// Where tiny_http's workers hear of the edge.
 fn private_socket() -> Result<(SocketDir, Server), String> {
     let socket_dir = SocketDir::new().map_err(|error| error.to_string())?;
@@ -354,7 +365,7 @@ fn start_announcer(
     end: Receiver<()>,
 ) -> Result<(), DaemonError> {
     let Some(dht) = served else { return Ok(()) };
-    let (shelf, clock) = (Arc::clone(shelf), Arc::clone(clock));
+    let (shelf, clock) = (shelf.clone(), Arc::clone(clock));
     let announcer = Announcer { shelf, dht: dht.clone(), clock, landed, end };
     threads::start("announcer", move || announcer.run()).map_err(DaemonError::System)?;
     Ok(())
@@ -369,7 +380,7 @@ fn start_control(
     let held = Held::default();
     let control = Control {
         cache: live.config().cache.clone(),
-        shelf: Arc::clone(shelf),
+        shelf: shelf.clone(),
         dht: dht.cloned(),
         clock: Arc::clone(clock),
         numbers,
@@ -428,7 +439,7 @@ fn numbers(
     (edge, peer_edge): (&EdgeHandle, Option<&EdgeHandle>),
     clock: &fetch::Clock,
 ) -> Count {
-    let (live, shelf, fetcher, clock) = (live.clone(), Arc::clone(shelf), fetcher.clone(), Arc::clone(clock));
+    let (live, shelf, fetcher, clock) = (live.clone(), shelf.clone(), fetcher.clone(), Arc::clone(clock));
     let (edge, peer_edge) = (edge.clone(), peer_edge.cloned());
     let start = clock();
     Arc::new(move || {

@@ -83,9 +83,9 @@ fn run(
     let address = listener.local_addr()?;
     let (rule, rates) = (live.clone(), live.clone());
     let is_neighbour: Arc<dyn Fn(IpAddr) -> bool + Send + Sync> = Arc::new(move |ip| rule.config().is_neighbour(ip));
-    let (shelf, fetcher) = (Arc::clone(shelf), fetcher.clone());
+    let (shelf, fetcher) = (shelf.clone(), fetcher.clone());
     let peer = Peer::new(Parts {
-        store: Arc::new(move || shelf.get().cloned()),
+        store: Arc::new(move || shelf.get()),
         growing: Arc::new(move |digest| {
             let (stream, asks_mirror) = fetcher.shared_flight(digest)?;
             Some(UnderWay { stream, asks_mirror })

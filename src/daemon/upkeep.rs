@@ -6,6 +6,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::live::Live;
+use crate::edge::EdgeHandle;
 use crate::fetch::{Calendar, Clock, News, Shelf};
 use crate::limits::{NETWORK_WATCH_TIME, SIZE_CHECK_TIME, STORE_RETRY_TIME};
 use crate::store::{Options, Store, SweepOptions};
@@ -21,6 +22,8 @@ pub(super) struct Upkeep {
     pub(super) clock: Clock,
     pub(super) calendar: Calendar,
     pub(super) news: Sender<News>,
+    /// Who sends files, and sees first that one cannot be read.
+    pub(super) edges: Vec<EdgeHandle>,
     /// Closed when the daemon ends.
     pub(super) end: Receiver<()>,
 }
@@ -31,7 +34,7 @@ impl Upkeep {
         let mut next_open = (self.clock)() + STORE_RETRY_TIME;
         let mut next_size_check = Time(0);
         let mut next_look = (self.clock)() + NETWORK_WATCH_TIME;
-        let mut told = false;
+        let (mut told, mut unreadable) = (false, 0);
         while self.end.recv_timeout(TURN) == Err(RecvTimeoutError::Timeout) {
             let now = (self.clock)();
             if now >= next_look {
@@ -45,21 +48,50 @@ impl Upkeep {
                 }
                 continue;
             };
+            let so_far = self.edges.iter().map(|edge| edge.stats().unreadable).sum();
+            if std::mem::replace(&mut unreadable, so_far) != so_far {
+                self.shelf.suspect();
+            }
+            if let Some(trouble) = self.trouble(&store) {
+                log::error!(
+                    "{trouble}; until that is mended everything passes through from the mirrors, and nothing is kept. No \
+                     restart is needed"
+                );
+                self.shelf.clear();
+                // What was opened is closed when the last download has let go of it; then it can be opened anew.
+                (told, next_open) = (false, now + TURN);
+                continue;
+            }
             if !told {
                 told = true;
-                self.tell_known_suites(store);
+                self.tell_known_suites(&store);
             }
             if let Err(error) = store.commit_due((self.calendar)()) {
                 log::warn!("{error}");
+                if error.is_of_disk() {
+                    self.shelf.suspect();
+                }
             }
             if now >= next_size_check {
                 next_size_check = now + SIZE_CHECK_TIME;
                 if let Err(error) = store.forget_dead_readers() {
                     log::warn!("{error}");
                 }
-                self.keep_within_size(store);
+                self.keep_within_size(&store);
             }
         }
+    }
+
+    /// What is wrong with the disk, if anything is: it is another one by now, or it was suspected with good reason.
+    fn trouble(&self, store: &Store) -> Option<String> {
+        if !store.is_in_place() {
+            let folder = self.live.config().cache.display().to_string();
+            return Some(format!("the cache in {folder} is gone, or another disk is mounted there"));
+        }
+        if !self.shelf.take_suspicion() {
+            return None;
+        }
+        store.probe().err().map(|error| format!("the disk of the cache fails: {error}"))
     }
 
     fn open_store(&self) {
@@ -67,7 +99,7 @@ impl Upkeep {
             Ok(store) => {
                 log::info!("the cache in {} can be used now", self.live.config().cache.display());
                 self.live.measure(&store);
-                self.shelf.set(store).ok();
+                self.shelf.put(store);
             }
             Err(error) => log::debug!("{error}"),
         }

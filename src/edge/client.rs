@@ -3,12 +3,14 @@
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use mio::net::TcpStream;
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 
 use super::conn::{Conn, Input, Log, Output};
+use super::mailbox::Mailbox;
 use crate::time::Time;
 
 /// A connection and its socket.
@@ -29,6 +31,8 @@ pub(super) struct Client {
     pub(super) is_held: bool,
     /// Whether it counts among the peers that are being served.
     pub(super) is_served: bool,
+    /// Where it is told that a file cannot be read.
+    pub(super) mailbox: Arc<Mailbox>,
 }
 
 /// What ended a connection's turn.
@@ -119,7 +123,13 @@ impl Client {
                     let count = usize::try_from(len.min(*budget)).expect("a turn's length");
                     match rustix::fs::sendfile(self.stream.as_fd(), &*file, Some(&mut offset), count) {
                         Ok(0) => {
-                            log::error!("a file of the cache is shorter than it was; its disk may be failing");
+                            self.mailbox.note_unreadable("is shorter than it was");
+                            self.conn.handle(now, Input::FileCut);
+                            continue;
+                        }
+                        // Sockets fail otherwise.
+                        Err(Errno::IO) => {
+                            self.mailbox.note_unreadable("cannot be read");
                             self.conn.handle(now, Input::FileCut);
                             continue;
                         }

@@ -382,6 +382,7 @@ impl Edge {
             paced,
             is_held: false,
             is_served: false,
+            mailbox: Arc::clone(&self.mailbox),
         });
         self.make_ready(token);
     }

@@ -17,6 +17,8 @@ pub struct Stats {
     pub requests: u64,
     /// Bytes of files sent; pages and refusals do not count.
     pub bytes_sent: u64,
+    /// Answers that ended early because a file could not be read: its disk fails, or is gone.
+    pub unreadable: u64,
 }
 
 /// Reaches a running edge from other threads; clones reach the same.
@@ -77,6 +79,12 @@ impl Mailbox {
             stats.bytes_sent += if entry.source == OURS { 0 } else { entry.bytes };
         }
         log::log!(target: "request", self.level, "{peer} {entry}");
+    }
+
+    /// A file that is being sent cannot be read.
+    pub(super) fn note_unreadable(&self, why: &str) {
+        self.lock().stats.unreadable += 1;
+        log::error!("a file of the cache {why}; its disk may be failing, or gone");
     }
 
     fn lock(&self) -> MutexGuard<'_, Letters> {

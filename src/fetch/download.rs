@@ -429,6 +429,9 @@ impl Inner {
             // Another process writes it, or it waits to be recorded and belongs to another host.
             Err(StoreError::Busy { .. }) => self.store()?.draft_aside(want).ok(),
             Err(error) => {
+                if error.is_of_disk() {
+                    self.parts.shelf.suspect();
+                }
                 log::warn!("{error}; the file passes through without being kept");
                 None
             }

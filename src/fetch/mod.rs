@@ -50,6 +50,7 @@ use self::swarm::Swarms;
 use crate::catalog::ReleaseFile;
 use crate::digest::{Digest, NameHash};
 use crate::limits::{REVALIDATE_MEMORY, REVALIDATE_TIME};
+pub use crate::store::Shelf;
 use crate::store::Store;
 use crate::stream::{Failure, Stream};
 use crate::time::{Stamp, Time};
@@ -58,8 +59,6 @@ use crate::time::{Stamp, Time};
 pub type Clock = Arc<dyn Fn() -> Time + Send + Sync>;
 /// Reads the calendar.
 pub type Calendar = Arc<dyn Fn() -> Stamp + Send + Sync>;
-/// The store, once its disk is there.
-pub type Shelf = Arc<OnceLock<Store>>;
 /// The URLs where an object can be had, best first.
 pub type Upstreams = Arc<dyn Fn(&Object) -> Vec<String> + Send + Sync>;
 
@@ -238,7 +237,7 @@ impl Fetcher {
         let ahead = Arc::new(Ahead::new());
         let swarms = parts.finder.clone().map(|finder| {
             let clocks = (Arc::clone(clock), Arc::clone(calendar));
-            Arc::new(Swarms::new(finder, Arc::clone(shelf), clocks, Arc::clone(&ahead)))
+            Arc::new(Swarms::new(finder, shelf.clone(), clocks, Arc::clone(&ahead)))
         });
         let inner = Inner {
             swarms,
@@ -286,6 +285,9 @@ impl Fetcher {
                 && let Err(error) = store.commit_full(self.0.today())
             {
                 log::warn!("{error}; what was downloaded is served from its drafts");
+                if error.is_of_disk() {
+                    self.0.parts.shelf.suspect();
+                }
             }
         }
     }

@@ -91,7 +91,7 @@ impl Inner {
             self.give(flight, &known, dir);
             return Ok(());
         }
-        match self.keep_release(flight, store, dir, file, &release, &bytes, answer.head.clone()) {
+        match self.keep_release(flight, &store, dir, file, &release, &bytes, answer.head.clone()) {
             Ok(snapshot) => {
                 self.note_fresh(flight.job.object.name());
                 self.give(flight, &snapshot, dir);

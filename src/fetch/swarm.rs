@@ -220,7 +220,7 @@ impl Swarms {
     }
 
     pub(super) fn may_ask(&self, peer: SocketAddr) -> bool {
-        !self.trust.refuses(peer.ip(), self.shelf.get(), (self.calendar)())
+        !self.trust.refuses(peer.ip(), self.shelf.get().as_ref(), (self.calendar)())
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Hub> {
@@ -234,7 +234,7 @@ impl Swarms {
         let liars = std::mem::take(&mut hub.liars);
         drop(hub);
         for peer in liars {
-            let lies = self.trust.convict(peer.ip(), self.shelf.get(), (self.calendar)());
+            let lies = self.trust.convict(peer.ip(), self.shelf.get().as_ref(), (self.calendar)());
             log::warn!("{peer} gave false bytes (lie number {lies}); they were thrown away, and it is asked no more");
         }
     }
@@ -502,7 +502,6 @@ impl Drop for Swarm {
 #[cfg(test)]
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
-    use std::sync::OnceLock;
     use std::thread;
 
     use super::*;
@@ -520,7 +519,7 @@ mod tests {
             landed: Arc::new(|_| ()),
         };
         let clocks: (Clock, Calendar) = (Arc::new(|| Time(1)), Arc::new(|| Stamp(1)));
-        let swarms = Arc::new(Swarms::new(finder, Arc::new(OnceLock::new()), clocks, Arc::new(Ahead::new())));
+        let swarms = Arc::new(Swarms::new(finder, Shelf::default(), clocks, Arc::new(Ahead::new())));
         let target = Target { digest: Digest::of(b"it"), len: pieces * PIECE_LEN, front: 0 };
         swarms.join(target, Arc::new(File::open("/dev/null").expect("there")))
     }

@@ -18,9 +18,23 @@ pub(super) enum Found {
 }
 
 impl Front {
-    /// Finds `object`; without a store everything passes through.
-    pub(super) fn find(&self, ask: &Ask, object: Object, place: &Place) -> Result<Found, StoreError> {
-        let Some(store) = self.shelf().get() else { return Ok(fly(ask, object, Goal::Pass)) };
+    /// Finds `object`; without a store that can be read everything passes through.
+    pub(super) fn find(&self, ask: &Ask, object: Object, place: &Place) -> Found {
+        let Some(store) = self.shelf().get() else { return fly(ask, object, Goal::Pass) };
+        match self.find_with(&store, ask, &object, place) {
+            Ok(found) => found,
+            Err(error) => {
+                log::warn!("{error}; {}/{} passes through", object.host, object.path);
+                if error.is_of_disk() {
+                    self.shelf().suspect();
+                }
+                fly(ask, object, Goal::Pass)
+            }
+        }
+    }
+
+    fn find_with(&self, store: &Store, ask: &Ask, object: &Object, place: &Place) -> Result<Found, StoreError> {
+        let object = object.clone();
         match place {
             Place::Foreign => Ok(fly(ask, object, Goal::Pass)),
             Place::ByHash { digest: Some(digest), .. } => {
@@ -96,10 +110,13 @@ impl Front {
                 let job = Job { object, goal, by_hash: None, credentials: ask.credentials.clone() };
                 return Ok(Found::Fly(job, Some(digest)));
             }
-            if is_index {
-                self.tell_of_index(&object, digest);
+            doubts = ask.wants_bytes() && self.again().is_doubtful(ask.client, digest, self.today());
+            if !doubts {
+                if is_index {
+                    self.tell_of_index(&object, digest);
+                }
+                return Ok(Found::Here { stored, digest, snapshot: None });
             }
-            return Ok(Found::Here { stored, digest, snapshot: None });
         }
         // A by-hash path says no length, and without one peers could not be asked before the mirror says it.
         let len = match len {

@@ -108,7 +108,7 @@ impl Front {
         let name = object.path.rsplit('/').next().unwrap_or("").to_owned();
         let host = object.host.clone();
         match self.find(ask, object, place) {
-            Ok(Found::Here { stored, digest, snapshot }) => {
+            Found::Here { stored, digest, snapshot } => {
                 if let Some((dir, snapshot)) = snapshot {
                     self.given.note(ask.client, &host, &dir, snapshot.id);
                 }
@@ -116,8 +116,7 @@ impl Front {
                 let head = crate::stream::Head { len: Some(stored.len), ..stored.head };
                 Reply::Now(self.wanted(ask, name, Some(digest), date).file(stored.file, &head, "cache"))
             }
-            Ok(Found::Fly(job, digest)) => self.fly(ask, job, self.wanted(ask, name, digest, date)),
-            Err(error) => Reply::Now(refuse(500, error.to_string(), &date)),
+            Found::Fly(job, digest) => self.fly(ask, job, self.wanted(ask, name, digest, date)),
         }
     }
 

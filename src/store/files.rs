@@ -287,14 +287,14 @@ impl Inner {
         used: &HashSet<NameHash>,
         now: Stamp,
     ) -> Result<(), StoreError> {
-        let mut synced = Vec::new();
+        let (mut synced, mut failed) = (Vec::new(), None);
         for digest in batch {
             // Not under the lock: requests look there, and a sync takes long.
             let Some(file) = self.waiting().get(digest).map(|waiting| Arc::clone(&waiting.file)) else { continue };
             match file.sync_data() {
                 Ok(()) => synced.push(*digest),
                 // The system tells of a lost write once: a second sync would vouch for bytes that are not there.
-                Err(error) => self.forget_waiting(digest, error),
+                Err(error) => failed = self.forget_waiting(digest, error).or(failed),
             }
         }
         let mut write = self.index.write()?;
@@ -324,13 +324,12 @@ impl Inner {
                 fs::remove_file(path).ok();
             }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     /// A finished draft whose bytes the disk did not take: it is fetched again when it is next asked for.
-    fn forget_waiting(&self, digest: &Digest, error: std::io::Error) {
-        let Some(Waiting { path, beside, .. }) = self.waiting().remove(digest) else { return };
-        log::warn!("{}; what was downloaded there is dropped", at(&path)(error));
+    fn forget_waiting(&self, digest: &Digest, error: std::io::Error) -> Option<StoreError> {
+        let Waiting { path, beside, .. } = self.waiting().remove(digest)?;
         for path in beside.iter().chain([&path]) {
             fs::remove_file(path).ok();
         }

@@ -11,6 +11,7 @@
 //! | `record` | the index's records, byte by byte |
 //! | `index` | LMDB: transactions |
 //! | `dates` | what a clock that was ahead has dated |
+//! | `disk` | whether the disk works, and is still the same |
 //! | `draft` | a file while it is written: hashed, resumed |
 //! | `graft` | a draft takes over pieces from others |
 //! | `journal` | what vouches for its pieces after a crash |
@@ -21,6 +22,7 @@
 //! | `learn` | promises: merged from an index's new version, looked up |
 //! | `liars` | addresses that lied |
 //! | `shared` | what others may have |
+//! | `shelf` | where the open store stands, while it is there |
 //! | `sweep` | what may go, and letting it go |
 //! | `unused` | suites that nobody uses any more, and their indexes |
 //! | `verify` | all files hashed again |
@@ -34,6 +36,7 @@
 
 mod damage;
 mod dates;
+mod disk;
 mod draft;
 pub mod files;
 mod graft;
@@ -44,6 +47,7 @@ mod liars;
 mod names;
 mod record;
 mod shared;
+mod shelf;
 mod sort;
 mod sweep;
 mod unused;
@@ -67,6 +71,7 @@ pub use self::liars::Liar;
 pub use self::names::NewSnapshot;
 pub use self::record::{IndexId, NameRecord, Snapshot};
 pub use self::shared::Shared;
+pub use self::shelf::Shelf;
 pub use self::sweep::{Dropped, SweepOptions, SweepReport};
 pub use self::verify::{Verdict, Verified};
 
@@ -188,6 +193,8 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     dir: PathBuf,
     index: Index,
+    /// Where that lies.
+    index_id: Option<disk::FileId>,
     /// Finished files that wait to be recorded, which are served from their drafts until then.
     waiting: Mutex<HashMap<Digest, Waiting>>,
     /// When the first of them came.
@@ -227,8 +234,10 @@ impl Store {
             let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
             made.map_err(at(&path))?;
         }
+        disk::probe(&dir)?;
         let index = open_index(&dir, map_len)?;
         let store = Store(Arc::new(Inner {
+            index_id: disk::index_id(&dir),
             dir,
             index,
             waiting: Mutex::default(),

@@ -191,6 +191,19 @@ pub fn get(proxy: SocketAddr, target: &str) -> Response {
     get_with(proxy, target, &[])
 }
 
+/// One request to a proxy that may be ending: what came of an answer, if anything.
+pub fn try_get(proxy: SocketAddr, target: &str) -> Option<Response> {
+    let mut stream = TcpStream::connect(proxy).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(60))).ok()?;
+    let request = format!("GET {target} HTTP/1.1\r\nHost: proxy\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut buffer = Vec::new();
+    // What came before a reset came.
+    stream.read_to_end(&mut buffer).ok();
+    let response = Client { stream, buffer }.read("GET");
+    (response.status != 0).then_some(response)
+}
+
 /// The same with header lines.
 pub fn get_with(proxy: SocketAddr, target: &str, lines: &[&str]) -> Response {
     Client::connect(proxy).get(target, lines)

@@ -87,6 +87,11 @@ impl Daemon {
         });
     }
 
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("it is ours").is_some()
+    }
+
     pub fn kill9(mut self) {
         self.child.kill().expect("it runs");
         self.child.wait().expect("it was killed");

@@ -10,6 +10,7 @@ pub mod client;
 pub mod daemon;
 pub mod diffs;
 pub mod internet;
+pub mod loopdisk;
 pub mod mainline;
 pub mod mirror;
 pub mod netns;
