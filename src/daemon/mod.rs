@@ -81,6 +81,12 @@ impl fmt::Display for DaemonError {
             DaemonError::PrivateSocket(why) => {
                 write!(f, "cannot make the private socket: {why}; set XDG_RUNTIME_DIR to a folder of this user")
             }
+            DaemonError::System(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                write!(
+                    f,
+                    "the system gives no more threads: raise the limit (ulimit -u, or TasksMax= in a unit of systemd)"
+                )
+            }
             DaemonError::System(error) => write!(f, "the system refuses a thread or a signal handler: {error}"),
         }
     }

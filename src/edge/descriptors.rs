@@ -10,9 +10,15 @@ pub(super) fn share_descriptors(connections_max: usize) -> (usize, usize) {
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit).ok();
     let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let allowed = usize::try_from(allowed).unwrap_or(usize::MAX).saturating_sub(DESCRIPTORS_KEPT).max(16);
-    let connections = connections_max.min(allowed / 2);
-    (connections, (allowed - connections).min(connections * PIPELINE))
+    let free = usize::try_from(allowed).unwrap_or(usize::MAX).saturating_sub(DESCRIPTORS_KEPT).max(16);
+    let connections = connections_max.min(free / 2);
+    if connections < connections_max {
+        log::warn!(
+            "{allowed} open files are allowed, enough for {connections} connections at once instead of {connections_max}; \
+             raise the limit (ulimit -n, or LimitNOFILE= in a unit of systemd)"
+        );
+    }
+    (connections, (free - connections).min(connections * PIPELINE))
 }
 
 #[cfg(test)]
