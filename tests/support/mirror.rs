@@ -100,7 +100,10 @@ impl Mirror {
     }
 
     pub fn start_on(ip: &str) -> Mirror {
-        let listener = TcpListener::bind((ip, 0)).expect("loopback");
+        Mirror::start_with(TcpListener::bind((ip, 0)).expect("loopback"))
+    }
+
+    pub fn start_with(listener: TcpListener) -> Mirror {
         let mirror = Mirror { address: listener.local_addr().expect("bound"), shared: Arc::default() };
         let shared = Arc::clone(&mirror.shared);
         thread::spawn(move || {
