@@ -140,6 +140,18 @@ pub const REDIRECTS: usize = 5;
 pub const TRIES: usize = 8;
 /// Tries of one download that brought no byte more; then it fails, and its draft stays for the next request.
 pub const FRUITLESS_TRIES: usize = 3;
+/// A mirror must send something within this while another of its archive can be asked; half a minute without a byte is
+/// all that apt waits for both of them …
+pub const MIRROR_HURRY_TIME: Duration = Duration::from_secs(5);
+/// … and so many bytes a second, over that time.
+pub const MIRROR_RATE_MIN: u64 = 32 * 1024;
+/// A mirror that failed or was slow is asked after the others of its archive for this long; each time in a row twice as
+/// long …
+pub const MIRROR_REST_TIME: Duration = Duration::from_secs(60);
+/// … up to this.
+pub const MIRROR_REST_MAX: Duration = Duration::from_secs(16 * 60);
+/// Such mirrors that are remembered; full: of the newest it is found out anew.
+pub const MIRRORS_KNOWN: usize = 64;
 /// A download that nobody waits for goes on when no more than this is missing.
 pub const UNWATCHED_REST_LEN: u64 = 8 * 1024 * 1024;
 /// How long a download must be unwatched before it is ended for that: a client that comes back finds it running.

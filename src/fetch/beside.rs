@@ -12,7 +12,7 @@ use super::let_go::LetGo;
 use super::plan::Target;
 use super::sink::Sink;
 use super::swarm::{Next, Swarm};
-use super::{Goal, Inner, bad_gateway, failure, gateway_timeout};
+use super::{Goal, Inner, bad_gateway, failure, gateway_timeout, url};
 use crate::digest::{Digest, PIECE_LEN};
 use crate::limits::{BEGIN_TIME, TABLE_LEN_MAX};
 use crate::stream::{Failure, Head};
@@ -34,6 +34,10 @@ pub(super) struct Course<'a> {
     is_alone: bool,
     /// Ends the request to the mirror that is under way.
     let_go: Option<LetGo>,
+    /// The mirror that said so, by scheme, host and port …
+    pub(super) origin: Option<String>,
+    /// … and the URLs whose bytes are in place.
+    givers: Vec<String>,
 }
 
 /// Why the mirrors brought no more.
@@ -53,12 +57,26 @@ pub(super) fn unwanted() -> Failure {
 
 impl<'a> Course<'a> {
     pub(super) fn new(flight: &'a Flight, digest: Digest, len: Option<u64>) -> Course<'a> {
-        Course { flight, digest, len, head: None, swarm: None, is_alone: false, let_go: None }
+        let (origin, givers) = (None, Vec::new());
+        Course { flight, digest, len, head: None, swarm: None, is_alone: false, let_go: None, origin, givers }
     }
 
     /// Whether a request failed because nobody needs it any more.
     pub(super) fn is_let_go(&self) -> bool {
         self.let_go.as_ref().is_some_and(LetGo::is_over)
+    }
+
+    /// A mirror's bytes begin.
+    pub(super) fn note_giver(&mut self, url: &str, head: &Head) {
+        self.head = Some(head.clone());
+        self.origin = Some(url::origin(url).to_owned());
+        if !self.givers.iter().any(|giver| giver == url) {
+            self.givers.push(url.to_owned());
+        }
+    }
+
+    pub(super) fn take_givers(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.givers)
     }
 
     pub(super) fn failure(&self, stop: Stop) -> Failure {
@@ -224,7 +242,7 @@ impl Inner {
 
     /// Peers' pieces are proved by the digest itself, and what the mirror sent does not lead to them: it is fetched
     /// again from peers, unless clients have seen it.
-    fn mirror_lied(&self, course: &Course<'_>, sink: &mut Sink<'_>) -> Result<(), Failure> {
+    fn mirror_lied(&self, course: &mut Course<'_>, sink: &mut Sink<'_>) -> Result<(), Failure> {
         let object = &course.flight.job.object;
         let why = format!("{}/{} from the mirror is not what its index promises", object.host, object.path);
         let swarm = course.swarm.as_ref().expect("only with peers");
@@ -249,8 +267,11 @@ impl Inner {
 }
 
 /// Begins anew from the first byte, if no client has seen any; what peers wrote behind stays, and so does what is proved of it.
-pub(super) fn begin_anew(course: &Course<'_>, sink: &mut Sink<'_>) -> bool {
+pub(super) fn begin_anew(course: &mut Course<'_>, sink: &mut Sink<'_>) -> bool {
     let is_anew = sink.restart().is_ok();
+    if is_anew {
+        course.givers.clear();
+    }
     if let Some(swarm) = course.swarm.as_ref().filter(|_| is_anew) {
         swarm.moved(0);
     }

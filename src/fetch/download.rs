@@ -4,14 +4,17 @@ use std::io::Read;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
-use super::beside::{Course, Stop, begin_anew, unwanted};
+use super::beside::{Course, Stop};
 use super::board::Flight;
+use super::failover::Failed;
 use super::mirror::{Answer, Ask, MirrorError};
 use super::sink::{Landed, Sink, SinkError};
 use super::swarm::Swarm;
 use super::{Inner, News, Provenance, bad_gateway, failure, gateway_timeout};
 use crate::digest::{Digest, PIECE_LEN};
-use crate::limits::{COPY_LEN, FRUITLESS_TRIES, HOST_MEMORY, TRIES, UNWATCHED_REST_LEN, UNWATCHED_TIME};
+use crate::limits::{
+    COPY_LEN, HOST_MEMORY, MIRROR_HURRY_TIME, MIRROR_RATE_MIN, TRIES, UNWATCHED_REST_LEN, UNWATCHED_TIME,
+};
 use crate::store::{Draft, FileMeta, Store, StoreError, Want};
 use crate::stream::{Failure, Head};
 use crate::time::Time;
@@ -27,16 +30,21 @@ pub(super) enum Cut {
     TooLong,
     /// Peers have the rest.
     LetGo,
+    /// It brings little, and another mirror can be asked.
+    Slow,
 }
 
 /// Which part of a body is copied.
-struct Part {
+#[derive(Default)]
+pub(super) struct Part {
     /// Bytes that are here already.
-    skip: u64,
+    pub(super) skip: u64,
     /// Where the file ends.
-    total: Option<u64>,
+    pub(super) total: Option<u64>,
     /// Where the copy may end.
-    until: Option<u64>,
+    pub(super) until: Option<u64>,
+    /// Whether it must not be slow.
+    pub(super) is_hurried: bool,
 }
 
 impl Inner {
@@ -46,16 +54,34 @@ impl Inner {
         {
             return;
         }
+        // Another mirror may have what one spoilt, as long as no client has seen a byte of that.
+        for _ in 0..TRIES {
+            if !self.fetch_from_mirrors(flight, digest, len) {
+                return;
+            }
+            log::info!("another mirror is asked for {digest}");
+        }
+        self.give_up(flight, &bad_gateway(format!("no mirror has the {digest} that was promised")));
+    }
+
+    /// Fetches a promised file; whether that is worth another try: the mirror sent another file, and none rests that is next.
+    fn fetch_from_mirrors(&self, flight: &Flight, digest: Digest, len: Option<u64>) -> bool {
         let draft = self.draft(Want::Digest { digest, len }).filter(|_| len.is_none_or(|len| self.keeps(len)));
         let mut sink = Sink::new(&flight.stream, draft, Some(digest), len).keep_at_most((self.parts.keep_len_max)());
         flight.public.store(self.is_public(flight, &digest), Ordering::Relaxed);
-        match self.download(flight, &mut sink, digest, len) {
-            Ok(head) => self.land_promised(flight, sink, digest, head),
+        let mut course = Course::new(flight, digest, len);
+        let outcome = self.download(&mut course, &mut sink);
+        // Peers write no more into a file that is about to be finished.
+        let givers = course.take_givers();
+        drop(course);
+        match outcome {
+            Ok(head) => self.land_promised(flight, sink, digest, head, &givers),
             Err(failure) => {
                 if sink.forget_useless() {
                     self.poison(flight, digest);
                 }
                 self.give_up(flight, &failure);
+                false
             }
         }
     }
@@ -75,128 +101,25 @@ impl Inner {
     }
 
     /// Fetches until the sink has the promised length.
-    fn download(
-        &self,
-        flight: &Flight,
-        sink: &mut Sink<'_>,
-        digest: Digest,
-        len: Option<u64>,
-    ) -> Result<Head, Failure> {
+    fn download(&self, course: &mut Course<'_>, sink: &mut Sink<'_>) -> Result<Head, Failure> {
+        let (flight, len) = (course.flight, course.len);
         if let Some(head) = sink.resumed_head()
             && len.or(head.len) == Some(sink.len())
         {
             sink.begin(&head);
             return Ok(head);
         }
-        let mut course = Course::new(flight, digest, len);
-        self.join_swarm(&mut course, sink, len);
+        self.join_swarm(course, sink, len);
         if course.swarm.is_none() {
             // Without a length or a right to share it, or it is told only by the mirror's head.
             flight.asks_mirror.store(true, Ordering::Relaxed);
-            match self.ask_mirrors(&mut course, sink, None) {
+            match self.ask_mirrors(course, sink, None) {
                 Ok(head) => return Ok(head),
                 Err(Stop::LetGo | Stop::Away(_)) if course.swarm.is_some() => {}
                 Err(stop) => return Err(course.failure(stop)),
             }
         }
-        self.with_peers(&mut course, sink)
-    }
-
-    /// Fetches from one URL after another.
-    pub(super) fn ask_mirrors(
-        &self,
-        course: &mut Course<'_>,
-        sink: &mut Sink<'_>,
-        until: Option<u64>,
-    ) -> Result<Head, Stop> {
-        let mut worst = None;
-        for url in self.urls(course.flight) {
-            let mut fruitless = 0;
-            for _ in 0..TRIES {
-                if fruitless == FRUITLESS_TRIES {
-                    break;
-                }
-                let before = sink.len();
-                match self.try_once(course, sink, &url, until) {
-                    Ok(head) => return Ok(head),
-                    Err(Try::LetGo) => return Err(Stop::LetGo),
-                    Err(Try::Again(why)) => {
-                        log::info!("{url}: {why} after {} bytes; trying again", sink.len());
-                        fruitless = if sink.len() > before { 0 } else { fruitless + 1 };
-                        worst = Some(bad_gateway(why));
-                    }
-                    Err(Try::Elsewhere(failure)) => {
-                        worst = Some(worse(worst, failure));
-                        break;
-                    }
-                    Err(Try::Stop(failure)) => return Err(Stop::Failed(failure)),
-                }
-            }
-        }
-        let unknown = || bad_gateway(format!("no mirror is known for {}", course.digest));
-        Err(Stop::Away(worst.unwrap_or_else(unknown)))
-    }
-
-    /// One request and as much of its body as comes; with `until`, no more than up to there.
-    fn try_once(
-        &self,
-        course: &mut Course<'_>,
-        sink: &mut Sink<'_>,
-        url: &str,
-        until: Option<u64>,
-    ) -> Result<Head, Try> {
-        let (flight, len) = (course.flight, course.len);
-        let from = sink.len();
-        let known = sink.resumed_head();
-        let ask = Ask {
-            from,
-            until: until.unwrap_or(0),
-            same_as: known.as_ref(),
-            credentials: self.credentials(flight),
-            ..Ask::default()
-        };
-        let mut answer = self.ask(flight, url, ask).map_err(|error| match course.is_let_go() {
-            true => Try::LetGo,
-            false => self.elsewhere(flight, &error),
-        })?;
-        let skip = match answer.status {
-            200 if from > 0 && !begin_anew(course, sink) => from,
-            200 => 0,
-            206 if from > 0 || until.is_some() => 0,
-            // There is nothing behind what is here: it was cut before its end could be told, not before it came.
-            416 if from > 0 && answer.head.len == Some(from) && len.is_none_or(|len| len == from) => {
-                return Ok(known.unwrap_or_default());
-            }
-            416 if from > 0 && begin_anew(course, sink) => return Err(Try::Again("the mirror has less".into())),
-            _ => return Err(Try::Elsewhere(refusal(url, &answer))),
-        };
-        // Where the promise has no length, what clients were told must hold for whoever sends the rest.
-        let len = len.or(sink.told_len());
-        if let (Some(promised), Some(sent)) = (len, answer.head.len)
-            && promised != sent
-        {
-            let why = format!("{url} is {sent} bytes long, and {promised} were promised: not the same file");
-            return Err(Try::Elsewhere(bad_gateway(why)));
-        }
-        flight.public.store(self.is_public(flight, &course.digest), Ordering::Relaxed);
-        let head = answer.head.clone();
-        sink.begin(&head);
-        flight.from_mirror.store(true, Ordering::Relaxed);
-        course.head = Some(head.clone());
-        let total = len.or(head.len);
-        self.join_swarm(course, sink, total);
-        match self.copy_beside(flight, &mut answer, sink, Part { skip, total, until }, course.swarm.as_ref()) {
-            Ok(()) if until.is_some_and(|until| sink.len() >= until) => Ok(head),
-            Ok(()) if total.is_none_or(|total| total == sink.len()) => Ok(head),
-            Ok(()) => Err(Try::Again(format!("the mirror sent {} bytes of {total:?}", sink.len()))),
-            Err(Cut::Mirror(_)) if course.is_let_go() => Err(Try::LetGo),
-            // All of it is here; only the framing behind it has no end.
-            Err(Cut::Mirror(_)) if total == Some(sink.len()) => Ok(head),
-            Err(Cut::Mirror(why)) => Err(Try::Again(why)),
-            Err(Cut::TooLong) => Err(Try::Stop(bad_gateway(format!("{url} sends more than it announced")))),
-            Err(Cut::Unwanted) => Err(Try::Stop(unwanted())),
-            Err(Cut::LetGo) => Err(Try::LetGo),
-        }
+        self.with_peers(course, sink)
     }
 
     /// Whether others may know of the file and have it: it is one of a public archive, and nobody's credentials opened it.
@@ -230,7 +153,8 @@ impl Inner {
         places.insert(host.to_owned(), addresses.to_vec());
     }
 
-    fn land_promised(&self, flight: &Flight, sink: Sink<'_>, digest: Digest, head: Head) {
+    /// Keeps what came if it is the file; whether another mirror is to be asked for it.
+    fn land_promised(&self, flight: &Flight, sink: Sink<'_>, digest: Digest, head: Head, givers: &[String]) -> bool {
         let public = flight.public.load(Ordering::Relaxed);
         let meta = FileMeta { owner: flight.owner(), head, public };
         match sink.finish(meta, self.today()) {
@@ -253,11 +177,17 @@ impl Inner {
                     object.host, object.path
                 );
                 log::warn!("{why}");
+                let rounds = self.rounds(flight);
+                givers.iter().for_each(|url| self.note_bad(&rounds, url));
+                if flight.stream.outcome().is_none() && self.has_fresh_mirror(flight, givers) {
+                    return true;
+                }
                 self.poison(flight, digest);
                 self.give_up(flight, &bad_gateway(why));
             }
             Err(error) => self.give_up(flight, &failure(500, error.to_string())),
         }
+        false
     }
 
     /// Bytes that a client has seen were wrong: apt keeps them and resumes behind them, so it must get the whole file.
@@ -276,18 +206,22 @@ impl Inner {
     }
 
     pub(super) fn pass_through(&self, flight: &Flight) {
-        let mut sink = Sink::new(&flight.stream, None, None, None);
-        let Some(url) = self.urls(flight).into_iter().next() else {
-            return self.give_up(flight, &bad_gateway("no mirror is known for it"));
-        };
-        let ask = Ask { credentials: self.credentials(flight), ..Ask::default() };
-        let mut answer = match self.ask(flight, &url, ask) {
-            Ok(answer) => answer,
-            Err(error) => return self.give_up(flight, &self.failure_of(flight, &error)),
-        };
-        if answer.status != 200 {
-            return self.give_up(flight, &refusal(&url, &answer));
+        let mut last = bad_gateway("no mirror is known for it");
+        let mut rounds = self.rounds(flight);
+        while let Some(turn) = rounds.next() {
+            let ask = Ask { credentials: self.credentials(flight), ..Ask::default() };
+            let failed = match self.in_time(&turn, || self.ask(flight, &turn.url, ask)) {
+                Ok(answer) if answer.status == 200 => return self.pass_body(flight, &turn.url, answer),
+                Ok(answer) => Failed::Refused(refusal(&turn.url, &answer)),
+                Err(error) => self.failed(flight, &error),
+            };
+            last = self.note_failed(&mut rounds, turn, failed);
         }
+        self.give_up(flight, &last);
+    }
+
+    fn pass_body(&self, flight: &Flight, url: &str, mut answer: Answer) {
+        let mut sink = Sink::new(&flight.stream, None, None, None);
         flight.from_mirror.store(true, Ordering::Relaxed);
         sink.begin(&answer.head.clone());
         let total = answer.head.len;
@@ -330,27 +264,29 @@ impl Inner {
         skip: u64,
         total: Option<u64>,
     ) -> Result<(), Cut> {
-        self.copy_beside(flight, answer, sink, Part { skip, total, until: None }, None)
+        self.copy_beside(flight, answer, sink, Part { skip, total, ..Part::default() }, None)
     }
 
     /// The same beside peers: it goes on until they have the rest.
-    fn copy_beside(
+    pub(super) fn copy_beside(
         &self,
         flight: &Flight,
         answer: &mut Answer,
         sink: &mut Sink<'_>,
-        Part { mut skip, total, until }: Part,
+        Part { mut skip, total, until, is_hurried }: Part,
         swarm: Option<&Swarm>,
     ) -> Result<(), Cut> {
         let mut buffer = vec![0; COPY_LEN];
         let mut unwatched: Option<Time> = None;
         let mut told = self.now();
+        let mut lap = (told, 0);
         loop {
             let read = answer.body.read(&mut buffer).map_err(|error| Cut::Mirror(error.to_string()))?;
             if read == 0 {
                 return Ok(());
             }
             self.count(|received| received.bytes += read as u64);
+            lap.1 += read as u64;
             let skipped = usize::try_from(skip.min(read as u64)).expect("at most what was read");
             skip -= skipped as u64;
             let mut bytes = &buffer[skipped..read];
@@ -377,7 +313,21 @@ impl Inner {
             if self.is_unwanted(flight, sink.len(), total, &mut unwatched) {
                 return Err(Cut::Unwanted);
             }
+            // Without a disk it is the clients who may be slow.
+            if is_hurried && sink.file().is_some() && self.is_slow(&mut lap) {
+                return Err(Cut::Slow);
+            }
         }
+    }
+
+    /// Whether less came in this lap than must; if it was enough, the next one begins when it is over.
+    fn is_slow(&self, lap: &mut (Time, u64)) -> bool {
+        let now = self.now();
+        if now.since(lap.0) < MIRROR_HURRY_TIME {
+            return false;
+        }
+        let (_, came) = std::mem::replace(lap, (now, 0));
+        came < MIRROR_RATE_MIN * MIRROR_HURRY_TIME.as_secs()
     }
 
     pub(super) fn is_unwanted(
@@ -395,17 +345,6 @@ impl Inner {
         let since = *since.get_or_insert(now);
         let nearly_done = total.is_some_and(|total| total.saturating_sub(here) <= UNWATCHED_REST_LEN);
         !nearly_done && now.since(since) >= UNWATCHED_TIME
-    }
-
-    /// Where the flight's object can be had: by hash first, which stays when the mirror moves on.
-    pub(super) fn urls(&self, flight: &Flight) -> Vec<String> {
-        let object = &flight.job.object;
-        let mut urls = Vec::new();
-        if let Some(path) = &flight.job.by_hash {
-            urls.extend((self.parts.upstreams)(&super::Object { path: path.clone(), ..object.clone() }));
-        }
-        urls.extend((self.parts.upstreams)(object));
-        urls
     }
 
     pub(super) fn ask(&self, flight: &Flight, url: &str, ask: Ask<'_>) -> Result<Answer, MirrorError> {
@@ -444,7 +383,7 @@ impl Inner {
 
     pub(super) fn failure_of(&self, flight: &Flight, error: &MirrorError) -> Failure {
         match error {
-            MirrorError::Away(why) => {
+            MirrorError::Away(why) | MirrorError::Silent(why) => {
                 flight.found_away.store(true, Ordering::Relaxed);
                 gateway_timeout(why.clone())
             }
@@ -452,22 +391,6 @@ impl Inner {
             MirrorError::Nonsense(why) => bad_gateway(why.clone()),
         }
     }
-
-    fn elsewhere(&self, flight: &Flight, error: &MirrorError) -> Try {
-        Try::Elsewhere(self.failure_of(flight, error))
-    }
-}
-
-/// How a try ended that did not end well.
-enum Try {
-    /// The same URL may bring the rest.
-    Again(String),
-    /// Another URL may have it.
-    Elsewhere(Failure),
-    /// Nothing will help.
-    Stop(Failure),
-    /// Peers have the rest.
-    LetGo,
 }
 
 /// A mirror's refusal, as it is passed on.
@@ -481,14 +404,6 @@ pub(super) fn refusal(url: &str, answer: &Answer) -> Failure {
         reason: format!("{url}: the mirror answers {}", answer.status),
         retry_after: answer.retry_after,
         challenge: answer.challenge.clone(),
-    }
-}
-
-/// Of two failures the one that says more: that something is there but wrong says more than that it is not there.
-fn worse(former: Option<Failure>, latter: Failure) -> Failure {
-    match former {
-        Some(former) if matches!(latter.status, 404 | 410) && !matches!(former.status, 404 | 410) => former,
-        _ => latter,
     }
 }
 

@@ -42,6 +42,7 @@ thread_local! {
     static WORN: RefCell<Option<LetGo>> = const { RefCell::new(None) };
     /// When the read that this thread is in must be over, whatever comes meanwhile.
     static UNTIL: Cell<Option<Time>> = const { Cell::new(None) };
+    static HURRY: Cell<Option<Duration>> = const { Cell::new(None) };
 }
 
 /// Reads from a mirror; fails at `until`, however many bytes come till then that are none of the body: a chunk's size or a
@@ -51,6 +52,19 @@ pub(super) fn within<T>(until: Time, read: impl FnOnce() -> T) -> T {
     let done = read();
     UNTIL.set(None);
     done
+}
+
+/// Does `work` such that no mirror is waited for longer than `limit` without a byte: another can be asked.
+pub(super) fn hurried<T>(limit: Duration, work: impl FnOnce() -> T) -> T {
+    HURRY.set(Some(limit));
+    let done = work();
+    HURRY.set(None);
+    done
+}
+
+/// How long this thread waits for bytes where it usually waits for `usual`.
+pub(super) fn patience(usual: Duration) -> Duration {
+    HURRY.get().map_or(usual, |limit| limit.min(usual))
 }
 
 impl LetGo {
@@ -241,7 +255,8 @@ impl Transport for Plain {
         if let Some(until) = UNTIL.get() {
             timeout.after = timeout.after.min(until.since((self.clock)()).into());
         }
-        self.stream.set_read_timeout(limit(timeout)?)?;
+        let limit = limit(timeout)?.map(patience).or_else(|| HURRY.get());
+        self.stream.set_read_timeout(limit)?;
         may_wait(&self.socket)?;
         let len = loop {
             match (&*self.stream).read(self.buffers.input_append_buf()) {

@@ -14,7 +14,7 @@ use ureq::http::{HeaderMap, Response, header};
 use ureq::typestate::AgentScope;
 use ureq::{Agent, Timeout};
 
-use super::let_go::{LettingGo, Ourselves, within};
+use super::let_go::{self, LettingGo, Ourselves, within};
 use super::names::{AddressRule, NameThread, Names, PrivateUpstream};
 use super::{Clock, url};
 use crate::limits::{
@@ -61,7 +61,8 @@ impl fmt::Debug for Answer {
     }
 }
 
-/// A body that is read as it comes; each read brings a byte of it within [`STALL_TIMEOUT`].
+/// A body that is read as it comes; each read brings a byte of it within [`STALL_TIMEOUT`], or sooner where another
+/// mirror can be asked.
 pub(super) struct Body {
     reader: ureq::BodyReader<'static>,
     clock: Clock,
@@ -69,15 +70,17 @@ pub(super) struct Body {
 
 impl Read for Body {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        within((self.clock)() + STALL_TIMEOUT, || self.reader.read(into))
+        within((self.clock)() + let_go::patience(STALL_TIMEOUT), || self.reader.read(into))
     }
 }
 
 /// Why a mirror gave no usable answer.
 #[derive(Debug)]
 pub enum MirrorError {
-    /// It could not be reached, or fell silent: others will not reach it either.
+    /// It could not be reached: others will not reach it either.
     Away(String),
+    /// It fell silent: they will not hear of it either.
+    Silent(String),
     /// It resolves to an address that must not be fetched from: a private one, or our own.
     Private(String),
     /// It answered with something that cannot be used.
@@ -87,7 +90,10 @@ pub enum MirrorError {
 impl fmt::Display for MirrorError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            MirrorError::Away(why) | MirrorError::Private(why) | MirrorError::Nonsense(why) => f.write_str(why),
+            MirrorError::Away(why)
+            | MirrorError::Silent(why)
+            | MirrorError::Private(why)
+            | MirrorError::Nonsense(why) => f.write_str(why),
         }
     }
 }
@@ -302,11 +308,18 @@ fn in_our_words(url: &str, error: ureq::Error) -> MirrorError {
         ureq::Error::Timeout(Timeout::Connect) => {
             MirrorError::Away(format!("{host} did not accept a connection within {} s", seconds(CONNECT_TIMEOUT)))
         }
-        ureq::Error::Timeout(_) => MirrorError::Away(format!("{host} fell silent for {} s", seconds(HEAD_TIMEOUT))),
+        ureq::Error::Timeout(_) => {
+            let patience = let_go::patience(HEAD_TIMEOUT);
+            MirrorError::Silent(format!("{host} fell silent for {} s", seconds(patience)))
+        }
         ureq::Error::HostNotFound => MirrorError::Away(format!("the name {host} cannot be resolved")),
         ureq::Error::Other(other) if other.is::<PrivateUpstream>() => MirrorError::Private(other.to_string()),
         ureq::Error::Other(other) if other.is::<Ourselves>() => {
             MirrorError::Private(format!("{url} is asked for, and {other}: it would wait for itself"))
+        }
+        // A certificate that is not right, before all.
+        ureq::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
+            MirrorError::Nonsense(format!("{host}: {error}"))
         }
         ureq::Error::Io(error) => MirrorError::Away(format!("{host}: {error}")),
         ureq::Error::ConnectionFailed => MirrorError::Away(format!("{host} cannot be reached")),

@@ -10,10 +10,12 @@
 
 mod agent;
 mod ahead;
+mod asking;
 mod beside;
 mod board;
 mod download;
 mod errand;
+mod failover;
 mod let_go;
 mod mirror;
 mod names;
@@ -45,6 +47,7 @@ pub use self::swarm::{Finder, FromPeers, Lead, Leads, Lookup};
 
 use self::ahead::Ahead;
 use self::board::Board;
+use self::failover::Resting;
 use self::mirror::Mirrors;
 use self::swarm::Swarms;
 use crate::catalog::ReleaseFile;
@@ -213,6 +216,8 @@ struct Inner {
     checked: Mutex<HashMap<NameHash, Time>>,
     /// When a host was last found away.
     away: Mutex<HashMap<String, Time>>,
+    /// Mirrors that are asked after the others of their archive.
+    resting: Resting,
     received: Mutex<Received>,
 }
 
@@ -248,6 +253,7 @@ impl Fetcher {
             places: Mutex::default(),
             checked: Mutex::default(),
             away: Mutex::default(),
+            resting: Resting::default(),
             received: Mutex::default(),
         };
         (Fetcher(Arc::new(inner)), name_thread)

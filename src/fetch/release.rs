@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::board::Flight;
+use super::failover::Failed;
 use super::mirror::{Answer, Ask};
 use super::{Inner, News, bad_gateway, failure, gateway_timeout};
 use crate::catalog::{self, Release, ReleaseFile};
@@ -28,20 +29,23 @@ impl Inner {
         }
         let unless = known.as_ref().map(|snapshot| &snapshot.head);
         let mut last = bad_gateway("no mirror is known for it");
-        for url in self.urls(flight) {
+        let mut rounds = self.rounds(flight);
+        while let Some(turn) = rounds.next() {
             let ask = Ask { unless, credentials: self.credentials(flight), ..Ask::default() };
-            match self.ask(flight, &url, ask) {
-                Err(error) => last = self.failure_of(flight, &error),
+            let tried = self.in_time(&turn, || match self.ask(flight, &turn.url, ask) {
+                Err(error) => Err(self.failed(flight, &error)),
                 Ok(answer) if answer.status == 304 && known.is_some() => {
-                    return self.confirm(flight, dir, file);
+                    self.confirm(flight, dir, file);
+                    Ok(())
                 }
                 Ok(mut answer) if answer.status == 200 => {
-                    match self.take_release(flight, dir, file, &url, &mut answer) {
-                        Ok(()) => return,
-                        Err(failure) => last = failure,
-                    }
+                    self.take_release(flight, dir, file, &turn.url, &mut answer).map_err(Failed::Nonsense)
                 }
-                Ok(answer) => last = super::download::refusal(&url, &answer),
+                Ok(answer) => Err(Failed::Refused(super::download::refusal(&turn.url, &answer))),
+            });
+            match tried {
+                Ok(()) => return self.note_good(&rounds, &turn.url),
+                Err(failed) => last = self.note_failed(&mut rounds, turn, failed),
             }
         }
         if last.status >= 500 {

@@ -174,6 +174,7 @@ impl<'a> Sink<'a> {
         if self.shown > 0 {
             return Err(SinkError::Shown);
         }
+        self.is_wrong = false;
         // Another length may be announced with what comes now.
         if !self.announced {
             self.head = None;

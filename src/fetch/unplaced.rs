@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 
 use super::board::Flight;
 use super::download::{Cut, refusal};
+use super::failover::Failed;
 use super::mirror::{Answer, Ask};
 use super::sink::{Landed, Sink};
 use super::{Inner, News, bad_gateway, failure};
@@ -21,22 +22,30 @@ impl Inner {
         let known = self.known_unplaced(flight);
         let unless = known.as_ref().map(|(record, _)| &record.head);
         let mut last = bad_gateway("no mirror is known for it");
-        for url in self.urls(flight) {
+        let mut rounds = self.rounds(flight);
+        while let Some(turn) = rounds.next() {
             let ask = Ask { unless, credentials: self.credentials(flight), ..Ask::default() };
-            match self.ask(flight, &url, ask) {
-                Err(error) => last = self.failure_of(flight, &error),
+            let url = turn.url.as_str();
+            let failed = match self.in_time(&turn, || self.ask(flight, url, ask)) {
+                Err(error) => self.failed(flight, &error),
                 Ok(answer) if answer.status == 304 => match known {
                     Some((record, stored)) => return self.confirm_unplaced(flight, record, stored),
-                    None => last = bad_gateway(format!("{url}: 304 without a condition")),
+                    None => Failed::Nonsense(bad_gateway(format!("{url}: 304 without a condition"))),
                 },
                 Ok(answer) if answer.status == 200 && never_html && has_html(&answer.head) => {
-                    last = bad_gateway(format!("{url} is a web page, not the file; is this a login page?"));
+                    let why = format!("{url} is a web page, not the file; is this a login page?");
+                    Failed::Nonsense(bad_gateway(why))
                 }
                 Ok(mut answer) if answer.status == 200 => {
-                    return self.take_unplaced(flight, &url, &mut answer);
+                    match self.take_unplaced(flight, url, &mut answer) {
+                        true => self.note_good(&rounds, url),
+                        false => self.note_bad(&rounds, url),
+                    }
+                    return;
                 }
-                Ok(answer) => last = refusal(&url, &answer),
-            }
+                Ok(answer) => Failed::Refused(refusal(url, &answer)),
+            };
+            last = self.note_failed(&mut rounds, turn, failed);
         }
         if last.status >= 500 {
             self.serve_known_unplaced(flight, &last);
@@ -57,17 +66,22 @@ impl Inner {
         flight.stream.stored(stored.file, Head { len: Some(stored.len), ..record.head });
     }
 
-    fn take_unplaced(&self, flight: &Flight, url: &str, answer: &mut Answer) {
+    /// Whether the mirror did its part.
+    fn take_unplaced(&self, flight: &Flight, url: &str, answer: &mut Answer) -> bool {
         let keep = answer.framed && answer.head.len.is_none_or(|len| self.keeps(len));
         let draft = if keep { self.draft(Want::Unknown) } else { None };
         let mut sink = Sink::new(&flight.stream, draft, None, None).keep_at_most((self.parts.keep_len_max)());
         flight.from_mirror.store(true, Ordering::Relaxed);
         let head = answer.head.clone();
         sink.begin(&head);
-        match self.read_to_end(flight, url, answer, &mut sink) {
+        let read = self.read_to_end(flight, url, answer, &mut sink);
+        // That the client has left is no fault of the mirror's.
+        let is_good = read.as_ref().err().is_none_or(|failure| failure.status == 503);
+        match read {
             Ok(()) => self.keep_unplaced(flight, sink, head),
             Err(failure) => self.give_up(flight, &failure),
         }
+        is_good
     }
 
     /// Reads the body; where it is cut, asks for the rest as long as the mirror still has the same.
@@ -86,7 +100,7 @@ impl Inner {
                 Ok(()) if head.len.is_none_or(|len| len == sink.len()) => return Ok(()),
                 Ok(()) => "it ended early".to_owned(),
                 Err(Cut::Mirror(why)) => why,
-                Err(Cut::LetGo) => unreachable!("only a promised file has peers"),
+                Err(Cut::LetGo | Cut::Slow) => unreachable!("only a promised file has peers, or is hurried"),
                 Err(Cut::TooLong) => return Err(bad_gateway(format!("{url} sends more than it announced"))),
                 Err(Cut::Unwanted) => return Err(failure(503, "no client waited for it any more")),
             };

@@ -8,6 +8,13 @@ pub(super) fn host(url: &str) -> Option<&str> {
     (!host.is_empty()).then_some(host)
 }
 
+/// Where it is asked for: scheme, host and port.
+pub(super) fn origin(url: &str) -> &str {
+    let after_scheme = url.find("://").map_or(0, |at| at + 3);
+    let end = url[after_scheme..].find(['/', '?', '#']).map_or(url.len(), |at| after_scheme + at);
+    &url[..end]
+}
+
 /// Where `location` leads from `base`; `None` for other schemes and for what is no URL.
 pub(super) fn join(base: &str, location: &str) -> Option<String> {
     let location = &location[..location.find('#').unwrap_or(location.len())];
