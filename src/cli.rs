@@ -47,13 +47,22 @@ pub(crate) struct Cli {
     #[argh(option, arg_name = "CIDR")]
     pub(crate) allow: Vec<String>,
 
-    /// where an archive is fetched from, HOST/PATH=URL; repeatable, several for one archive are tried in order
+    /// where an archive is fetched from, HOST/PATH=URL; repeatable; several for one archive stand in for one another
     #[argh(option, arg_name = "PREFIX=URL")]
     pub(crate) upstream: Vec<String>,
 
     /// a private or loopback mirror that may be fetched from: name, address or network; repeatable
     #[argh(option, arg_name = "HOST|CIDR")]
     pub(crate) allow_upstream: Vec<String>,
+
+    /// the proxy by which mirrors are reached, http://HOST:PORT; those that --allow-upstream names are reached without it
+    #[argh(option, arg_name = "URL")]
+    pub(crate) upstream_proxy: Option<String>,
+
+    /// a host to which clients' https sources may be tunnelled (CONNECT, port 443): a name, *.DOMAIN, or none; repeatable;
+    /// default: any public host
+    #[argh(option, arg_name = "HOST")]
+    pub(crate) allow_connect: Vec<String>,
 
     /// with whom files are exchanged: internet, lan or off; default: internet
     #[argh(option, arg_name = "WITH")]
@@ -143,6 +152,8 @@ impl Cli {
             allow: self.allow.clone(),
             upstream: self.upstream.clone(),
             allow_upstream: self.allow_upstream.clone(),
+            upstream_proxy: self.upstream_proxy.clone(),
+            allow_connect: self.allow_connect.clone(),
             public: self.public.clone(),
             upload_rate: self.upload_rate.clone(),
             share: self.share.clone(),

@@ -5,7 +5,9 @@
 
 mod cidr;
 mod file;
+mod host;
 mod on_link;
+mod proxy;
 mod public;
 mod sharing;
 mod size;
@@ -18,9 +20,12 @@ use std::time::Duration;
 
 pub use self::cidr::Cidr;
 pub use self::on_link::on_link;
+pub use self::proxy::UpstreamProxy;
 pub use self::sharing::{Mainline, Secret, Share, Sharing};
 pub use self::size::parse_duration;
 pub use self::upstream::UpstreamRule;
+
+use self::host::HostPattern;
 
 /// Read if it is there, unless another file is named.
 pub const DEFAULT_FILE: &str = "/etc/apt-p2p.toml";
@@ -50,6 +55,10 @@ pub struct Flags {
     pub upstream: Vec<String>,
     /// Private addresses that may be fetched from.
     pub allow_upstream: Vec<String>,
+    /// The proxy by which mirrors are reached.
+    pub upstream_proxy: Option<String>,
+    /// Hosts that tunnels may lead to.
+    pub allow_connect: Vec<String>,
     /// Archives that are public.
     pub public: Vec<String>,
     /// Bytes a second for others.
@@ -133,15 +142,12 @@ pub struct Config {
     /// Whether those on the link with this machine's inner interfaces are served too: unless clients are named.
     pub allow_on_link: bool,
     upstream: Vec<UpstreamRule>,
-    allow_upstream: Vec<UpstreamHost>,
+    allow_upstream: Vec<HostPattern>,
+    /// The proxy by which mirrors are reached, but for those that `allow-upstream` names.
+    pub upstream_proxy: Option<UpstreamProxy>,
+    /// None: any that may be fetched from.
+    allow_connect: Option<Vec<HostPattern>>,
     public: Vec<public::Prefix>,
-}
-
-/// Private upstreams that may be fetched from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum UpstreamHost {
-    Net(Cidr),
-    Name(String),
 }
 
 /// Why a configuration cannot be used.
@@ -266,11 +272,13 @@ impl Config {
             allow,
             allow_on_link: settings.allow.is_empty(),
             upstream: UpstreamRule::joined(upstream),
-            allow_upstream: settings
-                .allow_upstream
-                .iter()
-                .map(|text| UpstreamHost::new(text))
-                .collect::<Result<_, _>>()?,
+            allow_upstream: parse_all(
+                "--allow-upstream",
+                &settings.allow_upstream,
+                "a host name, an address or a network, such as mirror.lan, *.lan or 192.0.2.0/24",
+            )?,
+            upstream_proxy: settings.upstream_proxy.map(upstream_proxy).transpose()?,
+            allow_connect: allow_connect(&settings.allow_connect)?,
         })
     }
 
@@ -283,11 +291,25 @@ impl Config {
     /// Whether this address, to which `host` resolved, may be fetched from: any public one, and what is named.
     #[must_use]
     pub fn upstream_allowed(&self, ip: IpAddr, host: &str) -> bool {
-        cidr::is_public(ip)
-            || self.allow_upstream.iter().any(|allowed| match allowed {
-                UpstreamHost::Net(net) => net.contains(ip),
-                UpstreamHost::Name(name) => name.eq_ignore_ascii_case(host),
-            })
+        cidr::is_public(ip) || self.upstream_named(ip, host)
+    }
+
+    /// Whether this address, to which `host` resolved, is one that the configuration names.
+    #[must_use]
+    pub fn upstream_named(&self, ip: IpAddr, host: &str) -> bool {
+        self.allow_upstream.iter().any(|named| named.names_address(ip, host))
+    }
+
+    /// Whether a mirror is one of this network's own, which no proxy stands in front of.
+    #[must_use]
+    pub fn is_near(&self, host: &str) -> bool {
+        self.allow_upstream.iter().any(|named| named.names(host))
+    }
+
+    /// Whether a tunnel may lead to `host`, if its address may be fetched from.
+    #[must_use]
+    pub fn may_connect(&self, host: &str) -> bool {
+        self.allow_connect.as_ref().is_none_or(|named| named.iter().any(|pattern| pattern.names(host)))
     }
 
     /// Whether others may have what is fetched from `whole` (host/path): it is named, or its origin is a known distribution
@@ -311,17 +333,20 @@ impl Config {
     }
 }
 
-impl UpstreamHost {
-    fn new(text: &str) -> Result<UpstreamHost, ConfigError> {
-        if let Ok(net) = text.parse() {
-            return Ok(UpstreamHost::Net(net));
-        }
-        let is_name = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'));
-        if !is_name {
-            let expected = "a host name, an address or a network, such as mirror.example.org or 192.0.2.0/24";
-            return Err(value("--allow-upstream", text.to_owned(), expected));
-        }
-        Ok(UpstreamHost::Name(text.to_owned()))
+fn upstream_proxy(text: String) -> Result<UpstreamProxy, ConfigError> {
+    let expected = "http://HOST:PORT, with NAME:PASSWORD@ in front of HOST where the proxy asks for it";
+    // What was given may hold a password.
+    text.parse().map_err(|_| value("--upstream-proxy", "…".into(), expected))
+}
+
+/// `none`, or hosts.
+fn allow_connect(texts: &[String]) -> Result<Option<Vec<HostPattern>>, ConfigError> {
+    let expected = "a host, such as mirror.example.org or *.example.org; or none, alone";
+    match texts {
+        [] => Ok(None),
+        [none] if none == "none" => Ok(Some(Vec::new())),
+        some if some.iter().any(|text| text == "none") => Err(value("--allow-connect", "none".into(), expected)),
+        some => parse_all("--allow-connect", some, expected).map(Some),
     }
 }
 

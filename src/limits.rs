@@ -54,8 +54,16 @@ pub const ACCEPTS_PER_TURN: usize = 64;
 pub const BACKLOG: i32 = 1024;
 /// A worker must answer within this; later: its connection is opened anew, and the client gets 500.
 pub const WORKER_TIME: Duration = Duration::from_secs(60);
-/// Descriptors kept for everything but clients and their files: store, mirrors, workers, logs, peers and their files.
-pub const DESCRIPTORS_KEPT: usize = 192 + 2 * PEER_CONNECTIONS;
+/// Tunnels at once, with 32 KB each while neither side takes what the other sent, and nothing when idle: 2 MB at most. Full:
+/// the newest is told 503, on which apt tries again.
+pub const TUNNELS: usize = 64;
+/// Of these, from one address: apt opens one for each host of its sources.
+pub const TUNNELS_PER_ADDRESS: usize = TUNNELS / 2;
+/// A tunnel in which nothing moves is closed after this: apt itself waits 30 s.
+pub const TUNNEL_IDLE_TIME: Duration = Duration::from_secs(120);
+/// Descriptors kept for everything but clients and their files: store, mirrors, workers, logs, tunnels' far sides, peers and
+/// their files.
+pub const DESCRIPTORS_KEPT: usize = 192 + TUNNELS + 2 * PEER_CONNECTIONS;
 
 // ── peers ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -106,7 +114,7 @@ pub const FETCH_THREADS_PER_HOST: usize = FETCH_THREADS / 2;
 pub const FLIGHTS: usize = 256;
 /// Of these, how many may be for one host; the rest stays for the others.
 pub const FLIGHTS_PER_HOST: usize = FLIGHTS / 4 * 3;
-/// Threads that look up names; a look-up that finds both busy waits, and its download with it.
+/// Threads that look up names, the first for downloads alone; a look-up that finds both busy waits, and its download with it.
 pub const NAME_THREADS: usize = 2;
 
 /// A mirror must accept a connection within this.
@@ -118,10 +126,13 @@ pub const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
 /// A mirror must send something within this; apt itself waits 30 s.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Names that wait for a name thread; full: the download waits for a place, within [`RESOLVE_TIMEOUT`].
+/// Names that wait for a name thread; full: the download waits for a place, within [`RESOLVE_TIMEOUT`]. Of tunnels as many as
+/// there may be wait beside them; one more is refused with 503.
 pub const NAME_QUEUE: usize = 16;
 /// Names whose addresses are remembered; full: all are forgotten.
 pub const NAME_MEMORY: usize = 256;
+/// Addresses of one name that are tried; more are not needed.
+pub const ADDRESSES_PER_NAME: usize = 16;
 /// How long addresses are remembered: mirrors' records live a minute or more.
 pub const NAME_MEMORY_TIME: Duration = Duration::from_secs(60);
 /// A mirror's head may be this long; longer: its answer is refused.

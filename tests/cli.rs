@@ -31,6 +31,8 @@ fn help_and_version() {
         "--allow",
         "--upstream",
         "--allow-upstream",
+        "--upstream-proxy",
+        "--allow-connect",
         "--share",
         "--peer-listen",
         "--network",

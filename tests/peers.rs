@@ -75,6 +75,7 @@ impl House {
             upstreams: Arc::new(|object| vec![format!("http://{}/{}", object.host, object.path)]),
             allowed: Arc::new(|_, _| true),
             ours: Arc::new([]),
+            proxy: None,
             clock: Arc::new(move || Time(u64::try_from(start.elapsed().as_millis()).expect("short") * (1 + haste))),
             calendar: Arc::new(|| Stamp(1_740_823_200)),
             keep_len_max: Arc::new(|| u64::MAX),

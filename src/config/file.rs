@@ -16,6 +16,8 @@ pub(super) struct Settings {
     pub(super) allow: Vec<String>,
     pub(super) upstream: Vec<String>,
     pub(super) allow_upstream: Vec<String>,
+    pub(super) upstream_proxy: Option<String>,
+    pub(super) allow_connect: Vec<String>,
     pub(super) public: Vec<String>,
     pub(super) upload_rate: Option<String>,
     pub(super) share: Option<String>,
@@ -34,7 +36,7 @@ pub(super) struct Settings {
 }
 
 /// Every setting of the file.
-pub(super) const KEYS: [&str; 22] = [
+pub(super) const KEYS: [&str; 24] = [
     "listen",
     "cache",
     "max-size",
@@ -42,6 +44,8 @@ pub(super) const KEYS: [&str; 22] = [
     "allow",
     "upstream",
     "allow-upstream",
+    "upstream-proxy",
+    "allow-connect",
     "public",
     "upload-rate",
     "share",
@@ -70,6 +74,8 @@ impl Settings {
         list(&mut self.allow, &flags.allow);
         list(&mut self.upstream, &flags.upstream);
         list(&mut self.allow_upstream, &flags.allow_upstream);
+        list(&mut self.allow_connect, &flags.allow_connect);
+        self.upstream_proxy = flags.upstream_proxy.clone().or(self.upstream_proxy);
         list(&mut self.public, &flags.public);
         self.upload_rate = flags.upload_rate.clone().or(self.upload_rate);
         list(&mut self.bootstrap, &flags.bootstrap);
@@ -119,6 +125,8 @@ impl Settings {
             "allow" => self.allow = texts(key, item)?,
             "upstream" => self.upstream = texts(key, item)?,
             "allow-upstream" => self.allow_upstream = texts(key, item)?,
+            "upstream-proxy" => self.upstream_proxy = Some(text(key, item)?),
+            "allow-connect" => self.allow_connect = texts(key, item)?,
             "public" => self.public = texts(key, item)?,
             "upload-rate" => self.upload_rate = Some(text_or_number(key, item)?),
             "bootstrap" => self.bootstrap = texts(key, item)?,

@@ -61,6 +61,10 @@ fn errors_say_where_and_what_to_do() {
         ("max-size = 'lots'", "--max-size lots: expected a size"),
         ("upstream = 'a=ftp://b'", "--upstream a=ftp://b: expected HOST/PATH=URL"),
         ("allow-upstream = 'a b'", "--allow-upstream a b: expected a host name"),
+        ("upstream-proxy = 'https://me:secret@x:1'", "--upstream-proxy …: expected http://HOST:PORT"),
+        ("allow-connect = '*'", "--allow-connect *: expected a host, such as"),
+        ("allow-connect = ['none', 'a']", "--allow-connect none: expected a host, such as"),
+        ("allow-upstream = '*'", "--allow-upstream *: expected a host name"),
         ("neighbour = '192.0.2.7'", "--neighbour 192.0.2.7: expected an address and a port"),
         ("prefetch = 'always'", "--prefetch always: expected off, lookup or night"),
         ("mdns = 'maybe'", "--mdns maybe: expected on or off"),
@@ -98,6 +102,32 @@ fn private_upstreams_are_refused_unless_named() {
         ("::ffff:127.0.0.1", "mirror.example.org", false),
     ] {
         assert_eq!(config.upstream_allowed(ip.parse().expect("an address"), host), allowed, "{ip} {host}");
+    }
+}
+
+#[test]
+fn tunnels_lead_anywhere_unless_hosts_are_named() {
+    let connects = |text: &str, host: &str| load(text, &flags()).expect("hosts").may_connect(host);
+    assert!(connects("", "mirror.example.org"));
+    assert!(!connects("allow-connect = 'none'", "mirror.example.org"));
+    let some = "allow-connect = ['mirror.example.org', '*.example.com', '192.0.2.1']";
+    for (host, may) in [
+        ("mirror.example.org", true),
+        ("example.com", false),
+        ("a.example.com", true),
+        ("192.0.2.1", true),
+        ("x", false),
+    ] {
+        assert_eq!(connects(some, host), may, "{host}");
+    }
+}
+
+#[test]
+fn a_mirror_of_this_network_has_no_proxy_in_front() {
+    let config = load("upstream-proxy = 'http://proxy:3128'\nallow-upstream = ['*.lan', '10.0.0.0/8']", &flags());
+    let config = config.expect("a proxy");
+    for (host, is_near) in [("mirror.lan", true), ("10.1.2.3", true), ("mirror.example.org", false)] {
+        assert_eq!(config.is_near(host), is_near, "{host}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! The configuration as it is now: SIGHUP replaces it while the daemon runs.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::sync::{Arc, RwLock};
 
 use crate::config::{Cidr, Config, on_link};
@@ -45,6 +45,12 @@ impl Live {
         current.config.allows(client) || (current.config.allow_on_link && is_on_link())
     }
 
+    /// Whether an address that `host` resolved to may be fetched from: a public one of another machine, and what is named.
+    pub(super) fn may_fetch_from(&self, ip: IpAddr, host: &str) -> bool {
+        let config = self.config();
+        config.upstream_named(ip, host) || config.upstream_allowed(ip, host) && !is_own(ip)
+    }
+
     /// Takes note of what the disk of the store has room for.
     pub(super) fn measure(&self, store: &Store) {
         match store.default_max_bytes() {
@@ -85,6 +91,17 @@ impl Live {
         };
         vec![own]
     }
+}
+
+/// Whether an address is one of this machine's: what is sent there would come from the same one. Nothing is sent. A router
+/// has services for its LAN at its public address, too.
+fn is_own(ip: IpAddr) -> bool {
+    let any: IpAddr = if ip.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let from = UdpSocket::bind((any, 0)).and_then(|socket| {
+        socket.connect((ip, 9))?;
+        socket.local_addr()
+    });
+    from.is_ok_and(|from| from.ip() == ip)
 }
 
 #[cfg(test)]

@@ -139,8 +139,8 @@ fn reload(live: &Live, flags: &Flags) {
         Ok(config) => {
             live.replace(config);
             log::info!(
-                "the configuration was read again; addresses, the cache folder, workers and sharing, but for upload-rate, \
-                 change at a restart"
+                "the configuration was read again; addresses, the cache folder, workers, the upstream proxy and sharing, but \
+                 for upload-rate, change at a restart"
             );
         }
         Err(error) => log::error!("the configuration stays as it was: {error}"),
@@ -226,7 +226,16 @@ impl House {
         start_upkeep(live, &shelf, (&clock, &calendar), news, edges, end.clone())?;
         let numbers = numbers(live, &shelf, &fetcher, edges, &clock);
         let control = start_control(live, (&shelf, dht.as_ref(), &clock), Arc::clone(&numbers), end.clone())?;
-        let parts = front::Parts { shelf: shelf.clone(), fetcher, slots, allow: allowed(live), calendar, numbers };
+        let connecting = live.clone();
+        let parts = front::Parts {
+            shelf: shelf.clone(),
+            fetcher,
+            slots,
+            allow: allowed(live),
+            may_connect: Arc::new(move |host| connecting.config().may_connect(host)),
+            calendar,
+            numbers,
+        };
         start_workers(workers, Front::new(parts), server)?;
         let edge_thread = threads::start("edge", move || edge.run()).map_err(DaemonError::System)?;
         let served = dht.as_ref().filter(|_| peer_edge.is_some());
@@ -293,8 +302,9 @@ fn start_fetching(
     let (fetcher, name_thread) = Fetcher::new(fetch::Parts {
         shelf: shelf.clone(),
         upstreams: Arc::new(move |object| mapping.urls(object)),
-        allowed: Arc::new(move |ip, host| rule.config().upstream_allowed(ip, host)),
+        allowed: Arc::new(move |ip, host| rule.may_fetch_from(ip, host)),
         ours,
+        proxy: upstream_proxy(live),
         is_public: Arc::new(move |object, found| {
             let whole = format!("{}/{}", object.host, object.path);
             found.is_promised && public.config().is_public(&whole, found.origin, found.addresses)
@@ -313,7 +323,7 @@ fn start_fetching(
     });
     for n in 0..NAME_THREADS {
         let names = name_thread.clone();
-        threads::start(&format!("names-{n}"), move || names.run()).map_err(DaemonError::System)?;
+        threads::start(&format!("names-{n}"), move || names.run(n > 0)).map_err(DaemonError::System)?;
     }
     for n in 0..FETCH_THREADS {
         let fetcher = fetcher.clone();
@@ -324,6 +334,14 @@ fn start_fetching(
         threads::start(&format!("peer-{n}"), move || fetcher.work_peers()).map_err(DaemonError::System)?;
     }
     Ok(fetcher)
+}
+
+/// Who stands between us and the mirrors, and the rule who is reached without it.
+fn upstream_proxy(live: &Live) -> Option<(fetch::Proxy, fetch::NearRule)> {
+    let config::UpstreamProxy { host, port, credentials } = live.config().upstream_proxy.clone()?;
+    let near = live.clone();
+    let is_near: fetch::NearRule = Arc::new(move |host| near.config().is_near(host));
+    Some((fetch::Proxy { host, port, credentials }, is_near))
 }
 
 /// Files that will be wanted soon are looked for, unless nobody wants that.

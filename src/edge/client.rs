@@ -9,7 +9,9 @@ use mio::net::TcpStream;
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 
-use super::conn::{Conn, Input, Log, Output};
+use super::conn::{Conn, Input, Output};
+use super::exchange::Way;
+use super::log::Log;
 use super::mailbox::Mailbox;
 use crate::time::Time;
 
@@ -33,6 +35,8 @@ pub(super) struct Client {
     pub(super) is_served: bool,
     /// Where it is told that a file cannot be read.
     pub(super) mailbox: Arc<Mailbox>,
+    /// Where it is to be led, when it becomes a tunnel.
+    pub(super) way: Option<Way>,
 }
 
 /// What ended a connection's turn.
@@ -47,6 +51,33 @@ impl Client {
     /// Those with whom it shares the number of connections.
     pub(super) fn group(&self) -> IpAddr {
         self.paced.unwrap_or(self.peer)
+    }
+
+    /// A new one, at `peer` and connected to `local`.
+    pub(super) fn new(
+        stream: TcpStream,
+        conn: Conn,
+        serial: u64,
+        (peer, local): (IpAddr, SocketAddr),
+        paced: Option<IpAddr>,
+        mailbox: Arc<Mailbox>,
+    ) -> Client {
+        Client {
+            stream,
+            conn,
+            serial,
+            peer,
+            local,
+            readable: true,
+            writable: true,
+            is_ready: false,
+            is_asking: false,
+            paced,
+            is_held: false,
+            is_served: false,
+            mailbox,
+            way: None,
+        }
     }
 
     /// Reads and sends at most `budget` bytes, until there is nothing to do, or others must have their turn.
@@ -102,6 +133,10 @@ impl Client {
                 Output::Log(log) => {
                     note(self.peer, log);
                     continue;
+                }
+                Output::Dial(way) => {
+                    self.way = Some(way);
+                    return Turn::Waits;
                 }
                 Output::Shutdown => {
                     if self.stream.shutdown(std::net::Shutdown::Write).is_err() {

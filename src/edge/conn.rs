@@ -11,11 +11,13 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::exchange::{Answer, Body, Note, OURS, Reply};
+use super::exchange::{Answer, Body, Note, OURS, Reply, TUNNEL, Way};
 use super::head::{self, HeadEnd, Refusal, Request};
+use super::log::Log;
 use super::sending::Sending;
 use crate::limits::{
-    HEAD_LEN, HEAD_TIME, KEEP_CLIENT_TIME, LINGER_LEN, LINGER_TIME, PIPELINE, SLOW_READER_LEN, SLOW_READER_TIME,
+    HEAD_LEN, HEAD_TIME, KEEP_CLIENT_TIME, LINGER_LEN, LINGER_TIME, PIPELINE, RESOLVE_TIMEOUT, SLOW_READER_LEN,
+    SLOW_READER_TIME,
 };
 use crate::stream::{Follower, Outcome, Wake};
 use crate::time::Time;
@@ -38,6 +40,8 @@ pub(super) enum Input<'a> {
     FileCut,
     /// What it could send was held back, by us: it is no slow reader.
     Held,
+    /// The tunnel of the last [`Output::Dial`] cannot be had, with what the client is told.
+    NoWay(u16, String),
     /// Time passed; also called when nothing else happens, about once a second.
     Tick,
 }
@@ -49,6 +53,8 @@ pub(super) enum Output<'a> {
     Send { bytes: &'a [u8], more: bool },
     /// Send `len` bytes of a file.
     SendFile { file: Arc<File>, at: u64, len: u64 },
+    /// Make a tunnel of it; from its opening on, nothing of this is asked any more, until it has ended.
+    Dial(Way),
     /// An exchange ended.
     Log(Log),
     /// The answer was the last: shut down the sending side, and wait for the client's end.
@@ -57,20 +63,6 @@ pub(super) enum Output<'a> {
     Close,
     /// Nothing until something happens.
     Wait,
-}
-
-/// What the log says of an exchange.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Log {
-    pub(super) method: String,
-    pub(super) target: String,
-    pub(super) status: u16,
-    pub(super) bytes: u64,
-    pub(super) source: &'static str,
-    pub(super) remark: String,
-    pub(super) ms: u64,
-    /// Whether the whole answer went out.
-    pub(super) whole: bool,
 }
 
 /// A connection's state.
@@ -116,6 +108,17 @@ enum State {
     /// The worker named a stream, of which there is no news yet; with whether what stands behind must wait for it.
     Following(Follower, Box<dyn FnOnce(&Outcome) -> Answer + Send>, bool),
     Sending(Box<Sending>),
+    /// Where the tunnel leads, until it is dialled.
+    Tunnel(Option<Way>),
+}
+
+impl State {
+    fn answering(request: &Request, answer: Answer, follower: Option<Follower>) -> State {
+        match answer {
+            Answer { body: Body::Tunnel(way), .. } => State::Tunnel(Some(way)),
+            answer => State::Sending(Box::new(Sending::new(request, answer, follower))),
+        }
+    }
 }
 
 impl Conn {
@@ -147,6 +150,7 @@ impl Conn {
             Input::Sent(len) => self.take_sent(now, len),
             Input::FileCut => self.break_front(),
             Input::Held => (self.slow_since, self.slow_sent) = (now, 0),
+            Input::NoWay(status, reason) => self.refuse_front(status, &reason),
             Input::Tick => self.tick(now),
         }
     }
@@ -195,7 +199,7 @@ impl Conn {
         self.exchanges.iter().take(self.dispatched).any(|former| match &former.state {
             State::Asked => may_lead(&former.request.target),
             State::Following(_, _, leads) => *leads,
-            State::Sending(_) => false,
+            State::Sending(_) | State::Tunnel(_) => false,
         })
     }
 
@@ -237,11 +241,26 @@ impl Conn {
     }
 
     fn poll_idle(&mut self, now: Time) -> Output<'_> {
+        if let Some(Exchange { state: State::Tunnel(way), .. }) = self.exchanges.front_mut()
+            && let Some(way) = way.take()
+        {
+            return Output::Dial(way);
+        }
         if self.reading == Reading::Last && self.exchanges.is_empty() {
             self.reading = Reading::Lingering(now + LINGER_TIME);
             return Output::Shutdown;
         }
         Output::Wait
+    }
+
+    /// The tunnel opens: what the client sent behind its request, which is the far side's.
+    pub(super) fn open_tunnel(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.input)
+    }
+
+    /// The log line of a tunnel that has ended, after so many bytes for the client.
+    pub(super) fn end_tunnel(&mut self, now: Time, status: u16, bytes: u64, whole: bool) -> Log {
+        Log { status, bytes, source: TUNNEL, ..self.finish_front(now, whole) }
     }
 
     /// The log line of an exchange that the connection's end cuts off.
@@ -292,12 +311,13 @@ impl Conn {
             }
             self.input.drain(..len);
         }
-        if self.input.is_empty() || self.reading != Reading::Open {
+        let is_tunnel = self.exchanges.back().is_some_and(|last| last.request.method == "CONNECT");
+        if self.input.is_empty() || self.reading != Reading::Open && !is_tunnel {
             // An idle connection holds no buffer.
             self.input = Vec::new();
             self.head_since = None;
-        } else if self.exchanges.len() >= PIPELINE {
-            // What stands here may be a whole head that has to wait its turn.
+        } else if is_tunnel || self.exchanges.len() >= PIPELINE {
+            // What stands here is the far side's, or may be a whole head that has to wait its turn.
             self.head_since = None;
         } else if self.head_since.is_none() {
             self.head_since = Some(now);
@@ -306,21 +326,7 @@ impl Conn {
 
     /// Answers behind what is queued, without a worker, and takes no more requests.
     fn refuse(&mut self, now: Time, refusal: Refusal) {
-        let body = format!("apt-p2p: {}\n", refusal.reason);
-        let head = format!(
-            "HTTP/1.1 {} {}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n",
-            refusal.status,
-            refusal.reason,
-            body.len()
-        );
-        let note = Note { source: OURS, remark: refusal.reason.to_owned() };
-        let answer = Answer {
-            status: refusal.status,
-            head: head.into_bytes(),
-            body: Body::Bytes(body.into_bytes()),
-            close: true,
-            note,
-        };
+        let answer = ours(refusal.status, refusal.reason);
         let request = Request {
             method: "(refused)".into(),
             target: "-".into(),
@@ -348,15 +354,12 @@ impl Conn {
         let wake = Arc::clone(&self.wake);
         let Some(exchange) = self.exchanges.get_mut(at) else { return };
         exchange.state = match reply {
-            Some(Reply::Now(answer)) => State::Sending(Box::new(Sending::new(&exchange.request, answer, None))),
+            Some(Reply::Now(answer)) => State::answering(&exchange.request, answer, None),
             Some(Reply::Later { stream, answer, leads }) => {
                 let wake: Wake = Box::new(move || wake());
                 State::Following(stream.follow(wake), answer, leads)
             }
-            None => {
-                let answer = worker_failed();
-                State::Sending(Box::new(Sending::new(&exchange.request, answer, None)))
-            }
+            None => State::answering(&exchange.request, worker_failed(), None),
         };
         self.active = now;
     }
@@ -372,7 +375,7 @@ impl Conn {
                 unreachable!("matched above")
             };
             let answer = answer(&outcome);
-            front.state = State::Sending(Box::new(Sending::new(&front.request, answer, Some(follower))));
+            front.state = State::answering(&front.request, answer, Some(follower));
             self.slow_since = now;
             self.slow_sent = 0;
         }
@@ -383,6 +386,20 @@ impl Conn {
         self.slow_sent += len;
         if let Some(Exchange { state: State::Sending(sending), .. }) = self.exchanges.front_mut() {
             sending.sent(len);
+        }
+    }
+
+    fn refuse_front(&mut self, status: u16, reason: &str) {
+        let Some(front) = self.exchanges.front_mut() else { return };
+        front.state = State::answering(&front.request, ours(status, reason), None);
+    }
+
+    /// A tunnel whose name is not found: nobody knows how long the resolver will take.
+    fn end_lookup(&mut self, now: Time) {
+        let Some(Exchange { request, since, state: State::Following(..) }) = self.exchanges.front() else { return };
+        if request.method == "CONNECT" && now.since(*since) >= RESOLVE_TIMEOUT {
+            let why = format!("the name of {} was not found within {} s", request.target, RESOLVE_TIMEOUT.as_secs());
+            self.refuse_front(504, &why);
         }
     }
 
@@ -400,7 +417,7 @@ impl Conn {
         self.slow_sent = 0;
         let (status, bytes, note) = match exchange.state {
             State::Sending(sending) => (sending.status, sending.body_sent, sending.note),
-            State::Asked | State::Following(..) => (0, 0, Note::default()),
+            State::Asked | State::Following(..) | State::Tunnel(_) => (0, 0, Note::default()),
         };
         Log {
             method: exchange.request.method,
@@ -430,6 +447,7 @@ impl Conn {
             }
             return;
         }
+        self.end_lookup(now);
         if self.head_since.is_some_and(|since| now.since(since) >= HEAD_TIME) {
             self.head_since = None;
             return self.refuse(now, Refusal { status: 408, reason: "the request's head did not come in time" });
@@ -462,13 +480,20 @@ fn may_lead(target: &str) -> bool {
 }
 
 fn worker_failed() -> Answer {
-    let body = b"apt-p2p: the request could not be worked on; the log says why\n".to_vec();
+    let answer = ours(500, "the request could not be worked on; the log says why");
+    Answer { note: Note { source: OURS, remark: "a worker gave no reply".into() }, ..answer }
+}
+
+/// A refusal of the edge's own, behind which the connection closes. apt shows its user no more of a proxy's refusal than the
+/// status line.
+fn ours(status: u16, reason: &str) -> Answer {
+    let body = format!("apt-p2p: {reason}\n").into_bytes();
     let head = format!(
-        "HTTP/1.1 500 Internal Server Error\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n",
+        "HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n",
         body.len()
     );
-    let note = Note { source: OURS, remark: "a worker gave no reply".into() };
-    Answer { status: 500, head: head.into_bytes(), body: Body::Bytes(body), close: true, note }
+    let note = Note { source: OURS, remark: reason.to_owned() };
+    Answer { status, head: head.into_bytes(), body: Body::Bytes(body), close: true, note }
 }
 
 #[cfg(any(test, fuzzing))]

@@ -23,6 +23,7 @@ use super::door::Door;
 use super::exchange::{Answer, Body, Reply, Slots};
 use super::mailbox::{EdgeHandle, Mailbox};
 use super::pace::{self, Pace};
+use super::tunnel::Tunnels;
 use crate::limits::{ACCEPTS_PER_TURN, ANSWERS_PER_TURN, PIPELINE, READ_LEN, TURN_LEN};
 use crate::time::Time;
 
@@ -30,6 +31,7 @@ const WAKER: Token = Token(0);
 const LISTENERS: usize = 1;
 const BACKENDS: usize = 1 << 10;
 const CLIENTS: usize = 1 << 11;
+const FAR_SIDES: usize = 1 << 20;
 /// Zero is before everything.
 const START: Time = Time(1000);
 const TICK: Duration = Duration::from_secs(1);
@@ -50,6 +52,7 @@ pub struct Edge {
     asks: Asks,
     idle_time: Duration,
     mailbox: Arc<Mailbox>,
+    tunnels: Tunnels,
     /// Connections that have something to do.
     ready: VecDeque<Token>,
     /// Connections whose requests wait for a worker, each once: they take turns.
@@ -97,6 +100,8 @@ impl Edge {
             }
         };
         let mailbox = Arc::new(Mailbox::new(waker, level));
+        let ours = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        let tunnels = Tunnels::new(poll.registry().try_clone()?, FAR_SIDES, ours);
         let edge = Edge {
             poll,
             listeners,
@@ -110,6 +115,7 @@ impl Edge {
             asks: Asks::new(START),
             idle_time: config.idle_time,
             mailbox: Arc::clone(&mailbox),
+            tunnels,
             ready: VecDeque::new(),
             asking: VecDeque::new(),
             by_address: HashMap::new(),
@@ -141,6 +147,10 @@ impl Edge {
             for event in &events {
                 match event.token() {
                     WAKER => {}
+                    token if token.0 >= FAR_SIDES => {
+                        let token = self.tunnels.hear(event);
+                        self.make_ready(token);
+                    }
                     token if token.0 >= CLIENTS => {
                         if let Some(client) = self.client(token) {
                             client.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
@@ -369,21 +379,8 @@ impl Edge {
         self.next_serial += 1;
         let mailbox = Arc::clone(&self.mailbox);
         let conn = Conn::new(now, self.idle_time, Arc::new(move || mailbox.leave(token)));
-        self.clients[index] = Some(Client {
-            stream,
-            conn,
-            serial: self.next_serial,
-            peer,
-            local,
-            readable: true,
-            writable: true,
-            is_ready: false,
-            is_asking: false,
-            paced,
-            is_held: false,
-            is_served: false,
-            mailbox: Arc::clone(&self.mailbox),
-        });
+        let (serial, told) = (self.next_serial, Arc::clone(&self.mailbox));
+        self.clients[index] = Some(Client::new(stream, conn, serial, (peer, local), paced, told));
         self.make_ready(token);
     }
 
@@ -406,7 +403,7 @@ impl Edge {
         let most = client.paced.map_or(TURN_LEN, credit).min(TURN_LEN);
         let mut budget = most;
         let mut note = |peer, log| self.mailbox.note(peer, &log);
-        let turn = client.turn(&mut self.buffer, &mut budget, now, &mut note);
+        let turn = self.tunnels.turn(token, &mut client, &mut self.buffer, &mut budget, now, &mut note);
         let is_held = self.settle(token, &mut client, most - budget, turn);
         // The limit on requests ahead is looked at when the turn to ask comes.
         let asks = !client.is_asking && client.conn.has_request(PIPELINE);
@@ -447,7 +444,7 @@ impl Edge {
     fn close(&mut self, token: Token, now: Time) {
         let index = token.0 - CLIENTS;
         let Some(mut client) = self.clients.get_mut(index).and_then(Option::take) else { return };
-        if let Some(log) = client.conn.cut_off(now) {
+        if let Some(log) = self.tunnels.end(token, &mut client, now).or_else(|| client.conn.cut_off(now)) {
             self.mailbox.note(client.peer, &log);
         }
         self.poll.registry().deregister(&mut client.stream).ok();

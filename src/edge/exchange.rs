@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
+use std::net::SocketAddr;
 use std::num::ParseIntError;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -143,6 +144,17 @@ pub enum Body {
         /// The head waits for the body's first byte, a line at a time: apt gives up when it sees nothing for 30 s.
         patient: bool,
     },
+    /// Nobody's: the connection becomes a tunnel, or the edge says why it does not.
+    Tunnel(Way),
+}
+
+/// Where a tunnel leads.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Way {
+    /// Addresses that may be dialled, in this order.
+    pub to: Vec<SocketAddr>,
+    /// What is said there first, if another proxy stands there: its answer is the client's. Otherwise the edge answers.
+    pub greeting: Vec<u8>,
 }
 
 /// What the log says of an answer besides numbers.
@@ -156,6 +168,9 @@ pub struct Note {
 
 /// The source of pages and refusals, which count as nothing that was saved.
 pub const OURS: &str = "apt-p2p";
+
+/// The source of what passes through a tunnel: nobody here looks at it.
+pub(super) const TUNNEL: &str = "tunnel";
 
 /// The slots that edge and workers share; clones are the same slots.
 #[derive(Clone, Default)]

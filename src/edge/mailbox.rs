@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use mio::{Token, Waker};
 
-use super::conn::Log;
-use super::exchange::OURS;
+use super::exchange::{OURS, TUNNEL};
+use super::log::Log;
 
 /// Counters since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub struct Stats {
     pub connections: usize,
     /// Requests answered.
     pub requests: u64,
-    /// Bytes of files sent; pages and refusals do not count.
+    /// Bytes of files sent; pages, refusals and tunnels do not count.
     pub bytes_sent: u64,
     /// Answers that ended early because a file could not be read: its disk fails, or is gone.
     pub unreadable: u64,
@@ -76,7 +76,7 @@ impl Mailbox {
         {
             let stats = &mut self.lock().stats;
             stats.requests += 1;
-            stats.bytes_sent += if entry.source == OURS { 0 } else { entry.bytes };
+            stats.bytes_sent += if [OURS, TUNNEL].contains(&entry.source) { 0 } else { entry.bytes };
         }
         log::log!(target: "request", self.level, "{peer} {entry}");
     }

@@ -10,7 +10,8 @@
 //!
 //! Owns everything that touches a client's socket. Refuses to know what a request means. tiny_http stands behind it,
 //! since it neither bounds heads nor times out, ends the process on a huge `Content-Length`, and cannot close a
-//! connection whose body failed: from here it gets one clean, bodiless request at a time on each of a few connections.
+//! connection whose body failed: from here it gets one clean, bodiless request at a time on each of a few connections. A
+//! client's `CONNECT` becomes a tunnel of the loop itself (`tunnel`), once a worker has said where to.
 
 mod asks;
 mod backend;
@@ -23,37 +24,19 @@ mod event_loop;
 mod exchange;
 mod head;
 mod listen;
+mod log;
 mod mailbox;
 mod pace;
 mod range;
 mod sending;
+mod tunnel;
 
 pub use self::config::{Answerer, Asked, Behind, EdgeConfig, Upload};
 #[cfg(fuzzing)]
 pub use self::conn::fuzzed::play as play_conn;
 pub use self::event_loop::Edge;
-pub use self::exchange::{Answer, Body, Note, OURS, Reply, SlotId, Slots};
+pub use self::exchange::{Answer, Body, Note, OURS, Reply, SlotId, Slots, Way};
 pub use self::head::{Refusal, Request, parse as parse_head};
 pub use self::listen::{bind, from_systemd};
 pub use self::mailbox::{EdgeHandle, Stats};
 pub use self::range::{Conditions, Part, part};
-
-use std::fmt;
-
-use self::conn::Log;
-
-impl fmt::Display for Log {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Log { method, target, status, bytes, source, remark, ms, whole } = self;
-        if *status == 0 {
-            return write!(f, "{method} {target} client left before the answer, after {ms} ms");
-        }
-        write!(f, "{method} {target} {status} {bytes} bytes from {source} in {ms} ms")?;
-        if !remark.is_empty() {
-            // What a mirror said may be in it: it stays on its line.
-            let line = remark.replace(char::is_control, " ");
-            write!(f, ": {line}")?;
-        }
-        if !whole { f.write_str(", cut off") } else { Ok(()) }
-    }
-}

@@ -75,7 +75,8 @@ impl Sending {
         let (mut span, mut source) = (None, Source::Done);
         match body {
             _ if is_head => {}
-            Body::Empty => {}
+            // A tunnel is no answer: the connection has dealt with it.
+            Body::Empty | Body::Tunnel(_) => {}
             Body::Bytes(bytes) => pending.extend_from_slice(&bytes),
             Body::File { file, start, len } => span = Some(Span { file, at: start, left: len }),
             Body::Stream { start, len, .. } => {

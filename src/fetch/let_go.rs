@@ -2,7 +2,8 @@
 //!
 //! The thread that fetches wears a [`LetGo`] while it waits; every connection that it waits on leaves its handle there,
 //! and whoever has no more use for the mirror's bytes shuts the connection down. What is shut down is never reused.
-//! Connections are made here, since one can wait long for a mirror that is away: ureq's own could not be let go.
+//! Connections are made here, since one can wait long for a mirror that is away: ureq's own could not be let go. Through a
+//! proxy, http is asked for by the whole URL, which ureq does not do.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -16,7 +17,9 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 #[cfg(feature = "tls")]
 use ureq::unversioned::transport::RustlsConnector;
-use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport};
+use ureq::unversioned::transport::{
+    Buffers, ConnectProxyConnector, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport,
+};
 use ureq::{Error, Timeout};
 
 use super::Clock;
@@ -136,6 +139,21 @@ impl LettingGo {
             tls: RustlsConnector::default(),
         }
     }
+
+    fn plain(
+        &self,
+        details: &ConnectionDetails<'_>,
+        addrs: &[SocketAddr],
+        base: Option<String>,
+    ) -> Result<Plain, Error> {
+        let stream = dial(addrs, details.timeout)?;
+        if is_ourselves(&self.ours, stream.local_addr()?, stream.peer_addr()?) {
+            return Err(Error::Other(Box::new(Ourselves)));
+        }
+        let (input_len, output_len) = (details.config.input_buffer_size(), details.config.output_buffer_size());
+        let (socket, buffers) = (Arc::downgrade(&stream), LazyBuffers::new(input_len, output_len));
+        Ok(Plain { stream, socket, buffers, clock: Arc::clone(&self.clock), base, is_next: true })
+    }
 }
 
 /// A mirror's name or redirect leads to this very proxy, which would wait for itself.
@@ -164,27 +182,32 @@ impl Connector<()> for LettingGo {
     type Out = Box<dyn Transport>;
 
     fn connect(&self, details: &ConnectionDetails<'_>, _: Option<()>) -> Result<Option<Box<dyn Transport>>, Error> {
-        let stream = dial(details)?;
-        if is_ourselves(&self.ours, stream.local_addr()?, stream.peer_addr()?) {
-            return Err(Error::Other(Box::new(Ourselves)));
-        }
-        let (input_len, output_len) = (details.config.input_buffer_size(), details.config.output_buffer_size());
-        let socket = Arc::downgrade(&stream);
-        let (buffers, clock) = (LazyBuffers::new(input_len, output_len), Arc::clone(&self.clock));
-        let plain = Plain { stream, socket, buffers, clock };
+        let through = details.config.proxy().filter(|_| details.uri.scheme_str() == Some("http"));
+        let plain: Box<dyn Transport> = match (through, details.config.proxy()) {
+            (Some(proxy), _) => {
+                let addrs = details.resolver.resolve(proxy.uri(), details.config, details.timeout)?;
+                let authority = details.uri.authority().map_or("", |authority| authority.as_str());
+                Box::new(self.plain(details, &addrs, Some(format!("http://{authority}")))?)
+            }
+            (None, Some(_)) => ConnectProxyConnector::default()
+                .connect(details, None::<()>)?
+                .map(|through| Box::new(through) as Box<dyn Transport>)
+                .ok_or(Error::ConnectionFailed)?,
+            (None, None) => Box::new(self.plain(details, &details.addrs, None)?),
+        };
         #[cfg(feature = "tls")]
         return Ok(self.tls.connect(details, Some(plain))?.map(|inner| Box::new(inner) as Box<dyn Transport>));
         #[cfg(not(feature = "tls"))]
-        Ok(Some(Box::new(plain)))
+        Ok(Some(plain))
     }
 }
 
 /// Connects to the first address that accepts; each but the last may take half of the time that those before it leave.
-fn dial(details: &ConnectionDetails<'_>) -> Result<Arc<TcpStream>, Error> {
-    let mut left = limit(details.timeout)?.unwrap_or(Duration::MAX);
+fn dial(addrs: &[SocketAddr], timeout: NextTimeout) -> Result<Arc<TcpStream>, Error> {
+    let mut left = limit(timeout)?.unwrap_or(Duration::MAX);
     let mut last = io::Error::from(ErrorKind::ConnectionRefused);
-    for (at, address) in details.addrs.iter().enumerate() {
-        let share = if at + 1 < details.addrs.len() { left / 2 } else { left };
+    for (at, address) in addrs.iter().enumerate() {
+        let share = if at + 1 < addrs.len() { left / 2 } else { left };
         left -= share;
         match connect_within(*address, share) {
             Ok(stream) => return Ok(stream),
@@ -229,6 +252,16 @@ struct Plain {
     socket: Weak<TcpStream>,
     buffers: LazyBuffers,
     clock: Clock,
+    /// With a proxy: what each request's path is put behind.
+    base: Option<String>,
+    /// Whether what is sent next begins a request.
+    is_next: bool,
+}
+
+/// A request whose path is put behind `base`: what a proxy is asked (RFC 9112, section 3.2.2).
+fn absolute(request: &[u8], base: &str) -> Vec<u8> {
+    let path = request.iter().position(|byte| *byte == b' ').map_or(0, |space| space + 1);
+    [&request[..path], base.as_bytes(), &request[path..]].concat()
 }
 
 impl fmt::Debug for Plain {
@@ -246,7 +279,11 @@ impl Transport for Plain {
         let timeout = timeout.for_write();
         self.stream.set_write_timeout(limit(timeout)?)?;
         may_wait(&self.socket)?;
-        let sent = (&*self.stream).write_all(&self.buffers.output()[..amount]);
+        let output = &self.buffers.output()[..amount];
+        let sent = match &self.base {
+            Some(base) if std::mem::take(&mut self.is_next) => (&*self.stream).write_all(&absolute(output, base)),
+            _ => (&*self.stream).write_all(output),
+        };
         sent.map_err(|error| in_time(error, timeout))
     }
 
@@ -265,6 +302,7 @@ impl Transport for Plain {
             }
         };
         self.buffers.input_appended(len);
+        self.is_next = true;
         Ok(len > 0)
     }
 
@@ -345,6 +383,12 @@ mod tests {
         ] {
             assert_eq!(is_ourselves(&[at(own)], at(local), at(peer)), is_ours, "{own}: {local} to {peer}");
         }
+    }
+
+    #[test]
+    fn a_proxy_is_asked_by_the_whole_url() {
+        let asked = absolute(b"GET /debian/a.deb HTTP/1.1\r\nHost: mirror\r\n\r\n", "http://mirror:81");
+        assert_eq!(asked, b"GET http://mirror:81/debian/a.deb HTTP/1.1\r\nHost: mirror\r\n\r\n");
     }
 
     #[test]

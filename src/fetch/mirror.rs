@@ -1,7 +1,7 @@
 //! One GET to a mirror: ureq with every phase bounded, our own redirects, and the head put into our own words.
 //!
 //! Refuses: addresses inside the network (see `names`), redirects that leave http(s) or go from https back to http, and
-//! ranges other than those asked for.
+//! ranges other than those asked for. A proxy in between is asked for all but what lies inside the network.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -16,6 +16,7 @@ use ureq::{Agent, Timeout};
 
 use super::let_go::{self, LettingGo, Ourselves, within};
 use super::names::{AddressRule, NameThread, Names, PrivateUpstream};
+use super::proxy::Proxy;
 use super::{Clock, url};
 use crate::limits::{
     CONNECT_TIMEOUT, HEAD_TIMEOUT, MIRROR_HEAD_LEN, MIRROR_IDLE, MIRROR_IDLE_TIME, MIRROR_READ_LEN, REDIRECTS,
@@ -100,12 +101,25 @@ impl fmt::Display for MirrorError {
 
 impl std::error::Error for MirrorError {}
 
+/// Whether a mirror of this name is reached without the proxy.
+pub type NearRule = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
 /// The door to all mirrors; shared by the fetch threads.
 pub(super) struct Mirrors {
+    direct: Agents,
+    /// Through the proxy, if there is one, and who is reached without it.
+    via: Option<(Agents, Proxy, NearRule)>,
+    pub(super) names: Names,
+    clock: Clock,
+}
+
+/// Connections of one kind.
+struct Agents {
     plain: Agent,
     /// Made when first needed: the certificate authorities take memory that many never use.
     #[cfg(feature = "tls")]
     tls: std::sync::OnceLock<Agent>,
+    proxy: Option<ureq::Proxy>,
     names: Names,
     /// Where we listen ourselves: nothing is fetched from there.
     ours: Arc<[SocketAddr]>,
@@ -118,19 +132,18 @@ impl fmt::Debug for Mirrors {
     }
 }
 
-impl Mirrors {
-    pub(super) fn new(allowed: AddressRule, ours: Arc<[SocketAddr]>, clock: Clock) -> (Mirrors, NameThread) {
-        let (names, name_thread) = Names::new(allowed, Arc::clone(&clock));
-        let connector = LettingGo::new(Arc::clone(&ours), Arc::clone(&clock));
-        let mirrors = Mirrors {
-            plain: Agent::with_parts(config().build(), connector, names.clone()),
+impl Agents {
+    fn new(proxy: Option<ureq::Proxy>, names: &Names, ours: &Arc<[SocketAddr]>, clock: &Clock) -> Agents {
+        let connector = LettingGo::new(Arc::clone(ours), Arc::clone(clock));
+        Agents {
+            plain: Agent::with_parts(config().proxy(proxy.clone()).build(), connector, names.clone()),
             #[cfg(feature = "tls")]
             tls: std::sync::OnceLock::new(),
-            names,
-            ours,
-            clock,
-        };
-        (mirrors, name_thread)
+            proxy,
+            names: names.clone(),
+            ours: Arc::clone(ours),
+            clock: Arc::clone(clock),
+        }
     }
 
     #[cfg(feature = "tls")]
@@ -140,7 +153,8 @@ impl Mirrors {
         }
         let with_tls = || {
             let connector = LettingGo::new(Arc::clone(&self.ours), Arc::clone(&self.clock));
-            Agent::with_parts(config().tls_config(super::tls::config()).build(), connector, self.names.clone())
+            let config = config().proxy(self.proxy.clone()).tls_config(super::tls::config()).build();
+            Agent::with_parts(config, connector, self.names.clone())
         };
         Ok(self.tls.get_or_init(with_tls))
     }
@@ -151,6 +165,44 @@ impl Mirrors {
             return Err(MirrorError::Nonsense(format!("{url}: this apt-p2p is built without https")));
         }
         Ok(&self.plain)
+    }
+}
+
+impl Mirrors {
+    /// The door through which nothing leads to `ours`.
+    pub(super) fn new(
+        allowed: AddressRule,
+        ours: &Arc<[SocketAddr]>,
+        proxy: Option<(Proxy, NearRule)>,
+        clock: Clock,
+    ) -> (Mirrors, NameThread) {
+        let proxy_host = proxy.as_ref().map(|(proxy, _)| proxy.host.clone());
+        let (names, name_thread) = Names::new(allowed, proxy_host, Arc::clone(&clock));
+        let agents = |proxy| Agents::new(proxy, &names, ours, &clock);
+        let via = proxy.map(|(proxy, is_near)| (agents(Some(proxy.for_ureq())), proxy, is_near));
+        let direct = agents(None);
+        (Mirrors { direct, via, names, clock }, name_thread)
+    }
+
+    /// The proxy that stands in front of a host.
+    pub(super) fn proxy_for(&self, host: &str) -> Option<&Proxy> {
+        let (_, proxy, is_near) = self.via.as_ref()?;
+        (!is_near(host)).then_some(proxy)
+    }
+
+    /// Who is to ask `url`; with what the proxy asks of us, where it is told by each request.
+    fn agent(&self, url: &str) -> Result<(&Agent, Option<String>), MirrorError> {
+        let host = url::name(url).unwrap_or("");
+        match (&self.via, self.proxy_for(host)) {
+            (Some((agents, ..)), Some(proxy)) => {
+                if self.names.is_refused(host) {
+                    return Err(MirrorError::Private(PrivateUpstream::new(host).to_string()));
+                }
+                let authorization = proxy.authorization().filter(|_| url.starts_with("http://"));
+                Ok((agents.agent(url)?, authorization))
+            }
+            _ => Ok((self.direct.agent(url)?, None)),
+        }
     }
 
     /// Asks `url`, following redirects.
@@ -181,10 +233,11 @@ impl Mirrors {
 
     /// One request; with a redirect, where to.
     fn ask_once(&self, url: &str, ask: Ask<'_>) -> Result<(Answer, Option<String>), MirrorError> {
-        let agent = self.agent(url)?;
-        let response = match request(agent, url, ask) {
+        let (agent, to_proxy) = self.agent(url)?;
+        let to_proxy = to_proxy.as_deref();
+        let response = match request(agent, url, ask, to_proxy) {
             // A connection kept from before may have been closed by the mirror at this very moment.
-            Err(ureq::Error::Io(_)) => request(agent, url, ask),
+            Err(ureq::Error::Io(_)) => request(agent, url, ask, to_proxy),
             other => other,
         }
         .map_err(|error| in_our_words(url, error))?;
@@ -203,7 +256,12 @@ impl Mirrors {
     }
 }
 
-fn request(agent: &Agent, url: &str, ask: Ask<'_>) -> Result<Response<ureq::Body>, ureq::Error> {
+fn request(
+    agent: &Agent,
+    url: &str,
+    ask: Ask<'_>,
+    to_proxy: Option<&str>,
+) -> Result<Response<ureq::Body>, ureq::Error> {
     let mut request = if ask.head_only { agent.head(url) } else { agent.get(url) };
     if ask.from > 0 || ask.until > 0 {
         let last = ask.until.checked_sub(1).map_or_else(String::new, |last| last.to_string());
@@ -222,6 +280,9 @@ fn request(agent: &Agent, url: &str, ask: Ask<'_>) -> Result<Response<ureq::Body
     }
     if let Some(credentials) = ask.credentials {
         request = request.header(header::AUTHORIZATION, credentials);
+    }
+    if let Some(authorization) = to_proxy {
+        request = request.header(header::PROXY_AUTHORIZATION, authorization);
     }
     request.call()
 }
@@ -322,6 +383,7 @@ fn in_our_words(url: &str, error: ureq::Error) -> MirrorError {
             MirrorError::Nonsense(format!("{host}: {error}"))
         }
         ureq::Error::Io(error) => MirrorError::Away(format!("{host}: {error}")),
+        ureq::Error::ConnectProxyFailed(why) => MirrorError::Away(format!("{host} by way of the proxy: {why}")),
         ureq::Error::ConnectionFailed => MirrorError::Away(format!("{host} cannot be reached")),
         ureq::Error::LargeResponseHeader(..) => {
             MirrorError::Nonsense(format!("{host} sent a head of over {MIRROR_HEAD_LEN} bytes"))

@@ -19,8 +19,10 @@ mod failover;
 mod let_go;
 mod mirror;
 mod names;
+mod passage;
 mod peer;
 mod plan;
+mod proxy;
 mod recheck;
 mod release;
 mod sink;
@@ -40,9 +42,11 @@ use crossbeam_channel::Sender;
 
 pub use self::ahead::{Prefetch, Wish};
 pub use self::board::{Flight, Full};
-pub use self::mirror::MirrorError;
+pub use self::mirror::{MirrorError, NearRule};
 pub use self::names::{AddressRule, NameThread};
+pub use self::passage::Passage;
 pub use self::plan::{NodeName, Prefer};
+pub use self::proxy::Proxy;
 pub use self::swarm::{Finder, FromPeers, Lead, Leads, Lookup};
 
 use self::ahead::Ahead;
@@ -182,6 +186,8 @@ pub struct Parts {
     pub allowed: AddressRule,
     /// Where clients reach this proxy: nothing is fetched from there.
     pub ours: Arc<[SocketAddr]>,
+    /// The proxy by which mirrors are reached, and which are reached without it.
+    pub proxy: Option<(Proxy, NearRule)>,
     /// Which files others may have.
     pub is_public: PublicRule,
     /// The clock.
@@ -236,8 +242,8 @@ impl Fetcher {
     /// A fetcher without threads, and the queue that name threads serve.
     #[must_use]
     pub fn new(parts: Parts) -> (Fetcher, NameThread) {
-        let (mirrors, name_thread) =
-            Mirrors::new(Arc::clone(&parts.allowed), Arc::clone(&parts.ours), Arc::clone(&parts.clock));
+        let (allowed, proxy) = (Arc::clone(&parts.allowed), parts.proxy.clone());
+        let (mirrors, name_thread) = Mirrors::new(allowed, &parts.ours, proxy, Arc::clone(&parts.clock));
         let (shelf, clock, calendar) = (&parts.shelf, &parts.clock, &parts.calendar);
         let ahead = Arc::new(Ahead::new());
         let swarms = parts.finder.clone().map(|finder| {

@@ -1,7 +1,8 @@
 //! Name look-ups with a fixed number of threads, and the rule which addresses may be fetched from.
 //!
 //! Owns the queue to the name threads and a small memory of answers. Refuses addresses inside the network unless the
-//! configuration names them: a mirror's name or redirect must not become a way into the LAN.
+//! configuration names them: a mirror's name or redirect must not become a way into the LAN. Where a proxy stands in between,
+//! it looks names up, and only its own is asked for here.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,13 +11,13 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, select_biased};
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
 use super::Clock;
-use crate::limits::{NAME_MEMORY, NAME_MEMORY_TIME, NAME_QUEUE, RESOLVE_TIMEOUT};
+use crate::limits::{ADDRESSES_PER_NAME, NAME_MEMORY, NAME_MEMORY_TIME, NAME_QUEUE, RESOLVE_TIMEOUT, TUNNELS};
 use crate::time::Time;
 
 /// Whether an address that `host` resolved to may be fetched from.
@@ -33,22 +34,35 @@ impl fmt::Display for PrivateUpstream {
         let host = &self.host;
         write!(
             f,
-            "{host} is an address inside a private network; to fetch from it start with --allow-upstream {host}"
+            "{host} is an address inside a private network, or of this machine; to fetch from it start with \
+             --allow-upstream {host}"
         )
     }
 }
 
 impl std::error::Error for PrivateUpstream {}
 
+impl PrivateUpstream {
+    pub(super) fn new(host: &str) -> PrivateUpstream {
+        PrivateUpstream { host: host.to_owned() }
+    }
+}
+
+/// Takes the addresses that a name has.
+type Then = Box<dyn FnOnce(io::Result<Vec<IpAddr>>) + Send>;
+
 struct Question {
     host: String,
-    port: u16,
-    answer: Sender<io::Result<Vec<SocketAddr>>>,
+    then: Then,
 }
 
 /// The end of the queue that a name thread serves.
 #[derive(Debug, Clone)]
-pub struct NameThread(Receiver<Question>);
+pub struct NameThread {
+    downloads: Receiver<Question>,
+    tunnels: Receiver<Question>,
+    known: Arc<Known>,
+}
 
 impl fmt::Debug for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -57,13 +71,58 @@ impl fmt::Debug for Question {
 }
 
 impl NameThread {
-    /// Looks names up until every asker is gone.
-    pub fn run(&self) {
-        while let Ok(Question { host, port, answer }) = self.0.recv() {
-            let found = (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
-            // An asker that stopped waiting has dropped its end; the answer is of no use then.
-            answer.try_send(found).ok();
+    /// Looks names up until every asker is gone. One thread serves downloads alone: clients ask for tunnels to names that
+    /// nobody answers for, and each keeps a thread for as long as the resolver tries.
+    pub fn run(&self, serves_tunnels: bool) {
+        loop {
+            let question = match serves_tunnels {
+                true => select_biased! {
+                    recv(self.downloads) -> question => question,
+                    recv(self.tunnels) -> question => question,
+                },
+                false => self.downloads.recv(),
+            };
+            let Ok(Question { host, then }) = question else { return };
+            // Whoever asked before may have asked for the same.
+            if let Some(ips) = self.known.recall(&host) {
+                then(Ok(ips));
+                continue;
+            }
+            let found: io::Result<Vec<_>> =
+                (host.as_str(), 0).to_socket_addrs().map(|found| found.map(|address| address.ip()).collect());
+            if let Ok(ips) = &found {
+                self.known.remember(host, ips.clone());
+            }
+            then(found);
         }
+    }
+}
+
+/// Addresses that were found lately.
+struct Known {
+    clock: Clock,
+    names: Mutex<HashMap<String, (Vec<IpAddr>, Time)>>,
+}
+
+impl fmt::Debug for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Known")
+    }
+}
+
+impl Known {
+    fn recall(&self, host: &str) -> Option<Vec<IpAddr>> {
+        let names = self.names.lock().expect("no holder of the lock panics");
+        let (ips, since) = names.get(host)?;
+        ((self.clock)().since(*since) < NAME_MEMORY_TIME).then(|| ips.clone())
+    }
+
+    fn remember(&self, host: String, ips: Vec<IpAddr>) {
+        let mut names = self.names.lock().expect("no holder of the lock panics");
+        if names.len() >= NAME_MEMORY {
+            names.clear();
+        }
+        names.insert(host, (ips, (self.clock)()));
     }
 }
 
@@ -72,10 +131,12 @@ impl NameThread {
 pub(super) struct Names(Arc<Shared>);
 
 struct Shared {
-    queue: Sender<Question>,
+    downloads: Sender<Question>,
+    tunnels: Sender<Question>,
     allowed: AddressRule,
-    clock: Clock,
-    known: Mutex<HashMap<String, (Vec<IpAddr>, Time)>>,
+    /// The proxy's own host, which the configuration has named by naming it.
+    proxy: Option<String>,
+    known: Arc<Known>,
 }
 
 impl fmt::Debug for Names {
@@ -85,28 +146,52 @@ impl fmt::Debug for Names {
 }
 
 impl Names {
-    pub(super) fn new(allowed: AddressRule, clock: Clock) -> (Names, NameThread) {
-        let (queue, questions) = bounded(NAME_QUEUE);
-        let shared = Shared { queue, allowed, clock, known: Mutex::default() };
-        (Names(Arc::new(shared)), NameThread(questions))
+    pub(super) fn new(allowed: AddressRule, proxy: Option<String>, clock: Clock) -> (Names, NameThread) {
+        let ((downloads, of_downloads), (tunnels, of_tunnels)) = (bounded(NAME_QUEUE), bounded(TUNNELS));
+        let known = Arc::new(Known { clock, names: Mutex::default() });
+        let shared = Shared { downloads, tunnels, allowed, proxy, known: Arc::clone(&known) };
+        (Names(Arc::new(shared)), NameThread { downloads: of_downloads, tunnels: of_tunnels, known })
     }
 
-    fn addresses(&self, host: &str, port: u16, timeout: Duration) -> Result<Vec<SocketAddr>, ureq::Error> {
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        if let Ok(ip) = bare.parse::<IpAddr>() {
-            return Ok(vec![SocketAddr::new(ip, port)]);
+    fn addresses(&self, host: &str, timeout: Duration) -> Result<Vec<IpAddr>, ureq::Error> {
+        if let Some(ips) = self.at_hand(host) {
+            return Ok(ips);
         }
-        if let Some(ips) = self.remembered(host) {
-            return Ok(ips.into_iter().map(|ip| SocketAddr::new(ip, port)).collect());
-        }
+        let too_late = || ureq::Error::Timeout(ureq::Timeout::Resolve);
         let (answer, answered) = bounded(1);
-        let question = Question { host: host.to_owned(), port, answer };
-        let too_late = |_| ureq::Error::Timeout(ureq::Timeout::Resolve);
-        self.0.queue.send_timeout(question, timeout).map_err(|_| ureq::Error::Timeout(ureq::Timeout::Resolve))?;
-        let found = answered.recv_timeout(timeout).map_err(too_late)?;
-        let found = found.map_err(|_| ureq::Error::HostNotFound)?;
-        self.remember(host, found.iter().map(SocketAddr::ip).collect());
-        Ok(found)
+        // An asker that stopped waiting has dropped its end; the answer is of no use then.
+        let then = Box::new(move |found| drop(answer.try_send(found)));
+        let question = Question { host: host.to_owned(), then };
+        self.0.downloads.send_timeout(question, timeout).map_err(|_| too_late())?;
+        let found = answered.recv_timeout(timeout).map_err(|_| too_late())?;
+        found.map_err(|_| ureq::Error::HostNotFound)
+    }
+
+    /// The same for a tunnel, without waiting: `then` is called by a name thread, or at once; never, if the queue is full.
+    ///
+    /// # Errors
+    /// The queue is full.
+    pub(super) fn ask(&self, host: &str, then: Then) -> Result<(), QueueFull> {
+        match self.at_hand(host) {
+            Some(ips) => then(Ok(ips)),
+            None => {
+                let question = Question { host: host.to_owned(), then };
+                self.0.tunnels.try_send(question).map_err(|_| QueueFull)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Of the addresses of `host` those that may be fetched from.
+    pub(super) fn allowed(&self, host: &str, ips: &[IpAddr]) -> Vec<IpAddr> {
+        let is_proxy = self.0.proxy.as_deref() == Some(host);
+        let may = |ip: &&IpAddr| is_proxy || (self.0.allowed)(ip.to_canonical(), host);
+        ips.iter().filter(may).copied().take(ADDRESSES_PER_NAME).collect()
+    }
+
+    /// Whether a host that a proxy is to look up is an address that must not be fetched from.
+    pub(super) fn is_refused(&self, host: &str) -> bool {
+        literal(host).is_some_and(|ip| !(self.0.allowed)(ip.to_canonical(), host))
     }
 
     /// The addresses of `host:port` as they were last found, without asking anybody.
@@ -115,25 +200,20 @@ impl Names {
             Some((host, port)) if !port.ends_with(']') => host,
             _ => authority,
         };
-        match host.trim_start_matches('[').trim_end_matches(']').parse() {
-            Ok(ip) => Some(vec![ip]),
-            Err(_) => self.remembered(host),
-        }
+        self.at_hand(host)
     }
 
-    fn remembered(&self, host: &str) -> Option<Vec<IpAddr>> {
-        let known = self.0.known.lock().expect("no holder of the lock panics");
-        let (ips, since) = known.get(host)?;
-        ((self.0.clock)().since(*since) < NAME_MEMORY_TIME).then(|| ips.clone())
+    fn at_hand(&self, host: &str) -> Option<Vec<IpAddr>> {
+        literal(host).map(|ip| vec![ip]).or_else(|| self.0.known.recall(host))
     }
+}
 
-    fn remember(&self, host: &str, ips: Vec<IpAddr>) {
-        let mut known = self.0.known.lock().expect("no holder of the lock panics");
-        if known.len() >= NAME_MEMORY {
-            known.clear();
-        }
-        known.insert(host.to_owned(), (ips, (self.0.clock)()));
-    }
+/// As many names wait as may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct QueueFull;
+
+fn literal(host: &str) -> Option<IpAddr> {
+    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
 impl Resolver for Names {
@@ -146,15 +226,15 @@ impl Resolver for Names {
         let host = uri.host().ok_or_else(|| ureq::Error::BadUri(uri.to_string()))?;
         let default_port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
         let port = uri.port_u16().unwrap_or(default_port);
-        let found = self.addresses(host, port, RESOLVE_TIMEOUT.min(*timeout.after))?;
+        let found = self.addresses(host, RESOLVE_TIMEOUT.min(*timeout.after))?;
         let mut usable = self.empty();
-        for address in found.iter().filter(|a| (self.0.allowed)(a.ip().to_canonical(), host)).take(16) {
-            usable.push(*address);
+        for ip in self.allowed(host, &found) {
+            usable.push(SocketAddr::new(ip, port));
         }
         match (usable.is_empty(), found.is_empty()) {
             (false, _) => Ok(usable),
             (true, true) => Err(ureq::Error::HostNotFound),
-            (true, false) => Err(ureq::Error::Other(Box::new(PrivateUpstream { host: host.to_owned() }))),
+            (true, false) => Err(ureq::Error::Other(Box::new(PrivateUpstream::new(host)))),
         }
     }
 }
@@ -164,7 +244,7 @@ mod tests {
     use super::*;
 
     fn names(allowed: fn(IpAddr, &str) -> bool) -> Names {
-        Names::new(Arc::new(allowed), Arc::new(|| Time(0))).0
+        Names::new(Arc::new(allowed), None, Arc::new(|| Time(0))).0
     }
 
     #[test]
@@ -186,7 +266,7 @@ mod tests {
     #[test]
     fn nobody_at_the_queue_means_a_time_out() {
         let names = names(|_, _| true);
-        let error = names.addresses("mirror.example.org", 80, Duration::from_millis(1)).expect_err("no thread");
+        let error = names.addresses("mirror.example.org", Duration::from_millis(1)).expect_err("no thread");
         assert!(matches!(error, ureq::Error::Timeout(_)), "{error}");
     }
 }

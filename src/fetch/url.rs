@@ -8,6 +8,15 @@ pub(super) fn host(url: &str) -> Option<&str> {
     (!host.is_empty()).then_some(host)
 }
 
+/// The same without a port.
+pub(super) fn name(url: &str) -> Option<&str> {
+    let host = host(url)?;
+    match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => Some(name),
+        _ => Some(host),
+    }
+}
+
 /// Where it is asked for: scheme, host and port.
 pub(super) fn origin(url: &str) -> &str {
     let after_scheme = url.find("://").map_or(0, |at| at + 3);
@@ -52,6 +61,18 @@ mod tests {
         assert_eq!(host("http://user:pw@mirror.example.org/x@y"), Some("mirror.example.org"));
         assert_eq!(host("ftp://mirror.example.org/"), None);
         assert_eq!(host("http:///x"), None);
+    }
+
+    #[test]
+    fn names_and_origins() {
+        for (url, of_it, origin_of_it) in [
+            ("http://mirror.example.org/debian", "mirror.example.org", "http://mirror.example.org"),
+            ("https://mirror.example.org:8443", "mirror.example.org", "https://mirror.example.org:8443"),
+            ("http://[2001:db8::1]/x", "[2001:db8::1]", "http://[2001:db8::1]"),
+            ("http://[2001:db8::1]:81/x?y", "[2001:db8::1]", "http://[2001:db8::1]:81"),
+        ] {
+            assert_eq!((name(url), origin(url)), (Some(of_it), origin_of_it), "{url}");
+        }
     }
 
     #[test]

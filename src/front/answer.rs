@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use crate::edge::{Answer, Body, Conditions, OURS, Part, part};
+use crate::edge::{Answer, Body, Conditions, OURS, Part, Way, part};
+use crate::fetch::Passage;
 use crate::stream::{Failure, Head, Outcome};
 
 /// Everything that a later answer needs to know of its request.
@@ -87,6 +88,22 @@ pub(super) fn refuse(failure: &Failure, date: &str) -> Answer {
     let mut answer = text(failure.status, lines, format!("apt-p2p: {}\n", failure.reason));
     answer.note.remark.clone_from(&failure.reason);
     answer
+}
+
+/// The same with its reason in the status line: of a refused tunnel apt shows its user nothing else.
+pub(super) fn aloud(mut answer: Answer) -> Answer {
+    let rest = answer.head.iter().position(|byte| *byte == b'\r').unwrap_or(0);
+    // What is not ASCII has no place in a head.
+    let reason: String = answer.note.remark.chars().filter(|c| (' '..='~').contains(c)).collect();
+    let line = format!("HTTP/1.1 {} {reason}", answer.status);
+    answer.head.splice(..rest, line.into_bytes());
+    answer
+}
+
+/// A tunnel: what there is to say the edge says, when it has one.
+pub(super) fn tunnel(passage: &Passage) -> Answer {
+    let way = Way { to: passage.addresses(), greeting: passage.greeting.clone() };
+    Answer::new(200, Vec::new(), None, Body::Tunnel(way), OURS)
 }
 
 /// A short text.
@@ -184,5 +201,7 @@ mod tests {
         assert!(head_text(&answer).starts_with("HTTP/1.1 503 Service Unavailable\r\n"));
         assert!(head_text(&answer).contains("Retry-After: 2\r\n"));
         assert!(matches!(&answer.body, Body::Bytes(text) if text == b"apt-p2p: too busy\n"));
+        let aloud = aloud(answer);
+        assert!(head_text(&aloud).starts_with("HTTP/1.1 503 too busy\r\nDate: "));
     }
 }

@@ -7,6 +7,9 @@ use super::ask::Ask;
 use crate::catalog::{self, Place};
 use crate::fetch::Object;
 
+/// The one port that tunnels lead to: apt's https sources are nowhere else, and much that is no archive is.
+pub(super) const TUNNEL_PORT: u16 = 443;
+
 /// What a request means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Route {
@@ -20,6 +23,8 @@ pub(super) enum Route {
     Usage,
     /// Something of an archive.
     Object(Object, Place),
+    /// A tunnel to port [`TUNNEL_PORT`] of this host.
+    Tunnel(String),
     /// No: with the status and what to do.
     Refuse(u16, String),
 }
@@ -27,9 +32,7 @@ pub(super) enum Route {
 /// Decides what `ask` means.
 pub(super) fn route(ask: &Ask) -> Route {
     if ask.method == "CONNECT" {
-        let why = "this proxy does not tunnel https; on the client set Acquire::https::Proxy \"DIRECT\"; or name the \
-                   archive with http:// and map it with --upstream HOST/PATH=https://HOST/PATH";
-        return Route::Refuse(501, why.into());
+        return tunnel(&ask.target);
     }
     let target = ask.target.as_str();
     if let Some(rest) = strip_scheme(target, "http://") {
@@ -75,7 +78,37 @@ fn own(path: &str, ask: &Ask) -> Route {
 
 fn https_object(rest: &str, ask: &Ask) -> Route {
     let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    // An object's name has no room for a scheme: port 443 says it.
+    if host(authority, 443).is_some_and(|host| !host.ends_with(":443")) {
+        let why = format!(
+            "https at another port than 443 is fetched by a name of its own: --upstream NAME/PATH=https://{authority}/PATH"
+        );
+        return Route::Refuse(403, why);
+    }
     object(authority, 443, path, ask)
+}
+
+/// `HOST:443`, and nothing else.
+fn tunnel(target: &str) -> Route {
+    let Some((name, port)) = host(target, 80).filter(|_| target.contains(':')).map(|host| split_port(&host)) else {
+        return Route::Refuse(400, format!("{target} is no HOST:PORT to connect to"));
+    };
+    if port != TUNNEL_PORT {
+        let why = format!(
+            "tunnels lead to port 443 only; for an archive at {target} use http:// in the client's sources, and \
+             --upstream {name}/PATH=https://{target}/PATH here"
+        );
+        return Route::Refuse(403, why);
+    }
+    Route::Tunnel(name)
+}
+
+/// A host as [`host`] gives it, apart.
+fn split_port(host: &str) -> (String, u16) {
+    match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => (name.to_owned(), port.parse().unwrap_or(0)),
+        _ => (host.to_owned(), 80),
+    }
 }
 
 fn object(authority: &str, default_port: u16, path: &str, ask: &Ask) -> Route {
@@ -202,9 +235,30 @@ mod tests {
     }
 
     #[test]
+    fn tunnels() {
+        for (target, host) in [
+            ("mirror.example.org:443", "mirror.example.org"),
+            ("Mirror.Example.Org.:443", "mirror.example.org"),
+            ("192.0.2.1:443", "192.0.2.1"),
+            ("[2001:DB8::1]:443", "[2001:db8::1]"),
+        ] {
+            assert_eq!(route(&ask("CONNECT", target, &[])), Route::Tunnel(host.into()), "{target}");
+        }
+    }
+
+    #[test]
     fn refusals() {
         for (method, target, status) in [
-            ("CONNECT", "mirror.example.org:443", 501),
+            ("CONNECT", "mirror.example.org:80", 403),
+            ("CONNECT", "mirror.example.org:22", 403),
+            ("CONNECT", "mirror.example.org", 400),
+            ("CONNECT", "[::1", 400),
+            ("CONNECT", ":443", 400),
+            ("CONNECT", "/mirror.example.org:443", 400),
+            ("CONNECT", "me@mirror.example.org:443", 400),
+            ("CONNECT", "http://mirror.example.org:443", 400),
+            ("GET", "https://mirror.example.org:8443/x.deb", 403),
+            ("GET", "http://HTTPS///mirror.example.org:8443/x.deb", 403),
             ("GET", "*", 400),
             ("GET", "ftp://mirror.example.org/x.deb", 400),
             ("GET", "http://user@mirror.example.org/x.deb", 400),

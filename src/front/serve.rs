@@ -15,7 +15,7 @@ use super::ask::Ask;
 use super::find::Found;
 use super::given::Given;
 use super::page;
-use super::route::{Route, route};
+use super::route::{Route, TUNNEL_PORT, route};
 use crate::catalog::Place;
 use crate::digest::Digest;
 use crate::edge::{Answer, Reply, Slots};
@@ -35,6 +35,8 @@ pub struct Parts {
     pub slots: Slots,
     /// Which clients are served.
     pub allow: Arc<dyn Fn(IpAddr) -> bool + Send + Sync>,
+    /// To which hosts tunnels may lead.
+    pub may_connect: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     /// The calendar.
     pub calendar: Calendar,
     /// The numbers on the page.
@@ -99,9 +101,27 @@ impl Front {
                 Reply::Now(answer::typed("text/plain; version=0.0.4; charset=utf-8", &date, metrics))
             }
             Route::Usage => Reply::Now(answer::text(406, vec![("Date", date)], page::usage(ask))),
+            Route::Refuse(status, why) if ask.method == "CONNECT" => {
+                Reply::Now(answer::aloud(refuse(status, why, &date)))
+            }
             Route::Refuse(status, why) => Reply::Now(refuse(status, why, &date)),
+            Route::Tunnel(host) => self.tunnel(&host, date),
             Route::Object(object, place) => self.object(ask, object, &place, date),
         }
+    }
+
+    fn tunnel(&self, host: &str, date: String) -> Reply {
+        if !(self.parts.may_connect)(host) {
+            let why = format!("no tunnel leads to {host}: --allow-connect names others; add --allow-connect {host}");
+            return Reply::Now(answer::aloud(refuse(403, why, &date)));
+        }
+        let passage = self.fetcher().passage(host, TUNNEL_PORT);
+        let stream = Arc::clone(&passage.stream);
+        let answer = move |outcome: &Outcome| match outcome {
+            Outcome::Failed(failure) => answer::aloud(answer::refuse(failure, &date)),
+            Outcome::Growing(_) | Outcome::Stored(..) => answer::tunnel(&passage),
+        };
+        Reply::Later { stream, answer: Box::new(answer), leads: false }
     }
 
     fn object(self: &Arc<Self>, ask: &Ask, object: Object, place: &Place, date: String) -> Reply {

@@ -44,6 +44,17 @@ impl Client {
         Client::from(stream)
     }
 
+    /// From this address of the machine.
+    pub fn connect_from(from: &str, address: SocketAddr) -> Client {
+        use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
+        let from = SocketAddr::new(from.parse().expect("an address"), 0);
+        let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+        let socket = socket.expect("a socket");
+        bind(&socket, &from).expect("loopback");
+        connect(&socket, &address).expect("the proxy accepts");
+        Client { stream: TcpStream::from(socket), buffer: Vec::new() }
+    }
+
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).expect("the proxy reads");
     }
@@ -58,6 +69,17 @@ impl Client {
     pub fn get(&mut self, target: &str, lines: &[&str]) -> Response {
         self.ask("GET", target, lines);
         self.read("GET")
+    }
+
+    /// The same connection, to send by while it is read from.
+    pub fn sending_side(&self) -> TcpStream {
+        self.stream.try_clone().expect("a socket")
+    }
+
+    /// All that is still to come.
+    pub fn rest(&mut self) -> Vec<u8> {
+        while self.more() {}
+        std::mem::take(&mut self.buffer)
     }
 
     /// Closes the sending side.
@@ -84,7 +106,8 @@ impl Client {
         }
     }
 
-    fn line(&mut self) -> Option<String> {
+    /// The next line.
+    pub fn line(&mut self) -> Option<String> {
         loop {
             if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.buffer.drain(..=end).collect();

@@ -380,13 +380,17 @@ pub struct Blackhole {
 
 impl Blackhole {
     pub fn new() -> Blackhole {
+        Blackhole::on(SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    pub fn on(address: SocketAddr) -> Blackhole {
         use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, getsockname, listen, socket_with};
         let socket = |flags| {
             socket_with(AddressFamily::INET, SocketType::STREAM, flags | SocketFlags::CLOEXEC, None)
                 .expect("a socket")
         };
         let listener = socket(SocketFlags::empty());
-        bind(&listener, &SocketAddr::from(([127, 0, 0, 1], 0))).expect("loopback");
+        bind(&listener, &address).expect("loopback");
         listen(&listener, 0).expect("listens");
         let address: SocketAddr = getsockname(&listener).expect("bound").try_into().expect("an internet address");
         let mut sockets = vec![listener];

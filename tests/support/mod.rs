@@ -16,8 +16,10 @@ pub mod mirror;
 pub mod netns;
 pub mod overlay;
 pub mod peer;
+pub mod proxy;
 pub mod relay;
 pub mod source;
+pub mod tls;
 #[cfg(feature = "tls")]
 pub mod tls_answer;
 

@@ -174,6 +174,7 @@ impl Game {
                     self.logs.push(log);
                     continue;
                 }
+                Output::Dial(_) => panic!("no answer here leads anywhere"),
                 Output::Send { bytes, .. } => {
                     assert!(!bytes.is_empty() && !self.shut);
                     // Not all of it, to see that the rest follows.

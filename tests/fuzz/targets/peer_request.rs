@@ -63,6 +63,6 @@ fuzz_target!(|input: (u8, &[u8])| {
             assert!(!is_over && matches!(answer.status, 200 | 206));
             assert!(len == announced && len > 0 && start + len <= LEN);
         }
-        Body::Stream { .. } => panic!("nothing is being fetched"),
+        Body::Stream { .. } | Body::Tunnel(_) => panic!("nothing is being fetched"),
     }
 });
