@@ -121,13 +121,22 @@ return view.extend({
 		option.default = 'lookup';
 
 		option = section.taboption('mirrors', form.DynamicList, 'upstream', _('Fetch from elsewhere'),
-			_('An archive as clients name it, and where it is fetched from.'));
+			_('An archive as clients name it, and where it is fetched from; several for one archive stand in for one another.'));
 		option.placeholder = 'archive.example.org/debian=https://mirror.example.org/debian';
 		option.validate = (id, value) => value === '' || /^[^\s=]+=https?:\/\/\S+$/.test(value) || _('HOST/PATH=URL');
 
 		option = section.taboption('mirrors', form.DynamicList, 'allow_upstream', _('Mirrors of this network'),
 			_('Names, addresses or networks that are refused otherwise.'));
 		option.placeholder = 'mirror.lan';
+
+		option = section.taboption('mirrors', form.Value, 'upstream_proxy', _('Upstream proxy'),
+			_('By which mirrors are reached, except those of this network.'));
+		option.placeholder = 'http://proxy.example.org:3128';
+		option.validate = (id, value) => value === '' || /^http:\/\/\S+:\d+\/?$/.test(value) || _('http://HOST:PORT');
+
+		option = section.taboption('mirrors', form.DynamicList, 'allow_connect', _('Tunnels'),
+			_('Hosts to which https sources of clients are led, uncached: names, *.DOMAIN, or none. Default: any public one.'));
+		option.placeholder = '*.example.org';
 
 		option = section.taboption('mirrors', form.DynamicList, 'public', _('Public archives'),
 			_('Archives whose packages may be shared though their origin is no known distribution.'));
