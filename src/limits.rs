@@ -52,6 +52,8 @@ pub const SEND_BUFFER_LEN: usize = 256 * 1024;
 pub const ACCEPTS_PER_TURN: usize = 64;
 /// Connections that wait to be accepted.
 pub const BACKLOG: i32 = 1024;
+/// Requests that wait on one worker's connection, when there are more of them than workers; more wait at the edge.
+pub const ERRANDS_PER_WORKER: usize = 4;
 /// A worker must answer within this; later: its connection is opened anew, and the client gets 500.
 pub const WORKER_TIME: Duration = Duration::from_secs(60);
 /// Tunnels at once, with 32 KB each while neither side takes what the other sent, and nothing when idle: 2 MB at most. Full:
@@ -61,6 +63,11 @@ pub const TUNNELS: usize = 64;
 pub const TUNNELS_PER_ADDRESS: usize = TUNNELS / 2;
 /// A tunnel in which nothing moves is closed after this: apt itself waits 30 s.
 pub const TUNNEL_IDLE_TIME: Duration = Duration::from_secs(120);
+/// Answers that the edge gives again without a worker, with an open file and below 1 KB each, and no more than an eighth of
+/// the descriptors; full: the one that was given longest ago is forgotten.
+pub const HOT_ANSWERS: usize = 256;
+/// After this a worker is asked again: it renews the file's recency, and opens it anew where the disk is another.
+pub const HOT_TIME: Duration = Duration::from_secs(60);
 /// Descriptors kept for everything but clients and their files: store, mirrors, workers, logs, tunnels' far sides, peers and
 /// their files.
 pub const DESCRIPTORS_KEPT: usize = 192 + TUNNELS + 2 * PEER_CONNECTIONS;

@@ -237,6 +237,7 @@ impl PacedEdge {
                 Reply::Now(Answer::new(200, Vec::new(), Some(len), body, "cache"))
             })),
             admits: Arc::new(|_| true),
+            recall: None,
             upload: Some(Upload { rate: Arc::new(rate), is_free: Arc::new(|_| false) }),
             idle_time: Duration::from_secs(30),
             connections_max: 32,

@@ -44,7 +44,7 @@ use self::socket_dir::SocketDir;
 use self::upkeep::Upkeep;
 use crate::config::{self, Config, ConfigError, Flags, Share};
 use crate::digest::Digest;
-use crate::edge::{self, Behind, Edge, EdgeConfig, EdgeHandle, Slots};
+use crate::edge::{self, Behind, Edge, EdgeConfig, EdgeHandle, Recall, Slots};
 use crate::fetch::{self, Fetcher, Shelf};
 use crate::front::{self, Front};
 use crate::lan::Neighbours;
@@ -214,6 +214,7 @@ impl House {
             listeners,
             behind: Behind::Workers { socket: socket_dir.socket(), count: workers, slots: slots.clone() },
             admits: Arc::new(|_| true),
+            recall: Some(recall(live, &shelf)),
             upload: None,
             idle_time: IDLE_TIME,
             connections_max: CONNECTIONS,
@@ -451,6 +452,12 @@ fn disk_problem(damage: Damage, now: Stamp) -> Option<String> {
              for example with smartctl -a, and run apt-p2p verify."
         )
     })
+}
+
+/// What the edge asks before it gives an answer again: the configuration of that moment, and the store.
+fn recall(live: &Live, shelf: &Shelf) -> Recall {
+    let shelf = shelf.clone();
+    Recall { version: Arc::new(move || shelf.get().map(|store| store.version())), allows: allowed(live) }
 }
 
 /// Counts what there is to count.

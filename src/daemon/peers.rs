@@ -102,6 +102,7 @@ fn run(
         listeners: vec![listener],
         behind: Behind::Here(Arc::new(move |asked: &Asked<'_>| peer.reply(asked))),
         admits: Arc::new(move |ip| takes_all || admitted(ip)),
+        recall: None,
         upload: Some(Upload { rate: Arc::new(move || rates.config().upload_rate), is_free: is_neighbour }),
         idle_time: PEER_IDLE_TIME,
         connections_max: PEER_CONNECTIONS,

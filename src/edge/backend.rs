@@ -1,8 +1,12 @@
-//! The edge's connections to its own workers: as many as there are workers, one clean request at a time on each.
+//! The edge's connections to its own workers: as many as there are workers, a few clean requests at a time on each.
+//!
+//! Each request goes where the fewest wait: while there is a free worker, nobody stands behind another. Only when more
+//! come than there are workers do several go to one connection, in one write: it is the waking of threads that costs.
 //!
 //! Refuses to trust what comes back further than its end: the reply itself lies in the slot. A connection that closes,
 //! or says something else than a bodiless answer, is opened anew.
 
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -12,7 +16,7 @@ use mio::{Interest, Registry, Token};
 
 use super::exchange::{Reply, SlotId, Slots};
 use super::head::Request;
-use crate::limits::WORKER_TIME;
+use crate::limits::{ERRANDS_PER_WORKER, WORKER_TIME};
 use crate::time::Time;
 
 /// A request that is with a worker: whose it is.
@@ -40,7 +44,11 @@ struct Backend {
     /// It has answered once: tiny_http has a thread for it. Only one that has not may be busy at a time, since of several
     /// new connections at once tiny_http may leave some waiting.
     proven: bool,
-    busy: Option<(Errand, SlotId, Time)>,
+    /// In the order of their answers.
+    busy: VecDeque<(Errand, SlotId, Time)>,
+    /// The text of the last of them, and how many they are.
+    unsent: (String, usize),
+    readable: bool,
     heard: Vec<u8>,
 }
 
@@ -61,81 +69,113 @@ impl Backends {
     }
 
     fn free(&self) -> Option<usize> {
-        let unproven_busy = self.all.iter().any(|backend| !backend.proven && backend.busy.is_some());
-        self.all.iter().position(|backend| backend.busy.is_none() && (backend.proven || !unproven_busy))
+        let unproven_busy = self.all.iter().any(|backend| !backend.proven && !backend.busy.is_empty());
+        let has_room = |backend: &Backend| match backend.proven {
+            true => backend.busy.len() < ERRANDS_PER_WORKER,
+            false => backend.busy.is_empty() && !unproven_busy,
+        };
+        let free = self.all.iter().enumerate().filter(|(_, backend)| has_room(backend));
+        free.min_by_key(|(_, backend)| backend.busy.len()).map(|(at, _)| at)
     }
 
-    /// Sends a request to a free worker. False if that failed; the request is the caller's again.
-    pub(super) fn send(
-        &mut self,
-        registry: &Registry,
-        errand: Errand,
-        request: &Request,
-        from: (IpAddr, SocketAddr),
-        now: Time,
-    ) -> bool {
-        let Some(at) = self.free() else { return false };
+    /// Takes a request for a worker, if there is a free one. It goes out with [`Backends::flush`].
+    pub(super) fn take(&mut self, errand: Errand, request: &Request, from: (IpAddr, SocketAddr), now: Time) {
+        let Some(at) = self.free() else { return };
         let slot = self.slots.open();
-        let text = encode(slot, request, from);
-        let token = Token(self.first_token + at);
-        for _ in 0..2 {
-            if let Err(error) = self.all[at].connect(&self.path, registry, token) {
+        let backend = &mut self.all[at];
+        encode(&mut backend.unsent.0, slot, request, from);
+        backend.unsent.1 += 1;
+        backend.busy.push_back((errand, slot, now));
+    }
+
+    /// Sends what was taken; one of those for whom that failed, if any. It is called until there is none.
+    pub(super) fn flush(&mut self, registry: &Registry) -> Option<Errand> {
+        for (at, backend) in self.all.iter_mut().enumerate() {
+            let token = Token(self.first_token + at);
+            if backend.unsent.1 > 0
+                && let Err(error) = backend.send(&self.path, registry, token)
+            {
                 log::error!("the private socket {}: {error}", self.path.display());
-                break;
             }
-            // The socket's buffer is empty and far larger than a head: a short write means that something is wrong.
-            let stream = self.all[at].stream.as_mut().expect("connected above");
-            match stream.write(text.as_bytes()) {
-                Ok(len) if len == text.len() => {
-                    self.all[at].busy = Some((errand, slot, now));
-                    return true;
-                }
-                _ => self.all[at].forget(registry),
+            if backend.stream.is_none()
+                && let Some((errand, slot, _)) = backend.busy.pop_front()
+            {
+                self.slots.close(slot);
+                return Some(errand);
             }
         }
-        self.slots.close(slot);
-        false
+        None
     }
 
-    /// Reads what a worker said; whose errand is done, and with which reply.
+    /// Whether this connection may have something to read.
+    pub(super) fn make_readable(&mut self, token: Token) {
+        self.all[token.0 - self.first_token].readable = true;
+    }
+
+    /// Reads what a worker said; whose errand is done, and with which reply. It is called until there is none.
     pub(super) fn receive(&mut self, registry: &Registry, token: Token) -> Option<(Errand, Option<Reply>)> {
         let backend = &mut self.all[token.0 - self.first_token];
-        let alive = backend.read();
-        let whole = backend.heard.windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 4);
-        match (whole, alive) {
-            (Some(len), _) => {
-                let clean = len == backend.heard.len() && backend.heard.starts_with(b"HTTP/1.1 204");
-                backend.heard.clear();
-                let (errand, slot, _) = backend.busy.take()?;
-                backend.proven = true;
-                if !clean || !alive {
-                    backend.forget(registry);
-                }
-                Some((errand, self.slots.close(slot)))
-            }
-            (None, true) => None,
-            (None, false) => {
-                let busy = backend.busy.take();
+        let mut end = backend.heard_end();
+        if end.is_none() && !backend.read() {
+            backend.forget(registry);
+        }
+        if backend.busy.is_empty() && !backend.heard.is_empty() {
+            // Nobody has asked.
+            backend.forget(registry);
+        }
+        end = end.or_else(|| backend.heard_end());
+        if end.is_none() && backend.stream.is_some() {
+            return None;
+        }
+        let (errand, slot, _) = backend.busy.pop_front()?;
+        if let Some(len) = end {
+            backend.proven = true;
+            let is_clean = backend.heard.starts_with(b"HTTP/1.1 204");
+            backend.heard.drain(..len);
+            if !is_clean || backend.busy.is_empty() && !backend.heard.is_empty() {
                 backend.forget(registry);
-                let (errand, slot, _) = busy?;
-                Some((errand, self.slots.close(slot)))
             }
         }
+        Some((errand, self.slots.close(slot)))
     }
 
-    /// A worker that is far too slow: its errand fails.
+    /// A worker that is far too slow: its errand fails, and those behind it. It is called until there is none.
     pub(super) fn overdue(&mut self, registry: &Registry, now: Time) -> Option<Errand> {
-        let late = |backend: &&mut Backend| backend.busy.is_some_and(|(.., since)| now.since(since) >= WORKER_TIME);
-        let backend = self.all.iter_mut().find(late)?;
-        let (errand, slot, _) = backend.busy.take()?;
-        log::error!("a request worker gave no answer for {} s", WORKER_TIME.as_secs());
-        backend.forget(registry);
+        let late = |backend: &Backend| match backend.busy.front() {
+            Some((.., since)) => backend.stream.is_none() || now.since(*since) >= WORKER_TIME,
+            None => false,
+        };
+        let backend = self.all.iter_mut().find(|backend| late(backend))?;
+        if backend.stream.is_some() {
+            log::error!("a request worker gave no answer for {} s", WORKER_TIME.as_secs());
+            backend.forget(registry);
+        }
+        let (errand, slot, _) = backend.busy.pop_front()?;
         self.slots.close(slot);
         Some(errand)
     }
 }
 
 impl Backend {
+    /// Sends what is unsent, on a connection that is made anew if it must be.
+    fn send(&mut self, path: &Path, registry: &Registry, token: Token) -> io::Result<()> {
+        let (text, count) = std::mem::take(&mut self.unsent);
+        for _ in 0..2 {
+            self.connect(path, registry, token)?;
+            // The socket's buffer has room for far more than a few heads: a short write means that something is wrong.
+            let stream = self.stream.as_mut().expect("connected above");
+            if stream.write(text.as_bytes()).is_ok_and(|len| len == text.len()) {
+                return Ok(());
+            }
+            self.forget(registry);
+            if self.busy.len() > count {
+                // Those before them were on the connection that broke; all of them fail.
+                break;
+            }
+        }
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+
     fn connect(&mut self, path: &Path, registry: &Registry, token: Token) -> io::Result<()> {
         if self.stream.is_some() {
             return Ok(());
@@ -151,35 +191,46 @@ impl Backend {
         if let Some(mut stream) = self.stream.take() {
             registry.deregister(&mut stream).ok();
         }
-        self.proven = false;
+        (self.proven, self.readable) = (false, false);
         self.heard.clear();
     }
 
-    /// Reads all there is; false if the connection has ended or says too much.
+    /// The end of the first answer that was heard whole.
+    fn heard_end(&self) -> Option<usize> {
+        self.heard.windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 4)
+    }
+
+    /// Reads what there is; false if the connection has ended or says too much.
     fn read(&mut self) -> bool {
         let Some(stream) = &mut self.stream else { return false };
         let mut buffer = [0; 1024];
-        loop {
+        while self.readable {
             match stream.read(&mut buffer) {
                 Ok(0) => return false,
                 Ok(_) if self.heard.len() > 4096 => return false,
-                Ok(len) => self.heard.extend_from_slice(&buffer[..len]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+                Ok(len) => {
+                    self.heard.extend_from_slice(&buffer[..len]);
+                    // Less than there was room for was all. If the end stands behind it, the next request finds that out.
+                    self.readable = len == buffer.len();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return false,
             }
         }
+        true
     }
 }
 
 /// The clean request: HEAD, so that the answer has no body whatever the worker says.
-fn encode(slot: SlotId, request: &Request, (client, local): (IpAddr, SocketAddr)) -> String {
-    let version = if request.is_1_1 { "1.1" } else { "1.0" };
-    let mut text = format!(
-        "HEAD {} HTTP/1.1\r\nHost: edge\r\nX-Slot: {slot}\r\nX-Method: {}\r\nX-Version: {version}\r\n\
-         X-Client: {client}\r\nX-Local: {local}\r\n",
+fn encode(text: &mut String, slot: SlotId, request: &Request, (client, local): (IpAddr, SocketAddr)) {
+    use std::fmt::Write as _;
+    write!(
+        text,
+        "HEAD {} HTTP/1.1\r\nHost: edge\r\nX-Slot: {slot}\r\nX-Method: {}\r\nX-Client: {client}\r\nX-Local: {local}\r\n",
         request.target, request.method
-    );
+    )
+    .expect("a String takes all");
     let host = request.host.as_ref().map(|host| ("X-Host", host));
     for (name, value) in host.into_iter().chain(request.lines.iter().map(|(name, value)| (*name, value))) {
         // An empty value is legal, and tiny_http would misread it.
@@ -188,7 +239,6 @@ fn encode(slot: SlotId, request: &Request, (client, local): (IpAddr, SocketAddr)
         }
     }
     text.push_str("\r\n");
-    text
 }
 
 #[cfg(test)]
@@ -202,10 +252,12 @@ mod tests {
         let request = super::super::head::parse(head).expect("clean");
         let slot = Slots::default().open();
         let from = ("192.0.2.9".parse().expect("an address"), "192.0.2.1:9977".parse().expect("an address"));
+        let mut text = String::new();
+        encode(&mut text, slot, &request, from);
         assert_eq!(
-            encode(slot, &request, from),
+            text,
             "HEAD http://mirror.example.org/x.deb HTTP/1.1\r\nHost: edge\r\nX-Slot: 0.0\r\nX-Method: GET\r\n\
-             X-Version: 1.1\r\nX-Client: 192.0.2.9\r\nX-Local: 192.0.2.1:9977\r\nX-Host: m\r\nUser-Agent: a\r\n\r\n"
+             X-Client: 192.0.2.9\r\nX-Local: 192.0.2.1:9977\r\nX-Host: m\r\nUser-Agent: a\r\n\r\n"
         );
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct Client {
     pub(super) local: SocketAddr,
     pub(super) readable: bool,
     pub(super) writable: bool,
+    /// The other side has closed; an event said so.
+    pub(super) is_ended: bool,
     /// Whether it stands in `ready`, and in `asking`.
     pub(super) is_ready: bool,
     pub(super) is_asking: bool,
@@ -37,6 +39,8 @@ pub(super) struct Client {
     pub(super) mailbox: Arc<Mailbox>,
     /// Where it is to be led, when it becomes a tunnel.
     pub(super) way: Option<Way>,
+    /// A file that it was sent could not be read to its end.
+    pub(super) is_cut: bool,
 }
 
 /// What ended a connection's turn.
@@ -77,6 +81,7 @@ impl Client {
             is_served: false,
             mailbox,
             way: None,
+            is_cut: false,
         }
     }
 
@@ -115,6 +120,8 @@ impl Client {
                 }
                 Ok(len) => {
                     any = true;
+                    // Less than there was room for leaves nothing behind but the end, of which an event tells (epoll(7), Q9).
+                    self.readable = len == buffer.len() || self.is_ended;
                     self.conn.handle(now, Input::Bytes(&buffer[..len]));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
@@ -159,12 +166,14 @@ impl Client {
                     match rustix::fs::sendfile(self.stream.as_fd(), &*file, Some(&mut offset), count) {
                         Ok(0) => {
                             self.mailbox.note_unreadable("is shorter than it was");
+                            self.is_cut = true;
                             self.conn.handle(now, Input::FileCut);
                             continue;
                         }
                         // Sockets fail otherwise.
                         Err(Errno::IO) => {
                             self.mailbox.note_unreadable("cannot be read");
+                            self.is_cut = true;
                             self.conn.handle(now, Input::FileCut);
                             continue;
                         }

@@ -16,6 +16,8 @@ pub struct EdgeConfig {
     pub behind: Behind,
     /// From which addresses connections are taken; others are closed at once.
     pub admits: Arc<dyn Fn(IpAddr) -> bool + Send + Sync>,
+    /// What lets it give a worker's answer again by itself; none: each request is asked.
+    pub recall: Option<Recall>,
     /// How much strangers get; none: there are no strangers.
     pub upload: Option<Upload>,
     /// A connection without a request is closed after this.
@@ -55,6 +57,15 @@ pub struct Asked<'a> {
     pub busy: u8,
     /// Whether this one would be one too many.
     pub is_over: bool,
+}
+
+/// What must hold when an answer is given again.
+pub struct Recall {
+    /// The version of what answers are made from, with which it must be the same still; none: nothing is kept. It is asked
+    /// for each answer: it must be quick.
+    pub version: Arc<dyn Fn() -> Option<u64> + Send + Sync>,
+    /// Which clients are served.
+    pub allows: Arc<dyn Fn(IpAddr) -> bool + Send + Sync>,
 }
 
 /// What may be sent, and by whom it is shared.

@@ -176,13 +176,21 @@ impl Conn {
 
     /// The next request for a worker, with its number; at most `ahead_max` are with workers or answered at once.
     pub(super) fn next_request(&mut self, ahead_max: usize) -> Option<(u64, &Request)> {
-        if !self.has_request(ahead_max) {
-            return None;
-        }
-        let exchange = self.exchanges.get(self.dispatched)?;
-        let number = self.first + self.dispatched as u64;
+        let at = self.has_request(ahead_max).then_some(self.dispatched)?;
         self.dispatched += 1;
-        Some((number, &exchange.request))
+        Some((self.first + at as u64, &self.exchanges.get(at)?.request))
+    }
+
+    /// The same request, left where it is.
+    pub(super) fn waiting_request(&mut self, ahead_max: usize) -> Option<&Request> {
+        let at = self.has_request(ahead_max).then_some(self.dispatched)?;
+        Some(&self.exchanges.get(at)?.request)
+    }
+
+    /// The request with this number, while it is under way.
+    pub(super) fn request(&self, number: u64) -> Option<&Request> {
+        let at = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        Some(&self.exchanges.get(at)?.request)
     }
 
     /// Whether a request waits for a worker.
@@ -354,7 +362,7 @@ impl Conn {
         let wake = Arc::clone(&self.wake);
         let Some(exchange) = self.exchanges.get_mut(at) else { return };
         exchange.state = match reply {
-            Some(Reply::Now(answer)) => State::answering(&exchange.request, answer, None),
+            Some(Reply::Now(answer) | Reply::Again { answer, .. }) => State::answering(&exchange.request, answer, None),
             Some(Reply::Later { stream, answer, leads }) => {
                 let wake: Wake = Box::new(move || wake());
                 State::Following(stream.follow(wake), answer, leads)

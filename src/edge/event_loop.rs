@@ -18,13 +18,14 @@ use super::backend::{Backends, Errand};
 use super::client::{Client, Turn};
 use super::config::{Answerer, Asked, Behind, EdgeConfig, Upload};
 use super::conn::{Conn, Input};
-use super::descriptors::share_descriptors;
+use super::descriptors::{Shares, share_descriptors};
 use super::door::Door;
 use super::exchange::{Answer, Body, Reply, Slots};
+use super::hot::Hot;
 use super::mailbox::{EdgeHandle, Mailbox};
 use super::pace::{self, Pace};
 use super::tunnel::Tunnels;
-use crate::limits::{ACCEPTS_PER_TURN, ANSWERS_PER_TURN, PIPELINE, READ_LEN, TURN_LEN};
+use crate::limits::{ACCEPTS_PER_TURN, ANSWERS_PER_TURN, HOT_ANSWERS, PIPELINE, READ_LEN, TURN_LEN};
 use crate::time::Time;
 
 const WAKER: Token = Token(0);
@@ -50,6 +51,7 @@ pub struct Edge {
     /// None while strangers may have all there is.
     pace: Option<Pace>,
     asks: Asks,
+    hot: Hot,
     idle_time: Duration,
     mailbox: Arc<Mailbox>,
     tunnels: Tunnels,
@@ -87,7 +89,8 @@ impl Edge {
             poll.registry().register(&mut listener, Token(LISTENERS + n), Interest::READABLE)?;
             listeners.push(listener);
         }
-        let (connections_max, files_max) = share_descriptors(config.connections_max);
+        let hot_max = if config.recall.is_some() { HOT_ANSWERS } else { 0 };
+        let Shares { connections, files, hot } = share_descriptors(config.connections_max, hot_max);
         #[expect(clippy::disallowed_methods, reason = "the edge's loop reads its own clock")]
         let start = Instant::now();
         // Strangers must not fill the log.
@@ -113,15 +116,16 @@ impl Edge {
             pace: config.upload.as_ref().and_then(|upload| (upload.rate)()).map(|rate| Pace::new(rate, START)),
             upload: config.upload,
             asks: Asks::new(START),
+            hot: Hot::new(config.recall, hot),
             idle_time: config.idle_time,
             mailbox: Arc::clone(&mailbox),
             tunnels,
             ready: VecDeque::new(),
             asking: VecDeque::new(),
             by_address: HashMap::new(),
-            connections_max,
+            connections_max: connections,
             per_address_max: config.per_address_max,
-            files_max,
+            files_max: files,
             next_serial: 0,
             accept_again: false,
             crowded: Vec::new(),
@@ -154,6 +158,7 @@ impl Edge {
                     token if token.0 >= CLIENTS => {
                         if let Some(client) = self.client(token) {
                             client.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+                            client.is_ended |= event.is_read_closed() || event.is_error();
                             client.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
                             self.make_ready(token);
                         }
@@ -251,15 +256,17 @@ impl Edge {
     }
 
     fn hear_worker(&mut self, token: Token, now: Time) {
+        self.backends.make_readable(token);
         while let Some((errand, reply)) = self.backends.receive(self.poll.registry(), token) {
             self.deliver(errand, reply, now);
         }
     }
 
-    fn deliver(&mut self, errand: Errand, reply: Option<super::Reply>, now: Time) {
-        if let Some(client) = self.client(errand.conn)
+    fn deliver(&mut self, errand: Errand, reply: Option<Reply>, now: Time) {
+        if let Some(client) = self.clients.get_mut(errand.conn.0 - CLIENTS).and_then(Option::as_mut)
             && client.serial == errand.serial
         {
+            let reply = reply.map(|reply| self.hot.keep(client, errand.number, reply, now));
             client.conn.handle(now, Input::Reply(errand.number, reply));
             self.make_ready(errand.conn);
         }
@@ -269,20 +276,20 @@ impl Edge {
         let connections = self.clients.len() - self.free.len();
         let ahead_max = (self.files_max / connections.max(1)).clamp(1, PIPELINE);
         while self.backends.has_free() {
-            let Some(token) = self.asking.pop_front() else { return };
+            let Some(token) = self.asking.pop_front() else { break };
             let Some(client) = self.clients.get_mut(token.0 - CLIENTS).and_then(Option::as_mut) else { continue };
             client.is_asking = false;
             let (serial, from) = (client.serial, (client.peer, client.local));
             let Some((number, request)) = client.conn.next_request(ahead_max) else { continue };
             let errand = Errand { conn: token, serial, number };
-            let sent = self.backends.send(self.poll.registry(), errand, request, from, now);
+            self.backends.take(errand, request, from, now);
             if client.conn.has_request(ahead_max) {
                 client.is_asking = true;
                 self.asking.push_back(token);
             }
-            if !sent {
-                self.deliver(errand, None, now);
-            }
+        }
+        while let Some(errand) = self.backends.flush(self.poll.registry()) {
+            self.deliver(errand, None, now);
         }
     }
 
@@ -403,7 +410,12 @@ impl Edge {
         let most = client.paced.map_or(TURN_LEN, credit).min(TURN_LEN);
         let mut budget = most;
         let mut note = |peer, log| self.mailbox.note(peer, &log);
-        let turn = self.tunnels.turn(token, &mut client, &mut self.buffer, &mut budget, now, &mut note);
+        let turn = loop {
+            let turn = self.tunnels.turn(token, &mut client, &mut self.buffer, &mut budget, now, &mut note);
+            if !self.hot.answers(&mut client, turn, now) {
+                break turn;
+            }
+        };
         let is_held = self.settle(token, &mut client, most - budget, turn);
         // The limit on requests ahead is looked at when the turn to ask comes.
         let asks = !client.is_asking && client.conn.has_request(PIPELINE);
@@ -470,6 +482,7 @@ impl Edge {
 
     fn tick(&mut self, now: Time) {
         self.retune(now);
+        self.hot.tick(now);
         while let Some(errand) = self.backends.overdue(self.poll.registry(), now) {
             self.deliver(errand, None, now);
         }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::ParseIntError;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -31,10 +31,22 @@ impl FromStr for SlotId {
     }
 }
 
+/// Whether a client that is about to be given an answer again has a reason to ask for it; notes that it was given.
+pub type Doubt = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
+
 /// How a request is answered.
 pub enum Reply {
     /// With this.
     Now(Answer),
+    /// With this, and so may be whoever asks for the same while the version is the same: it depends on nothing else.
+    Again {
+        /// The answer to this request.
+        answer: Answer,
+        /// Of the store, from before the worker looked.
+        version: u64,
+        /// Whose wish for the same is a reason to ask a worker.
+        doubt: Doubt,
+    },
     /// With what `answer` makes of the stream's first news. It runs on the edge's thread: it must be quick.
     Later {
         /// What is followed.
@@ -49,7 +61,7 @@ pub enum Reply {
 impl fmt::Debug for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Reply::Now(answer) => answer.fmt(f),
+            Reply::Now(answer) | Reply::Again { answer, .. } => answer.fmt(f),
             Reply::Later { stream, .. } => write!(f, "later, {stream:?}"),
         }
     }

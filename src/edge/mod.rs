@@ -3,6 +3,7 @@
 //! ```text
 //! clients ═▶ event_loop ─▶ conn ─▶ head (strict) ─▶ backend ─▶ private socket ─▶ tiny_http's workers
 //!         ◀═ sendfile ◀── conn ◀─── exchange (slots) ◀────────────────────────────────────┘
+//!                          └─ hot: what a worker said lately, while the store is the same
 //! ```
 //!
 //! Two of them run: one for clients, with workers behind it, and one for peers, which are answered on its own thread from
@@ -10,8 +11,8 @@
 //!
 //! Owns everything that touches a client's socket. Refuses to know what a request means. tiny_http stands behind it,
 //! since it neither bounds heads nor times out, ends the process on a huge `Content-Length`, and cannot close a
-//! connection whose body failed: from here it gets one clean, bodiless request at a time on each of a few connections. A
-//! client's `CONNECT` becomes a tunnel of the loop itself (`tunnel`), once a worker has said where to.
+//! connection whose body failed: from here it gets clean, bodiless requests, a few at a time, on as many connections as
+//! workers. A client's `CONNECT` becomes a tunnel of the loop itself (`tunnel`), once a worker has said where to.
 
 mod asks;
 mod backend;
@@ -23,6 +24,7 @@ mod door;
 mod event_loop;
 mod exchange;
 mod head;
+mod hot;
 mod listen;
 mod log;
 mod mailbox;
@@ -31,11 +33,11 @@ mod range;
 mod sending;
 mod tunnel;
 
-pub use self::config::{Answerer, Asked, Behind, EdgeConfig, Upload};
+pub use self::config::{Answerer, Asked, Behind, EdgeConfig, Recall, Upload};
 #[cfg(fuzzing)]
 pub use self::conn::fuzzed::play as play_conn;
 pub use self::event_loop::Edge;
-pub use self::exchange::{Answer, Body, Note, OURS, Reply, SlotId, Slots, Way};
+pub use self::exchange::{Answer, Body, Doubt, Note, OURS, Reply, SlotId, Slots, Way};
 pub use self::head::{Refusal, Request, parse as parse_head};
 pub use self::listen::{bind, from_systemd};
 pub use self::mailbox::{EdgeHandle, Stats};

@@ -377,6 +377,7 @@ mod tests {
     use super::*;
     use crate::edge::conn::Conn;
     use crate::edge::exchange::{Answer, Body, Note, Reply};
+    use crate::edge::mailbox::Mailbox;
     use crate::limits::{IDLE_TIME, READ_LEN, TURN_LEN};
 
     const TOKEN: Token = Token(7);
@@ -404,7 +405,9 @@ mod tests {
             let body = Body::Tunnel(Way { to, greeting: Vec::new() });
             let answer = Answer { status: 200, head: Vec::new(), body, close: false, note: Note::default() };
             conn.handle(START, Input::Reply(number, Some(Reply::Now(answer))));
-            let client = Client::new(TcpStream::from_std(stream), conn, 1, (peer.ip(), peer), None);
+            let waker = mio::Waker::new(poll.registry(), Token(usize::MAX)).expect("a poll");
+            let told = Arc::new(Mailbox::new(waker, log::Level::Debug));
+            let client = Client::new(TcpStream::from_std(stream), conn, 1, (peer.ip(), peer), None, told);
             Bench { tunnels, client, near, _poll: poll }
         }
 

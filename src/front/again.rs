@@ -21,35 +21,56 @@ struct Memory {
 }
 
 impl Again {
-    /// Notes that `client` asks for a stored file; whether that is a reason to hash it again.
+    /// Notes that `client` asks for a stored file; whether that is a reason to hash it again, which is done then.
     pub(super) fn is_doubtful(&self, client: IpAddr, digest: Digest, now: Stamp) -> bool {
-        let Memory { given, rechecked } = &mut *self.0.lock().expect("no holder of the lock panics");
-        let since = |at: &Stamp| now.secs_since(*at);
-        if given.len() >= AGAIN_MEMORY && !given.contains_key(&(client, digest)) {
-            given.retain(|_, at| since(at) < AGAIN_TIME_S);
-        }
-        let has_room = given.len() < AGAIN_MEMORY;
-        let former = match given.get_mut(&(client, digest)) {
-            Some(at) => Some(std::mem::replace(at, now)),
-            None if has_room => given.insert((client, digest), now),
-            None => None,
-        };
-        if former.is_none_or(|at| since(&at) >= AGAIN_TIME_S) {
-            return false;
-        }
-        if rechecked.get(&digest).is_some_and(|at| since(at) < RECHECK_TIME_S) {
-            return false;
-        }
-        if rechecked.len() >= AGAIN_MEMORY {
-            rechecked.retain(|_, at| since(at) < RECHECK_TIME_S);
-        }
-        // Without room it is not remembered, and so it is not done: each request would hash the file.
-        let is_doubtful = rechecked.len() < AGAIN_MEMORY;
+        let mut memory = self.0.lock().expect("no holder of the lock panics");
+        let is_doubtful = memory.is_asked_again(client, digest, now);
         if is_doubtful {
-            rechecked.insert(digest, now);
+            memory.given.insert((client, digest), now);
+            memory.rechecked.insert(digest, now);
         }
         is_doubtful
     }
+
+    /// The same for a file that is about to be given without [`Again::is_doubtful`] being asked; only if that is a reason,
+    /// it is still to be.
+    pub(super) fn is_asked_again(&self, client: IpAddr, digest: Digest, now: Stamp) -> bool {
+        self.0.lock().expect("no holder of the lock panics").is_asked_again(client, digest, now)
+    }
+}
+
+impl Memory {
+    fn is_asked_again(&mut self, client: IpAddr, digest: Digest, now: Stamp) -> bool {
+        let Memory { given, rechecked } = self;
+        let since = |at: &Stamp| now.secs_since(*at);
+        if let Some(at) = given.get_mut(&(client, digest)) {
+            if since(at) < AGAIN_TIME_S && may_recheck(rechecked, digest, now) {
+                return true;
+            }
+            *at = now;
+            return false;
+        }
+        if given.len() >= AGAIN_MEMORY {
+            given.retain(|_, at| since(at) < AGAIN_TIME_S);
+        }
+        if given.len() < AGAIN_MEMORY {
+            given.insert((client, digest), now);
+        }
+        false
+    }
+}
+
+/// Whether a file was not hashed again lately. Without room that would not be remembered, and so it is not done: each request
+/// would hash the file.
+fn may_recheck(rechecked: &mut HashMap<Digest, Stamp>, digest: Digest, now: Stamp) -> bool {
+    let is_over = |at: &Stamp| now.secs_since(*at) >= RECHECK_TIME_S;
+    if let Some(at) = rechecked.get(&digest) {
+        return is_over(at);
+    }
+    if rechecked.len() >= AGAIN_MEMORY {
+        rechecked.retain(|_, at| !is_over(at));
+    }
+    rechecked.len() < AGAIN_MEMORY
 }
 
 #[cfg(test)]
@@ -71,6 +92,15 @@ mod tests {
         let later = Stamp(1006 + RECHECK_TIME_S);
         assert!(!again.is_doubtful(client(1), file, later), "long after the last time");
         assert!(again.is_doubtful(client(1), file, later));
+    }
+
+    #[test]
+    fn what_is_given_without_a_worker_counts_too_and_leaves_the_check_to_one() {
+        let (again, file) = (Again::default(), Digest::of(b"a"));
+        assert!(!again.is_asked_again(client(1), file, Stamp(1000)));
+        assert!(again.is_asked_again(client(1), file, Stamp(1001)) && again.is_asked_again(client(1), file, Stamp(1002)));
+        assert!(again.is_doubtful(client(1), file, Stamp(1003)), "the worker hears of it");
+        assert!(!again.is_asked_again(client(1), file, Stamp(1004)), "it was checked");
     }
 
     #[test]

@@ -11,10 +11,24 @@ use crate::store::{Snapshot, Store, StoreError, Stored};
 
 /// How an object can be served.
 pub(super) enum Found {
-    /// It is here; a Release file with the snapshot that it begins.
-    Here { stored: Stored, digest: Digest, snapshot: Option<(String, Snapshot)> },
+    /// It is here; a Release file with the snapshot that it begins; a file that anybody may be given while the store has
+    /// this version, with that.
+    Here { stored: Stored, digest: Digest, snapshot: Option<(String, Snapshot)>, version: Option<u64> },
     /// A flight brings it; with its digest where that is promised.
     Fly(Job, Option<Digest>),
+}
+
+impl Found {
+    /// What a package's promise led to at `version` leads anybody to the same file till then.
+    fn at_version(self, version: u64) -> Found {
+        match self {
+            Found::Here { stored, digest, snapshot, .. } => {
+                let version = (stored.recorded && stored.owner.is_none()).then_some(version);
+                Found::Here { stored, digest, snapshot, version }
+            }
+            fly @ Found::Fly(..) => fly,
+        }
+    }
 }
 
 impl Front {
@@ -45,13 +59,16 @@ impl Front {
                 Some(known) => self.find_promised(store, ask, object, known),
                 None => self.find_release(store, ask, object, dir, *file),
             },
-            Place::Package => match store.promise(&object.host, &object.path)? {
-                Some(promise) => self.find_promised(store, ask, object, promise.into()),
-                None => {
-                    self.fetcher().tell(News::Package { host: object.host.clone(), path: object.path.clone() });
-                    Ok(fly(ask, object, Goal::Unplaced { never_html: true }))
+            Place::Package => {
+                let version = store.version();
+                match store.promise(&object.host, &object.path)? {
+                    Some(promise) => Ok(self.find_promised(store, ask, object, promise.into())?.at_version(version)),
+                    None => {
+                        self.fetcher().tell(News::Package { host: object.host.clone(), path: object.path.clone() });
+                        Ok(fly(ask, object, Goal::Unplaced { never_html: true }))
+                    }
                 }
-            },
+            }
             Place::Index | Place::ByHash { digest: None, .. } | Place::Archive => {
                 match self.in_index(store, ask, &object)? {
                     Some(known) => self.find_promised(store, ask, object, known),
@@ -115,7 +132,7 @@ impl Front {
                 if is_index {
                     self.tell_of_index(&object, digest);
                 }
-                return Ok(Found::Here { stored, digest, snapshot: None });
+                return Ok(Found::Here { stored, digest, snapshot: None, version: None });
             }
         }
         // A by-hash path says no length, and without one peers could not be asked before the mirror says it.
@@ -176,7 +193,8 @@ impl Front {
         {
             let stored = Stored { head: snapshot.head.clone(), ..stored };
             let digest = snapshot.digest;
-            return Ok(Found::Here { stored, digest, snapshot: Some((dir.to_owned(), snapshot)) });
+            let snapshot = Some((dir.to_owned(), snapshot));
+            return Ok(Found::Here { stored, digest, snapshot, version: None });
         }
         Ok(fly(ask, object, Goal::Release { dir: dir.to_owned(), file }))
     }

@@ -18,7 +18,7 @@ use super::page;
 use super::route::{Route, TUNNEL_PORT, route};
 use crate::catalog::Place;
 use crate::digest::Digest;
-use crate::edge::{Answer, Reply, Slots};
+use crate::edge::{Answer, Doubt, Reply, Slots};
 use crate::fetch::{Calendar, Fetcher, Flight, Job, Object, Shelf};
 use crate::limits::OFFERED_MEMORY;
 use crate::report::Numbers;
@@ -47,7 +47,7 @@ pub struct Parts {
 pub struct Front {
     parts: Parts,
     given: Given,
-    again: Again,
+    again: Arc<Again>,
     /// Indexes that were offered for learning since the start.
     offered: Mutex<Vec<Digest>>,
 }
@@ -56,7 +56,7 @@ impl Front {
     /// A front without workers.
     #[must_use]
     pub fn new(parts: Parts) -> Front {
-        Front { parts, given: Given::default(), again: Again::default(), offered: Mutex::default() }
+        Front { parts, given: Given::default(), again: Arc::default(), offered: Mutex::default() }
     }
 
     /// One worker: answers requests from `server` until it is shut down.
@@ -128,13 +128,17 @@ impl Front {
         let name = object.path.rsplit('/').next().unwrap_or("").to_owned();
         let host = object.host.clone();
         match self.find(ask, object, place) {
-            Found::Here { stored, digest, snapshot } => {
+            Found::Here { stored, digest, snapshot, version } => {
                 if let Some((dir, snapshot)) = snapshot {
                     self.given.note(ask.client, &host, &dir, snapshot.id);
                 }
                 crate::store::read_ahead(&stored.file, 0, stored.len);
                 let head = crate::stream::Head { len: Some(stored.len), ..stored.head };
-                Reply::Now(self.wanted(ask, name, Some(digest), date).file(stored.file, &head, "cache"))
+                let answer = self.wanted(ask, name, Some(digest), date).file(stored.file, &head, "cache");
+                match version {
+                    Some(version) => Reply::Again { answer, version, doubt: self.doubt(digest) },
+                    None => Reply::Now(answer),
+                }
             }
             Found::Fly(job, digest) => self.fly(ask, job, self.wanted(ask, name, digest, date)),
         }
@@ -202,6 +206,12 @@ impl Front {
 
     pub(super) fn again(&self) -> &Again {
         &self.again
+    }
+
+    /// Who asks for a file that was given without a worker with a reason to have it hashed again.
+    fn doubt(&self, digest: Digest) -> Doubt {
+        let (again, calendar) = (Arc::clone(&self.again), Arc::clone(&self.parts.calendar));
+        Arc::new(move |client| again.is_asked_again(client, digest, calendar()))
     }
 
     pub(super) fn today(&self) -> Stamp {

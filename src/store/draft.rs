@@ -123,7 +123,7 @@ impl Waiting {
     /// The file as it can be served.
     pub(super) fn stored(&self) -> Stored {
         let FileMeta { owner, head, public } = self.meta.clone();
-        Stored { file: Arc::clone(&self.file), len: self.len, owner, head, public }
+        Stored { file: Arc::clone(&self.file), len: self.len, owner, head, public, recorded: false }
     }
 }
 

@@ -45,6 +45,8 @@ pub struct Stored {
     pub head: Head,
     /// Whether others may have it, as long as it belongs to nobody.
     pub public: bool,
+    /// Whether the index has it: till then the disk may yet refuse it, and it would be fetched again.
+    pub recorded: bool,
 }
 
 /// Asks the kernel to read the beginning of this part ahead, so that the edge's sendfile does not wait for a slow disk.
@@ -403,7 +405,7 @@ pub(super) fn open_whole(path: &Path, record: &FileRecord) -> Result<Option<(Sto
         return Ok(None);
     }
     let used = metadata.modified().ok().map_or(Stamp(0), stamp);
-    Ok(Some((Stored { file: Arc::new(file), len, owner, head, public }, used)))
+    Ok(Some((Stored { file: Arc::new(file), len, owner, head, public, recorded: true }, used)))
 }
 
 /// A file's time as the calendar has it.

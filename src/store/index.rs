@@ -95,6 +95,11 @@ impl Index {
         Ok(self.env.clear_stale_readers()?)
     }
 
+    /// The number of the last change, of whichever process; read from the map, without a transaction.
+    pub(super) fn version(&self) -> u64 {
+        self.env.info().last_txn_id as u64
+    }
+
     pub(super) fn read(&self) -> Result<Read<'_>> {
         Ok(Read { txn: self.env.read_txn()?, db: self.db })
     }

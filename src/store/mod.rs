@@ -260,6 +260,13 @@ impl Store {
     pub fn forget_dead_readers(&self) -> Result<usize, StoreError> {
         self.0.index.forget_dead_readers()
     }
+
+    /// Tells whether anything was recorded, learnt or dropped meanwhile, by whichever process: what was read after a
+    /// version was taken holds while it is the same. Files that wait to be recorded do not count.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.0.index.version()
+    }
 }
 
 fn open_index(dir: &Path, map_len: usize) -> Result<Index, StoreError> {
