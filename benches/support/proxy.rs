@@ -70,18 +70,22 @@ impl Proxy {
 
     /// Anonymous and dirty memory of the process alone, in MB.
     pub fn private_mb(&self) -> f64 {
-        let path = format!("/proc/{}/smaps_rollup", self.pid());
-        let text = fs::read_to_string(path).expect("the process lives");
-        let fields: BTreeMap<&str, f64> = text
-            .lines()
-            .filter_map(|line| {
-                let (name, rest) = line.split_once(':')?;
-                Some((name, rest.trim().trim_end_matches(" kB").parse().ok()?))
-            })
-            .collect();
-        let dirty_files = fields["Private_Dirty"] - fields["Anonymous"];
-        (fields["Pss_Anon"] + dirty_files.max(0.0)) / 1024.0
+        private_mb(self.pid())
     }
+}
+
+/// Anonymous and dirty memory of a process alone, in MB.
+pub fn private_mb(pid: u32) -> f64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("the process lives");
+    let fields: BTreeMap<&str, f64> = text
+        .lines()
+        .filter_map(|line| {
+            let (name, rest) = line.split_once(':')?;
+            Some((name, rest.trim().trim_end_matches(" kB").parse().ok()?))
+        })
+        .collect();
+    let dirty_files = fields["Private_Dirty"] - fields["Anonymous"];
+    (fields["Pss_Anon"] + dirty_files.max(0.0)) / 1024.0
 }
 
 impl Drop for Proxy {
