@@ -1,8 +1,6 @@
 //! Mirrors that mean harm: each lie has one outcome, nothing of it is kept, and the request after the repair gets the right
 //! file. What merely goes wrong is in `lies.rs`.
 
-#![expect(clippy::disallowed_methods, reason = "tests start threads")]
-
 mod support;
 
 use std::fmt::Write as _;
@@ -359,7 +357,7 @@ fn names_in_a_release_lead_nowhere_but_below_it() {
 fn a_release_without_an_end_is_refused_in_bounded_memory() {
     let house = House::new();
     let path = format!("{SUITE}/InRelease");
-    let before = house.daemon.dirty_kb();
+    let before = house.daemon.private_kb();
     let line = format!(" {} 1 main/binary-amd64/Packages\n", Digest::of(b"x")).repeat(100);
     let begin = answer("HTTP/1.1 200 OK\nConnection: close", b"Suite: stable\nSHA256:\n");
     house.mirror.fault(&path, Fault::Endless(begin, line.into_bytes()));
@@ -373,7 +371,7 @@ fn a_release_without_an_end_is_refused_in_bounded_memory() {
     house.mirror.put(&path, many);
     let (status, why) = house.refusal(&path, "too many files");
     assert!(status == 502 && why.contains("16384 files"), "{status} {why}");
-    let after = house.daemon.dirty_kb();
+    let after = house.daemon.private_kb();
     assert!(after <= before + 8_000, "{before} KB before, {after} KB after");
     assert_eq!(house.kept().0, [""; 0]);
 }
@@ -458,11 +456,11 @@ fn an_index_that_is_a_bomb_is_not_learnt_and_its_packages_pass_through() {
         let house = House::new();
         let content = noise(70_000, 1);
         house.mirror.put("/debian/pool/0_1_all.deb", content.clone());
-        let before = house.daemon.dirty_kb();
+        let before = house.daemon.private_kb();
         let mut most = 0;
         house.publish(&[(&format!("main/binary-amd64/{name}"), index)]);
         wait_until(Duration::from_secs(120), why, || {
-            most = most.max(house.daemon.dirty_kb());
+            most = most.max(house.daemon.private_kb());
             // Clients are served all the while.
             assert_eq!(house.get("/debian/pool/0_1_all.deb").body, content);
             house.daemon.log().iter().any(|line| line.contains(why))

@@ -28,7 +28,7 @@ impl Door {
         }
         stream.write_all(FULL).ok();
         stream.shutdown(Shutdown::Write).ok();
-        stream.read(buffer).ok();
+        let _read = stream.read(buffer);
     }
 }
 

@@ -98,7 +98,9 @@ mod tests {
     fn what_is_given_without_a_worker_counts_too_and_leaves_the_check_to_one() {
         let (again, file) = (Again::default(), Digest::of(b"a"));
         assert!(!again.is_asked_again(client(1), file, Stamp(1000)));
-        assert!(again.is_asked_again(client(1), file, Stamp(1001)) && again.is_asked_again(client(1), file, Stamp(1002)));
+        assert!(
+            again.is_asked_again(client(1), file, Stamp(1001)) && again.is_asked_again(client(1), file, Stamp(1002))
+        );
         assert!(again.is_doubtful(client(1), file, Stamp(1003)), "the worker hears of it");
         assert!(!again.is_asked_again(client(1), file, Stamp(1004)), "it was checked");
     }

@@ -188,6 +188,7 @@ mod tests {
     fn answered(found: Found, conditions: &Conditions) -> (u16, String, Body) {
         match file(found, conditions) {
             Reply::Now(answer) => (answer.status, String::from_utf8(answer.head).expect("ASCII"), answer.body),
+            Reply::Again { .. } => panic!("the peer edge keeps nothing"),
             Reply::Later { .. } => panic!("nothing to wait for"),
         }
     }

@@ -30,7 +30,7 @@ pub fn said(to: SocketAddr, bytes: impl AsRef<[u8]>) -> Vec<String> {
 pub fn half_open(address: SocketAddr) -> Vec<TcpStream> {
     let open = |n: u16| {
         let mut stream = connect_from(from(2, n.to_be_bytes()[0] + 1), address);
-        if n % 2 == 0 {
+        if n.is_multiple_of(2) {
             stream.write_all(b"GET / HTTP/1.1\r\nX: ").expect("taken");
         }
         stream
