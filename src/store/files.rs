@@ -210,7 +210,7 @@ impl Store {
             return Ok((bytes / 8).min(16 << 20));
         }
         let free = fs.f_bavail as u64 * block;
-        Ok(((free + self.usage()?.bytes) / 10 * 8).min(50 << 30))
+        Ok(((free.saturating_add(self.usage()?.bytes)) / 10 * 8).min(50 << 30))
     }
 
     /// Records what was finished, if the oldest of it has waited long enough.
@@ -369,8 +369,8 @@ impl Inner {
             write.put_bytes(&key::of_digest(b'P', digest), &table)?;
         }
         write.count(|counters| {
-            counters.files += u64::from(known.is_none());
-            counters.bytes = (counters.bytes + len).saturating_sub(known_len);
+            counters.files = counters.files.saturating_add(u64::from(known.is_none()));
+            counters.bytes = counters.bytes.saturating_add(len).saturating_sub(known_len);
         })?;
         Ok(folder)
     }

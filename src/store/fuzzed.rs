@@ -14,6 +14,8 @@ use crate::stream::Head;
 use crate::time::Stamp;
 
 const NOW: Stamp = Stamp(1_740_823_200);
+/// What keys begin with.
+const KINDS: &[u8] = b"BCDEFILNPSUVWX";
 
 /// A store with a record of each kind, and what they are.
 pub struct Damaged {
@@ -33,11 +35,13 @@ impl Damaged {
         let digest = fill(&store).expect("a store takes its own records");
         let mut records = Vec::new();
         let read = store.0.index.read().expect("an index");
-        let keep = |key: &[u8], value: &[u8]| {
-            records.push((key.to_vec(), value.to_vec()));
-            Ok(true)
-        };
-        read.each(&[], keep).expect("an index");
+        for kind in KINDS {
+            let keep = |key: &[u8], value: &[u8]| {
+                records.push((key.to_vec(), value.to_vec()));
+                Ok(true)
+            };
+            read.each(&[*kind], keep).expect("an index");
+        }
         drop(read);
         Damaged { store, records, digest }
     }
@@ -68,7 +72,9 @@ impl Damaged {
     /// All records as they were, but for one.
     fn restore(&self, key: &[u8], value: &[u8]) {
         let mut write = self.store.0.index.write().expect("an index");
-        write.delete_prefix(&[]).expect("an index");
+        for kind in KINDS {
+            write.delete_prefix(&[*kind]).expect("an index");
+        }
         for (key, value) in &self.records {
             write.put_bytes(key, value).expect("room");
         }

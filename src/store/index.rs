@@ -204,11 +204,11 @@ impl Write<'_> {
 
     /// A number that was never used for an index or snapshot.
     pub(super) fn next_id(&mut self) -> Result<super::IndexId> {
-        let mut id = 0;
-        self.count(|counters| {
-            id = counters.next_id;
-            counters.next_id += 1;
-        })?;
+        let mut counters: Counters = self.get(key::COUNTERS)?.unwrap_or_default();
+        let id = counters.next_id;
+        // Nobody learns so many; a counter that says so is damaged.
+        counters.next_id = id.checked_add(1).ok_or(StoreError::Malformed)?;
+        self.put(key::COUNTERS, &counters)?;
         Ok(super::IndexId(id))
     }
 

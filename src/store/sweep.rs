@@ -42,8 +42,8 @@ pub struct Dropped {
 
 impl Dropped {
     fn add(&mut self, len: u64) {
-        self.files += 1;
-        self.bytes += len;
+        self.files = self.files.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(len);
     }
 }
 

@@ -42,7 +42,8 @@ fn what_the_disk_did_not_take_is_dropped_and_the_others_are_recorded() {
     let lost = Digest::of(b"lost");
     // It cannot be synced, as on a disk that fails.
     store.0.waiting().get_mut(&lost).expect("finished").file = Arc::new(fs::File::open("/dev/null").expect("there"));
-    store.commit(NOW).expect("recorded");
+    let error = store.commit(NOW).expect_err("it is told of");
+    assert!(error.to_string().contains(&lost.to_string()), "{error}");
     assert!(!store.has_file(&lost).expect("an index"), "a second sync would not fail");
     assert!(!store.0.draft_path(&lost.to_string(), "part").exists());
     assert_eq!(store.usage().expect("an index"), Usage { files: 1, bytes: 4 });
