@@ -41,7 +41,7 @@ fn main() {
     fetch();
     burst(daemon.address);
     let mut quiet: Vec<_> = (0..1000).map(|_| fetch()).collect();
-    let before = daemon.dirty_kb();
+    let before = daemon.private_kb();
     let (over, bursts) = (AtomicBool::new(false), AtomicUsize::new(0));
     let (mut attacked, mut most) = (Vec::new(), 0);
     let address = daemon.address;
@@ -66,20 +66,20 @@ fn main() {
         let start = Instant::now();
         while start.elapsed() < ATTACK_TIME {
             attacked.push(fetch());
-            most = most.max(daemon.dirty_kb());
+            most = most.max(daemon.private_kb());
         }
         over.store(true, Ordering::SeqCst);
         drop(held.join());
     });
     let start = Instant::now();
-    while daemon.dirty_kb() > before + 1000 && start.elapsed() < Duration::from_secs(60) {
+    while daemon.private_kb() > before + 1000 && start.elapsed() < Duration::from_secs(60) {
         thread::sleep(Duration::from_millis(100));
     }
     print("quiet", &mut quiet);
     print("attacked", &mut attacked);
     println!(
         "private memory: {before} KB before, {most} KB at most, {} KB after {:.1?}",
-        daemon.dirty_kb(),
+        daemon.private_kb(),
         start.elapsed()
     );
     println!("bursts of 64 connections, each answered: {}", bursts.load(Ordering::SeqCst));

@@ -108,14 +108,10 @@ impl Daemon {
         assert!(status.expect("kill is there").success());
     }
 
-    /// Anonymous memory of the process alone.
+    /// Anonymous memory of the process alone: what it costs the machine. Pages of files are none, not even dirty ones: those of
+    /// a program that was just built are.
     pub fn private_kb(&self) -> u64 {
         self.memory_kb("Pss_Anon:")
-    }
-
-    /// Memory that nobody else has and no file can give back: what it costs the machine.
-    pub fn dirty_kb(&self) -> u64 {
-        self.memory_kb("Private_Dirty:")
     }
 
     fn memory_kb(&self, field: &str) -> u64 {
