@@ -6,7 +6,9 @@ mod announcer;
 mod bus;
 mod clock;
 mod control;
+mod counting;
 mod ending;
+mod fetching;
 mod finding;
 mod live;
 mod lone;
@@ -37,25 +39,21 @@ pub use self::udp::{Answers, Datagrams, DhtHandle, DhtOptions, DhtReport, run_dh
 
 use self::announcer::Announcer;
 use self::control::{Control, Held};
+use self::counting::{Count, count};
 use self::ending::{Ends, end_all};
 use self::live::Live;
 use self::peers::PeerEdge;
 use self::socket_dir::SocketDir;
 use self::upkeep::Upkeep;
-use crate::config::{self, Config, ConfigError, Flags, Share};
+use crate::config::{Config, ConfigError, Flags, Share};
 use crate::digest::Digest;
 use crate::edge::{self, Behind, Edge, EdgeConfig, EdgeHandle, Recall, Slots};
-use crate::fetch::{self, Fetcher, Shelf};
+use crate::fetch::{self, Shelf};
 use crate::front::{self, Front};
 use crate::lan::Neighbours;
 use crate::learn::Learner;
-use crate::limits::{
-    ARCHIVES_TOLD_LEN, CONNECTIONS, CONNECTIONS_PER_ADDRESS, DAMAGE_TIME_S, FETCH_THREADS, IDLE_TIME, LANDED,
-    NAME_THREADS, NEWS, PEER_FETCH_THREADS,
-};
-use crate::report::{Numbers, counted};
-use crate::store::{Damage, Options, Store};
-use crate::time::Stamp;
+use crate::limits::{CONNECTIONS, CONNECTIONS_PER_ADDRESS, IDLE_TIME, LANDED, NEWS};
+use crate::store::{Options, Store};
 
 /// Why the daemon could not start.
 #[derive(Debug)]
@@ -201,11 +199,10 @@ impl House {
         let finder = (live.config().sharing.share != Share::Off)
             .then(|| finding::finder(live, neighbours.clone(), dht.clone(), landed));
         let ours = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-        let fetcher = start_fetching(live, &shelf, ours, (&clock, &calendar), news.clone(), finder)?;
-        let learner = Learner::new(shelf.clone(), fetcher.clone(), Arc::clone(&calendar));
-        threads::start("learn", move || learner.work(&to_learn)).map_err(DaemonError::System)?;
+        let fetcher = fetching::start(live, &shelf, ours, (&clock, &calendar), news.clone(), finder)?;
+        start_learning(Learner::new(shelf.clone(), fetcher.clone(), Arc::clone(&calendar)), to_learn)?;
         let (end_sender, end) = bounded(0);
-        start_looking_ahead(&fetcher, &end)?;
+        fetching::start_looking_ahead(&fetcher, &end)?;
         let (socket_dir, server) = private_socket().map_err(DaemonError::PrivateSocket)?;
         let (slots, workers) = (Slots::default(), live.config().workers);
         #[cfg(feature = "mdns")]
@@ -225,7 +222,7 @@ impl House {
             .and_then(|listener| peers::start(live, listener, neighbours.own(), (&shelf, &fetcher, &clock)));
         let edges = (&handle, peer_edge.as_ref().map(PeerEdge::handle));
         start_upkeep(live, &shelf, (&clock, &calendar), news, edges, end.clone())?;
-        let numbers = numbers(live, &shelf, &fetcher, edges, &clock);
+        let numbers = count(live, &shelf, &fetcher, edges, &clock);
         let control = start_control(live, (&shelf, dht.as_ref(), &clock), Arc::clone(&numbers), end.clone())?;
         let connecting = live.clone();
         let parts = front::Parts {
@@ -291,66 +288,8 @@ impl House {
     }
 }
 
-fn start_fetching(
-    live: &Live,
-    shelf: &Shelf,
-    ours: Arc<[SocketAddr]>,
-    (clock, calendar): (&fetch::Clock, &fetch::Calendar),
-    news: Sender<fetch::News>,
-    finder: Option<fetch::Finder>,
-) -> Result<Fetcher, DaemonError> {
-    let (mapping, rule, size, public) = (live.clone(), live.clone(), live.clone(), live.clone());
-    let (fetcher, name_thread) = Fetcher::new(fetch::Parts {
-        shelf: shelf.clone(),
-        upstreams: Arc::new(move |object| mapping.urls(object)),
-        allowed: Arc::new(move |ip, host| rule.may_fetch_from(ip, host)),
-        ours,
-        proxy: upstream_proxy(live),
-        is_public: Arc::new(move |object, found| {
-            let whole = format!("{}/{}", object.host, object.path);
-            found.is_promised && public.config().is_public(&whole, found.origin, found.addresses)
-        }),
-        clock: Arc::clone(clock),
-        calendar: Arc::clone(calendar),
-        keep_len_max: Arc::new(move || size.bytes_max() / 2),
-        news,
-        finder,
-        prefetch: match live.config().prefetch {
-            config::Prefetch::Off => fetch::Prefetch::Off,
-            config::Prefetch::Lookup => fetch::Prefetch::Lookup,
-            config::Prefetch::Night => fetch::Prefetch::Night,
-        },
-        is_night: Arc::new(clock::is_night),
-    });
-    for n in 0..NAME_THREADS {
-        let names = name_thread.clone();
-        threads::start(&format!("names-{n}"), move || names.run(n > 0)).map_err(DaemonError::System)?;
-    }
-    for n in 0..FETCH_THREADS {
-        let fetcher = fetcher.clone();
-        threads::start(&format!("fetch-{n}"), move || fetcher.work()).map_err(DaemonError::System)?;
-    }
-    for n in 0..PEER_FETCH_THREADS {
-        let fetcher = fetcher.clone();
-        threads::start(&format!("peer-{n}"), move || fetcher.work_peers()).map_err(DaemonError::System)?;
-    }
-    Ok(fetcher)
-}
-
-/// Who stands between us and the mirrors, and the rule who is reached without it.
-fn upstream_proxy(live: &Live) -> Option<(fetch::Proxy, fetch::NearRule)> {
-    let config::UpstreamProxy { host, port, credentials } = live.config().upstream_proxy.clone()?;
-    let near = live.clone();
-    let is_near: fetch::NearRule = Arc::new(move |host| near.config().is_near(host));
-    Some((fetch::Proxy { host, port, credentials }, is_near))
-}
-
-/// Files that will be wanted soon are looked for, unless nobody wants that.
-fn start_looking_ahead(fetcher: &Fetcher, end: &Receiver<()>) -> Result<(), DaemonError> {
-    if fetcher.looks_ahead() {
-        let (fetcher, end) = (fetcher.clone(), end.clone());
-        threads::start("ahead", move || fetcher.work_ahead(&end)).map_err(DaemonError::System)?;
-    }
+fn start_learning(learner: Learner, to_learn: Receiver<fetch::News>) -> Result<(), DaemonError> {
+    threads::start("learn", move || learner.work(&to_learn)).map_err(DaemonError::System)?;
     Ok(())
 }
 
@@ -431,79 +370,8 @@ fn allowed(live: &Live) -> Arc<dyn Fn(IpAddr) -> bool + Send + Sync> {
     Arc::new(move |ip| live.allows(ip))
 }
 
-/// The archives that are named, as many as fit an answer.
-fn told(suites: Vec<(String, String)>) -> Vec<String> {
-    let mut room = ARCHIVES_TOLD_LEN;
-    let names = suites.into_iter().map(|(host, dir)| format!("{host}/{dir}"));
-    let has_room = |name: &String| {
-        room = room.saturating_sub(name.len() + 1);
-        room > 0
-    };
-    names.take_while(has_room).collect()
-}
-
-/// What to do about a disk that spoils files; old stories are none.
-fn disk_problem(damage: Damage, now: Stamp) -> Option<String> {
-    let is_new = damage.files > 0 && now.secs_since(damage.last) < DAMAGE_TIME_S;
-    let files = counted(usize::try_from(damage.files).unwrap_or(usize::MAX), "file", "files");
-    is_new.then(|| {
-        format!(
-            "The disk has spoilt {files} of the cache, the last within a week. They are fetched again; look at the disk, \
-             for example with smartctl -a, and run apt-p2p verify."
-        )
-    })
-}
-
 /// What the edge asks before it gives an answer again: the configuration of that moment, and the store.
 fn recall(live: &Live, shelf: &Shelf) -> Recall {
     let shelf = shelf.clone();
     Recall { version: Arc::new(move || shelf.get().map(|store| store.version())), allows: allowed(live) }
-}
-
-/// Counts what there is to count.
-type Count = Arc<dyn Fn() -> Numbers + Send + Sync>;
-
-fn numbers(
-    live: &Live,
-    shelf: &Shelf,
-    fetcher: &Fetcher,
-    (edge, peer_edge): (&EdgeHandle, Option<&EdgeHandle>),
-    clock: &fetch::Clock,
-) -> Count {
-    let (live, shelf, fetcher, clock) = (live.clone(), shelf.clone(), fetcher.clone(), Arc::clone(clock));
-    let (edge, peer_edge) = (edge.clone(), peer_edge.cloned());
-    let start = clock();
-    Arc::new(move || {
-        let (stats, from_peers) = (edge.stats(), fetcher.from_peers());
-        let mut numbers = Numbers {
-            uptime_s: clock().since(start).as_secs(),
-            connections: stats.connections,
-            requests: stats.requests,
-            bytes_sent: stats.bytes_sent,
-            bytes_from_mirrors: fetcher.received().bytes,
-            bytes_from_neighbours: from_peers.neighbours,
-            bytes_from_strangers: from_peers.strangers,
-            liars: from_peers.liars,
-            bytes_to_peers: peer_edge.as_ref().map(|edge| edge.stats().bytes_sent),
-            downloads: fetcher.under_way().len(),
-            bytes_max: live.bytes_max(),
-            ..Numbers::default()
-        };
-        match shelf.get() {
-            Some(store) => {
-                numbers.stored = store.usage().ok().map(|usage| (usage.files, usage.bytes));
-                let suites = store.suites().unwrap_or_default();
-                numbers.archives_known = suites.len();
-                numbers.archives = told(suites);
-                let damage = store.damage().unwrap_or_default();
-                numbers.damaged = damage.files;
-                numbers.problems.extend(disk_problem(damage, today()));
-            }
-            None => numbers.problems.push(format!(
-                "The cache folder {} cannot be used, so nothing is kept; the log says why.",
-                live.config().cache.display()
-            )),
-        }
-        numbers
-    })
 }

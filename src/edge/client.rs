@@ -9,10 +9,11 @@ use mio::net::TcpStream;
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 
-use super::conn::{Conn, Input, Output};
+use super::conn::Conn;
 use super::exchange::Way;
 use super::log::Log;
 use super::mailbox::Mailbox;
+use super::verbs::{Input, Output};
 use crate::time::Time;
 
 /// A connection and its socket.
@@ -74,6 +75,7 @@ impl Client {
             local,
             readable: true,
             writable: true,
+            is_ended: false,
             is_ready: false,
             is_asking: false,
             paced,

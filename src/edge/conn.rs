@@ -7,7 +7,6 @@
 //! their downloads start; their answers wait here. Those behind a Release go there when it is known which one it is.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use super::exchange::{Answer, Body, Note, OURS, Reply, TUNNEL, Way};
 use super::head::{self, HeadEnd, Refusal, Request};
 use super::log::Log;
 use super::sending::Sending;
+use super::verbs::{Input, Output};
 use crate::limits::{
     HEAD_LEN, HEAD_TIME, KEEP_CLIENT_TIME, LINGER_LEN, LINGER_TIME, PIPELINE, RESOLVE_TIMEOUT, SLOW_READER_LEN,
     SLOW_READER_TIME,
@@ -25,45 +25,6 @@ use crate::time::Time;
 /// A BitTorrent handshake's first byte, which no request has: a client of mainline that took us for one of its own gets
 /// no answer that it would not understand (BEP 3).
 const BITTORRENT: u8 = 0x13;
-
-/// What happens to a connection.
-pub(super) enum Input<'a> {
-    /// Bytes came from the client.
-    Bytes(&'a [u8]),
-    /// The client sends no more.
-    End,
-    /// A worker's reply to the request with this number; `None`: it failed.
-    Reply(u64, Option<Reply>),
-    /// So many bytes of the last [`Output::Send`] or [`Output::SendFile`] went out.
-    Sent(u64),
-    /// The file of the last [`Output::SendFile`] ends too early.
-    FileCut,
-    /// What it could send was held back, by us: it is no slow reader.
-    Held,
-    /// The tunnel of the last [`Output::Dial`] cannot be had, with what the client is told.
-    NoWay(u16, String),
-    /// Time passed; also called when nothing else happens, about once a second.
-    Tick,
-}
-
-/// What a connection wants next.
-#[derive(Debug)]
-pub(super) enum Output<'a> {
-    /// Send these bytes; `more` will follow at once.
-    Send { bytes: &'a [u8], more: bool },
-    /// Send `len` bytes of a file.
-    SendFile { file: Arc<File>, at: u64, len: u64 },
-    /// Make a tunnel of it; from its opening on, nothing of this is asked any more, until it has ended.
-    Dial(Way),
-    /// An exchange ended.
-    Log(Log),
-    /// The answer was the last: shut down the sending side, and wait for the client's end.
-    Shutdown,
-    /// Close now.
-    Close,
-    /// Nothing until something happens.
-    Wait,
-}
 
 /// A connection's state.
 pub(super) struct Conn {
@@ -362,7 +323,9 @@ impl Conn {
         let wake = Arc::clone(&self.wake);
         let Some(exchange) = self.exchanges.get_mut(at) else { return };
         exchange.state = match reply {
-            Some(Reply::Now(answer) | Reply::Again { answer, .. }) => State::answering(&exchange.request, answer, None),
+            Some(Reply::Now(answer) | Reply::Again { answer, .. }) => {
+                State::answering(&exchange.request, answer, None)
+            }
             Some(Reply::Later { stream, answer, leads }) => {
                 let wake: Wake = Box::new(move || wake());
                 State::Following(stream.follow(wake), answer, leads)

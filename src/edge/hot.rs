@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 use super::client::{Client, Turn};
 use super::config::Recall;
-use super::conn::Input;
 use super::exchange::{Answer, Body, Doubt, Note, Reply};
 use super::head::Request;
+use super::verbs::Input;
 use crate::limits::{HOT_TIME, PIPELINE};
 use crate::time::Time;
 

@@ -32,6 +32,7 @@ mod pace;
 mod range;
 mod sending;
 mod tunnel;
+mod verbs;
 
 pub use self::config::{Answerer, Asked, Behind, EdgeConfig, Recall, Upload};
 #[cfg(fuzzing)]

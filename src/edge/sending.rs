@@ -3,9 +3,9 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use super::conn::Output;
 use super::exchange::{Answer, Body, Note};
 use super::head::Request;
+use super::verbs::Output;
 use crate::stream::{Follower, Step};
 
 /// An answer on its way out.

@@ -15,9 +15,9 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, sockopt};
 
 use super::client::{Client, Turn};
-use super::conn::Input;
 use super::exchange::Way;
 use super::log::Log;
+use super::verbs::Input;
 use crate::limits::{CONNECT_TIMEOUT, SEND_BUFFER_LEN, TUNNEL_IDLE_TIME, TUNNELS, TUNNELS_PER_ADDRESS};
 use crate::time::Time;
 

@@ -1,5 +1,7 @@
 //! Transcripts: what happens on a connection, and what it does then. Time is made up.
 
+use std::fs::File;
+
 use super::*;
 use crate::limits::IDLE_TIME;
 use crate::stream::{Failure, Head, Stream};
