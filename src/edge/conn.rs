@@ -321,7 +321,9 @@ impl Conn {
     fn take_reply(&mut self, now: Time, number: u64, reply: Option<Reply>) {
         let Some(at) = number.checked_sub(self.first).and_then(|at| usize::try_from(at).ok()) else { return };
         let wake = Arc::clone(&self.wake);
-        let Some(exchange) = self.exchanges.get_mut(at) else { return };
+        // A second reply would begin in the middle of what the first one has said.
+        let is_asked = |exchange: &&mut Exchange| matches!(exchange.state, State::Asked);
+        let Some(exchange) = self.exchanges.get_mut(at).filter(is_asked) else { return };
         exchange.state = match reply {
             Some(Reply::Now(answer) | Reply::Again { answer, .. }) => {
                 State::answering(&exchange.request, answer, None)
