@@ -351,7 +351,9 @@ pub const ANNOUNCER_FIRST_TIME: Duration = Duration::from_secs(3);
 /// … and how often then: 5,000 records take some milliseconds.
 pub const ANNOUNCER_TIME: Duration = Duration::from_secs(15);
 /// Files just downloaded that wait to be announced; full: the next look finds them.
-pub const LANDED: usize = 64;
+pub const LANDED: usize = 256;
+/// How long they wait, for others to be announced with them.
+pub const LANDED_TIME: Duration = Duration::from_secs(1);
 /// A peer shows us that it reaches us this often.
 pub const DIALLED_TIME: Duration = Duration::from_secs(60 * 60);
 /// Files of up to so many pieces have their piece table in the record.

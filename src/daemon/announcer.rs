@@ -6,8 +6,9 @@
 //! current index of a public archive names: the store knows which.
 
 use std::collections::BTreeMap;
+use std::iter;
 
-use crossbeam_channel::{Receiver, select};
+use crossbeam_channel::{Receiver, RecvTimeoutError, select};
 
 use super::udp::DhtHandle;
 use crate::dht::bencode::Writer;
@@ -16,7 +17,7 @@ use crate::digest::{Digest, Midstate, PIECE_LEN};
 use crate::fetch::{Clock, Shelf};
 use crate::limits::{
     ANNOUNCE_TIME, ANNOUNCED_FILES, ANNOUNCER_FIRST_TIME, ANNOUNCER_TIME, DIALLED_TIME, HINT_PIECES, ITEM_PIECES,
-    ITEMS_PER_LOOK, SHARED_PAGE,
+    ITEMS_PER_LOOK, LANDED_TIME, SHARED_PAGE,
 };
 use crate::store::{Shared, Store, StoreError};
 use crate::time::Time;
@@ -69,9 +70,15 @@ impl Announcer {
                 continue;
             };
             let done = match landed {
-                // What lands before anybody has reached us waits for the next look.
-                Some(digest) if dialled.is_some() => self.announce_landed(&store, digest, &mut announced),
-                Some(_) => Ok(()),
+                Some(first) => {
+                    // What lands meanwhile wakes nobody: it comes by the dozen, while apt waits.
+                    if self.end.recv_timeout(LANDED_TIME) != Err(RecvTimeoutError::Timeout) {
+                        return;
+                    }
+                    // What lands before anybody has reached us waits for the next look.
+                    let mut all = iter::once(first).chain(self.landed.try_iter()).filter(|_| dialled.is_some());
+                    all.try_for_each(|digest| self.announce_landed(&store, digest, &mut announced))
+                }
                 None => {
                     next_look = (self.clock)() + ANNOUNCER_TIME;
                     if self.is_reached(&mut dialled) { self.look(&store, &mut announced) } else { Ok(()) }

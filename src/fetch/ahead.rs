@@ -12,8 +12,9 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, select};
 
 use super::board::Flight;
+use super::finder::{Lead, Leads};
 use super::plan::{FlightId, Input};
-use super::swarm::{Hub, Lead, Leads, Swarms};
+use super::swarm::{Hub, Swarms};
 use super::{Fetcher, Goal, Inner, Job, Object};
 use crate::catalog;
 use crate::digest::{Digest, NameHash, PieceTable};

@@ -16,6 +16,7 @@ mod board;
 mod download;
 mod errand;
 mod failover;
+mod finder;
 mod let_go;
 mod mirror;
 mod names;
@@ -42,12 +43,13 @@ use crossbeam_channel::Sender;
 
 pub use self::ahead::{Prefetch, Wish};
 pub use self::board::{Flight, Full};
+pub use self::finder::{Finder, Lead, Leads, Lookup};
 pub use self::mirror::{MirrorError, NearRule};
 pub use self::names::{AddressRule, NameThread};
 pub use self::passage::Passage;
 pub use self::plan::{NodeName, Prefer};
 pub use self::proxy::Proxy;
-pub use self::swarm::{Finder, FromPeers, Lead, Leads, Lookup};
+pub use self::swarm::FromPeers;
 
 use self::ahead::Ahead;
 use self::board::Board;

@@ -19,48 +19,15 @@ use crossbeam_channel::TryRecvError;
 
 use super::ahead::Ahead;
 use super::errand::Errand;
+use super::finder::{Finder, Lead, Leads};
 use super::let_go::LetGo;
 use super::peer::Peers;
-use super::plan::{
-    Ask, End, FlightId, Graft, Input, MirrorNews, NodeName, Order, Output, Plans, Prefer, RunNews, Target,
-};
+use super::plan::{Ask, End, FlightId, Graft, Input, MirrorNews, Order, Output, Plans, RunNews, Target};
 use super::trust::Trust;
 use super::{Calendar, Clock, Shelf};
-use crate::digest::{Digest, Midstate, PIECE_LEN, PieceTable};
+use crate::digest::{PIECE_LEN, PieceTable};
 use crate::limits::{PEER_FETCH_THREADS, STRANGERS_PER_LOOKUP};
 use crate::time::Time;
-
-/// Somebody or something that may help with a file.
-#[derive(Debug, Clone)]
-pub enum Lead {
-    /// This peer may have it.
-    Peer(SocketAddr),
-    /// Its midstates, as somebody says.
-    Table(Vec<Midstate>),
-}
-
-/// What a lookup has found, one lead at a time and without waiting: `Empty` while it goes on, `Disconnected` when it is over.
-pub type Leads = Box<dyn FnMut() -> Result<Lead, TryRecvError> + Send>;
-
-/// Begins a lookup, without waiting; dropping its leads ends it. `None`: nobody.
-pub type Lookup = Arc<dyn Fn(&Digest) -> Option<Leads> + Send + Sync>;
-
-/// How fetching learns of peers.
-#[derive(Clone)]
-pub struct Finder {
-    /// The peers on this LAN.
-    pub neighbours: Arc<dyn Fn() -> Vec<SocketAddr> + Send + Sync>,
-    /// Looks for peers that have a file.
-    pub lookup: Lookup,
-    /// What the file is called between peers.
-    pub wire_name: Arc<dyn Fn(&Digest) -> String + Send + Sync>,
-    /// What is to be spared.
-    pub prefer: Prefer,
-    /// What this daemon is called among its neighbours.
-    pub node: NodeName,
-    /// Hears of each file that came and that others may have.
-    pub landed: Arc<dyn Fn(&Digest) + Send + Sync>,
-}
 
 /// What came from peers since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -99,8 +66,10 @@ pub(super) struct Hub {
     asks: VecDeque<Ask>,
     pub(super) members: HashMap<FlightId, Member>,
     wake_at: Time,
-    /// A thread keeps the time.
+    /// A thread keeps the time …
     is_watched: bool,
+    /// … and sleeps till then, if nobody wakes it.
+    sleeps_until: Time,
     next: u64,
     liars: Vec<SocketAddr>,
     pub(super) received: FromPeers,
@@ -160,6 +129,7 @@ impl Swarms {
             members: HashMap::new(),
             wake_at: Time(u64::MAX),
             is_watched: false,
+            sleeps_until: Time(0),
             next: 0,
             liars: Vec::new(),
             received: FromPeers::default(),
@@ -256,7 +226,8 @@ impl Swarms {
                 }
                 Output::Lookup(flight) => self.look_up(hub, flight, now),
                 Output::WakeAt(at) => {
-                    if at < hub.wake_at {
+                    // Not for each flight that comes and goes: a thread that wakes costs more than a small file.
+                    if hub.is_watched && at < hub.sleeps_until {
                         self.watch.notify_one();
                     }
                     hub.wake_at = at;
@@ -365,6 +336,7 @@ impl Swarms {
             let wait = if has_leads { until_wake.min(LEADS_TURN) } else { until_wake };
             // A year is as good as for ever, and no more than the clock can hold.
             let wait = wait.min(Duration::from_secs(365 * 86_400));
+            hub.sleeps_until = (self.clock)() + wait;
             hub = self.watch.wait_timeout(hub, wait).expect("no holder of the lock panics").0;
             hub.is_watched = false;
             self.turn(&mut hub, None);
@@ -505,7 +477,8 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::fetch::plan::{Fetching, Place, RunId};
+    use crate::digest::{Digest, Midstate};
+    use crate::fetch::plan::{Fetching, Place, Prefer, RunId};
     use crate::time::Stamp;
 
     /// A flight that has joined for a file of this many pieces, and whose lookup goes on.
