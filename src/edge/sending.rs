@@ -108,6 +108,10 @@ impl Sending {
         let Source::Stream { follower, at, left, chunked } = &mut self.source else { return };
         if *left == Some(0) {
             self.source = Source::Done;
+            if std::mem::take(&mut self.is_head_open) {
+                self.pending = b"\r\n".to_vec();
+                (self.pending_at, self.overhead) = (0, self.pending.len());
+            }
             return;
         }
         let step = follower.next();

@@ -141,6 +141,30 @@ fn follow_as(pair: &mut Pair, number: u64, len: Option<u64>, start: u64, leads: 
 }
 
 #[test]
+fn the_head_of_an_empty_file_ends_though_nothing_will_come() {
+    let mut pair = Pair::new();
+    pair.say(&get("/a"));
+    pair.requests();
+    let stream = follow(&mut pair, 0, Some(0), 0);
+    stream.begin(Head { len: Some(0), ..Head::default() }, None);
+    pair.drain();
+    assert!(pair.got.ends_with(b"\r\n\r\n"), "{}", String::from_utf8_lossy(&pair.got));
+}
+
+#[test]
+fn a_second_reply_to_a_request_is_none() {
+    let mut pair = Pair::new();
+    pair.say(&get("/a"));
+    pair.requests();
+    let stream = follow(&mut pair, 0, Some(10), 0);
+    stream.begin(Head { len: Some(10), ..Head::default() }, None);
+    pair.drain();
+    let got = pair.got.clone();
+    pair.handle(Input::Reply(0, None));
+    assert_eq!(pair.got, got);
+}
+
+#[test]
 fn a_head_waits_for_its_body_a_line_at_a_time() {
     let file = Arc::new(File::open("/proc/self/exe").expect("it runs"));
     let mut pair = Pair::new();
