@@ -33,8 +33,8 @@ fn http_mirrors_are_asked_by_whole_urls_and_those_of_this_network_without_it() {
     assert!(proxy.asked().is_empty(), "{:?}", proxy.asked());
     let refused = get(daemon.address, &mirror.url(&by_hash(&mirror, &noise(1000, 9))));
     assert!(refused.status == 403 && proxy.asked().is_empty(), "{}: {:?}", refused.status, proxy.asked());
-    // A name is the proxy's to look up: localhost, for this one.
-    let (host, port) = ("localhost", mirror.address.port());
+    // A name is the proxy's to look up.
+    let (host, port) = ("archive.example.org", mirror.address.port());
     for n in 2..4 {
         let content = noise(300_000, n);
         let path = by_hash(&mirror, &content);
@@ -64,11 +64,11 @@ fn https_mirrors_and_tunnels_are_asked_for_by_connect() {
     let daemon = daemon.expect("it starts");
     let content = noise(200_000, 1);
     let path = by_hash(&mirror, &content);
-    let got = get(daemon.address, &format!("/HTTPS///localhost{path}"));
+    let got = get(daemon.address, &format!("/HTTPS///mirror.example.org{path}"));
     assert!(got.is_good() && got.body == content, "{}: {}", got.status, got.text());
-    assert_eq!(proxy.asked(), ["CONNECT localhost:443 HTTP/1.1"]);
+    assert_eq!(proxy.asked(), ["CONNECT mirror.example.org:443 HTTP/1.1"]);
     let mut client = Client::connect(daemon.address);
-    client.ask("CONNECT", "localhost:443", &[]);
+    client.ask("CONNECT", "mirror.example.org:443", &[]);
     assert_eq!(client.line().as_deref(), Some("HTTP/1.1 200 Connected"));
     // What the proxy refuses, it refuses in its own words.
     let mut client = Client::connect(daemon.address);
@@ -76,10 +76,14 @@ fn https_mirrors_and_tunnels_are_asked_for_by_connect() {
     assert_eq!(client.line().as_deref(), Some("HTTP/1.1 403 Forbidden by the proxy"));
     drop(client);
     daemon.wait_for_log("CONNECT forbidden.example.org:443 403 ");
-    // An address inside the network is refused here: nobody knows what the proxy would do.
-    let mut client = Client::connect(daemon.address);
-    client.ask("CONNECT", "127.0.43.23:443", &[]);
-    assert_eq!(client.head().status, 403);
+    // An address inside the network is refused here, however it is written: nobody knows what the proxy would do.
+    for near in
+        ["127.0.43.23:443", "localhost:443", "sub.localhost.:443", "127.1:443", "2130706433:443", "0x7f.1:443"]
+    {
+        let mut client = Client::connect(daemon.address);
+        client.ask("CONNECT", near, &[]);
+        assert_eq!(client.head().status, 403, "{near}");
+    }
     assert_eq!(proxy.asked().len(), 3);
 }
 
@@ -107,7 +111,22 @@ fn a_proxy_that_is_away_or_wants_another_password_is_named() {
     for (n, (url, status, words)) in [(wrong, 502, "407"), (away, 504, "refused")].into_iter().enumerate() {
         let flags = ["--upstream-proxy", &url];
         let daemon = Daemon::start_with(&scratch.path().join(n.to_string()), &flags);
-        let got = get(daemon.address, "http://localhost/debian/pool/main/a/a_1_all.deb");
+        let got = get(daemon.address, "http://archive.example.org/debian/pool/main/a/a_1_all.deb");
         assert!(got.status == status && got.text().contains(words), "{}: {}", got.status, got.text());
     }
+}
+
+#[test]
+fn what_stands_behind_a_refused_connect_never_reaches_the_proxy() {
+    let (scratch, proxy) = (Scratch::new(), Proxy::start());
+    let daemon = Daemon::start_with(&scratch.path().join("cache"), &["--upstream-proxy", &proxy.url()]);
+    let mut client = Client::connect(daemon.address);
+    client.send(
+        "CONNECT forbidden.example.org:443 HTTP/1.1\r\nHost: forbidden.example.org\r\n\r\n\
+         GET http://192.168.1.1/ HTTP/1.1\r\nHost: 192.168.1.1\r\n\r\n",
+    );
+    assert_eq!(client.line().as_deref(), Some("HTTP/1.1 403 Forbidden by the proxy"));
+    daemon.wait_for_log("CONNECT forbidden.example.org:443 403 ");
+    // It kept the connection open for another request, and got none.
+    assert_eq!(proxy.asked(), ["CONNECT forbidden.example.org:443 HTTP/1.1"]);
 }

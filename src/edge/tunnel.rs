@@ -7,6 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::time::Duration;
 
 use mio::event::Event;
 use mio::net::TcpStream;
@@ -17,8 +18,11 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, 
 use super::client::{Client, Turn};
 use super::exchange::Way;
 use super::log::Log;
+use super::pace;
 use super::verbs::Input;
-use crate::limits::{CONNECT_TIMEOUT, SEND_BUFFER_LEN, TUNNEL_IDLE_TIME, TUNNELS, TUNNELS_PER_ADDRESS};
+use crate::limits::{
+    CONNECT_TIMEOUT, SEND_BUFFER_LEN, TUNNEL_IDLE_TIME, TUNNEL_IDLE_TIME_FULL, TUNNELS, TUNNELS_PER_ADDRESS,
+};
 use crate::time::Time;
 
 /// Bytes of a status line that hold its status: `HTTP/1.1 200`.
@@ -50,6 +54,9 @@ struct Tunnel {
     down: Pipe,
     /// Bytes of `down` that are our own; none where another proxy answers the client.
     head_len: u64,
+    /// What the client has sent meanwhile, till another proxy has said that the tunnel is open: if it does not, it would take
+    /// that for the next request, and for ours.
+    early: Option<Vec<u8>>,
     /// When anything was last passed on.
     active: Time,
 }
@@ -139,6 +146,7 @@ impl Tunnels {
     }
 
     fn begin(&mut self, token: Token, peer: IpAddr, way: Way, now: Time) -> Result<(), Refusal> {
+        let peer = pace::group(peer);
         let from_there = self.all.values().filter(|tunnel| tunnel.peer == peer).count();
         if self.all.len() >= TUNNELS || from_there >= TUNNELS_PER_ADDRESS {
             return Err((503, "too many tunnels at once; try again shortly".into()));
@@ -154,6 +162,7 @@ impl Tunnels {
             up: Pipe::default(),
             down: Pipe::default(),
             head_len: 0,
+            early: None,
             active: now,
         };
         self.all.insert(token, tunnel);
@@ -215,8 +224,11 @@ impl Tunnels {
         budget: &mut u64,
         now: Time,
     ) -> Result<Option<Turn>, Refusal> {
+        let idle_time = if self.all.len() >= TUNNELS { TUNNEL_IDLE_TIME_FULL } else { TUNNEL_IDLE_TIME };
         let tunnel = self.all.get_mut(&token).expect("its turn comes only while it is there");
-        let Some(dial) = &tunnel.dial else { return Ok(Some(tunnel.pass(client, buffer, budget, now))) };
+        let Some(dial) = &tunnel.dial else {
+            return Ok(Some(tunnel.pass(client, buffer, budget, (now, idle_time))));
+        };
         let Some(dialled) = tunnel.dialled(dial.until, now) else { return Ok(Some(Turn::Waits)) };
         let Dial { address, rest, end, greeting, .. } = tunnel.dial.take().expect("it was there a moment ago");
         match dialled {
@@ -269,24 +281,41 @@ impl Tunnel {
         if greeting.is_empty() {
             self.down.held = OPEN.to_vec();
             self.head_len = OPEN.len() as u64;
+            self.up.held = early;
+        } else {
+            self.up.held = greeting;
+            self.early = Some(early);
         }
-        self.up.held = greeting;
-        self.up.held.extend(early);
     }
 
-    fn pass(&mut self, client: &mut Client, buffer: &mut [u8], budget: &mut u64, now: Time) -> Turn {
+    fn pass(
+        &mut self,
+        client: &mut Client,
+        buffer: &mut [u8],
+        budget: &mut u64,
+        (now, idle_time): (Time, Duration),
+    ) -> Turn {
         let mut near =
             Side { stream: &mut client.stream, readable: &mut client.readable, writable: &mut client.writable };
         let mut far = Side { stream: &mut self.far, readable: &mut self.readable, writable: &mut self.writable };
         let before = *budget;
-        let passed = self
+        let reads = self.early.is_none();
+        let mut passed = self
             .up
-            .pass(&mut near, &mut far, buffer, budget)
-            .and_then(|()| self.down.pass(&mut far, &mut near, buffer, budget));
+            .pass(&mut near, &mut far, buffer, budget, reads)
+            .and_then(|()| self.down.pass(&mut far, &mut near, buffer, budget, true));
+        let is_told = self.down.start.len() == STATUS_LEN || self.down.ended;
+        if let Some(early) = self.early.take_if(|_| is_told) {
+            match status_in(&self.down.start) {
+                200..300 => self.up.held = early,
+                _ => self.up.ended = true,
+            }
+            passed = passed.and_then(|()| self.up.pass(&mut near, &mut far, buffer, budget, true));
+        }
         if *budget < before {
             self.active = now;
         }
-        let is_silent = now.since(self.active) >= TUNNEL_IDLE_TIME;
+        let is_silent = now.since(self.active) >= idle_time;
         match passed {
             Err(_) => Turn::Over,
             Ok(()) if is_silent || self.up.shut && self.down.shut => Turn::Over,
@@ -304,6 +333,7 @@ impl Pipe {
         into: &mut Side<'_>,
         buffer: &mut [u8],
         budget: &mut u64,
+        reads: bool,
     ) -> io::Result<()> {
         loop {
             let taken = into.write(&self.held)?;
@@ -320,7 +350,7 @@ impl Pipe {
                 }
                 return Ok(());
             }
-            if *budget == 0 {
+            if *budget == 0 || !reads {
                 return Ok(());
             }
             let Some(len) = from.read(buffer)? else { return Ok(()) };

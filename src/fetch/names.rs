@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -53,6 +53,7 @@ type Then = Box<dyn FnOnce(io::Result<Vec<IpAddr>>) + Send>;
 
 struct Question {
     host: String,
+    asked: Time,
     then: Then,
 }
 
@@ -82,7 +83,12 @@ impl NameThread {
                 },
                 false => self.downloads.recv(),
             };
-            let Ok(Question { host, then }) = question else { return };
+            let Ok(Question { host, asked, then }) = question else { return };
+            if (self.known.clock)().since(asked) >= RESOLVE_TIMEOUT {
+                // Whoever asked was told so long ago.
+                then(Err(io::ErrorKind::TimedOut.into()));
+                continue;
+            }
             // Whoever asked before may have asked for the same.
             if let Some(ips) = self.known.recall(&host) {
                 then(Ok(ips));
@@ -161,7 +167,7 @@ impl Names {
         let (answer, answered) = bounded(1);
         // An asker that stopped waiting has dropped its end; the answer is of no use then.
         let then = Box::new(move |found| drop(answer.try_send(found)));
-        let question = Question { host: host.to_owned(), then };
+        let question = Question { host: host.to_owned(), asked: self.now(), then };
         self.0.downloads.send_timeout(question, timeout).map_err(|_| too_late())?;
         let found = answered.recv_timeout(timeout).map_err(|_| too_late())?;
         found.map_err(|_| ureq::Error::HostNotFound)
@@ -175,7 +181,7 @@ impl Names {
         match self.at_hand(host) {
             Some(ips) => then(Ok(ips)),
             None => {
-                let question = Question { host: host.to_owned(), then };
+                let question = Question { host: host.to_owned(), asked: self.now(), then };
                 self.0.tunnels.try_send(question).map_err(|_| QueueFull)?;
             }
         }
@@ -191,7 +197,15 @@ impl Names {
 
     /// Whether a host that a proxy is to look up is an address that must not be fetched from.
     pub(super) fn is_refused(&self, host: &str) -> bool {
-        literal(host).is_some_and(|ip| !(self.0.allowed)(ip.to_canonical(), host))
+        // What its resolver makes of these is its own network, or itself.
+        let name = host.trim_end_matches('.').to_ascii_lowercase();
+        let last = name.rsplit('.').next().unwrap_or("");
+        let is_number = !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit()) || last.starts_with("0x");
+        match literal(host) {
+            Some(ip) => !(self.0.allowed)(ip.to_canonical(), host),
+            None if last == "localhost" || is_number => !(self.0.allowed)(Ipv4Addr::LOCALHOST.into(), host),
+            None => false,
+        }
     }
 
     /// The addresses of `host:port` as they were last found, without asking anybody.
@@ -201,6 +215,10 @@ impl Names {
             _ => authority,
         };
         self.at_hand(host)
+    }
+
+    fn now(&self) -> Time {
+        (self.0.known.clock)()
     }
 
     fn at_hand(&self, host: &str) -> Option<Vec<IpAddr>> {

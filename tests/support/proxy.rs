@@ -71,14 +71,14 @@ fn serve(client: &TcpStream, seen: &Mutex<Vec<Vec<String>>>) -> Option<()> {
                 said("HTTP/1.1 403 Forbidden by the proxy\r\nContent-Length: 0\r\n\r\n")?;
             }
             "CONNECT" => {
-                let far = TcpStream::connect(words[1]).ok()?;
+                let far = TcpStream::connect(found(words[1])).ok()?;
                 said("HTTP/1.1 200 Connected\r\n\r\n")?;
                 return relay(client, &far);
             }
             method => {
                 let rest = words[1].strip_prefix("http://")?;
                 let (authority, path) = rest.split_at(rest.find('/')?);
-                let mut far = TcpStream::connect(authority).ok()?;
+                let mut far = TcpStream::connect(found(authority)).ok()?;
                 let lines = head[1..].join("\r\n");
                 far.write_all(format!("{method} {path} HTTP/1.1\r\n{lines}\r\n\r\n").as_bytes()).ok()?;
                 far.shutdown(Shutdown::Write).ok()?;
@@ -88,6 +88,13 @@ fn serve(client: &TcpStream, seen: &Mutex<Vec<Vec<String>>>) -> Option<()> {
             }
         }
     }
+}
+
+/// It knows names that nobody else does: this machine's.
+fn found(authority: &str) -> String {
+    ["archive.example.org", "mirror.example.org"]
+        .iter()
+        .fold(authority.to_owned(), |authority, name| authority.replace(name, "127.0.0.1"))
 }
 
 fn relay(near: &TcpStream, far: &TcpStream) -> Option<()> {
