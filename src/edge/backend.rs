@@ -16,7 +16,7 @@ use mio::{Interest, Registry, Token};
 
 use super::exchange::{Reply, SlotId, Slots};
 use super::head::Request;
-use crate::limits::{ERRANDS_PER_WORKER, WORKER_TIME};
+use crate::limits::{ERRAND_PATIENCE, ERRANDS_PER_WORKER, WORKER_TIME};
 use crate::time::Time;
 
 /// A request that is with a worker: whose it is.
@@ -64,14 +64,17 @@ impl Backends {
     }
 
     /// Whether a request can be sent now.
-    pub(super) fn has_free(&self) -> bool {
-        self.free().is_some()
+    pub(super) fn has_free(&self, now: Time) -> bool {
+        self.free(now).is_some()
     }
 
-    fn free(&self) -> Option<usize> {
+    fn free(&self, now: Time) -> Option<usize> {
         let unproven_busy = self.all.iter().any(|backend| !backend.proven && !backend.busy.is_empty());
         let has_room = |backend: &Backend| match backend.proven {
-            true => backend.busy.len() < ERRANDS_PER_WORKER,
+            true => {
+                let is_stuck = backend.busy.front().is_some_and(|(.., since)| now.since(*since) >= ERRAND_PATIENCE);
+                backend.busy.len() < ERRANDS_PER_WORKER && !is_stuck
+            }
             false => backend.busy.is_empty() && !unproven_busy,
         };
         let free = self.all.iter().enumerate().filter(|(_, backend)| has_room(backend));
@@ -80,7 +83,7 @@ impl Backends {
 
     /// Takes a request for a worker, if there is a free one. It goes out with [`Backends::flush`].
     pub(super) fn take(&mut self, errand: Errand, request: &Request, from: (IpAddr, SocketAddr), now: Time) {
-        let Some(at) = self.free() else { return };
+        let Some(at) = self.free(now) else { return };
         let slot = self.slots.open();
         let backend = &mut self.all[at];
         encode(&mut backend.unsent.0, slot, request, from);
@@ -88,8 +91,9 @@ impl Backends {
         backend.busy.push_back((errand, slot, now));
     }
 
-    /// Sends what was taken; one of those for whom that failed, if any. It is called until there is none.
-    pub(super) fn flush(&mut self, registry: &Registry) -> Option<Errand> {
+    /// Sends what was taken; one of those for whom that failed, if any, and its reply, if a worker has left one all the same.
+    /// It is called until there is none.
+    pub(super) fn flush(&mut self, registry: &Registry) -> Option<(Errand, Option<Reply>)> {
         for (at, backend) in self.all.iter_mut().enumerate() {
             let token = Token(self.first_token + at);
             if backend.unsent.1 > 0
@@ -100,8 +104,7 @@ impl Backends {
             if backend.stream.is_none()
                 && let Some((errand, slot, _)) = backend.busy.pop_front()
             {
-                self.slots.close(slot);
-                return Some(errand);
+                return Some((errand, self.slots.close(slot)));
             }
         }
         None
@@ -139,8 +142,9 @@ impl Backends {
         Some((errand, self.slots.close(slot)))
     }
 
-    /// A worker that is far too slow: its errand fails, and those behind it. It is called until there is none.
-    pub(super) fn overdue(&mut self, registry: &Registry, now: Time) -> Option<Errand> {
+    /// A worker that is far too slow: its errand fails, and those behind it, unless their replies are there. It is called until
+    /// there is none.
+    pub(super) fn overdue(&mut self, registry: &Registry, now: Time) -> Option<(Errand, Option<Reply>)> {
         let late = |backend: &Backend| match backend.busy.front() {
             Some((.., since)) => backend.stream.is_none() || now.since(*since) >= WORKER_TIME,
             None => false,
@@ -151,8 +155,7 @@ impl Backends {
             backend.forget(registry);
         }
         let (errand, slot, _) = backend.busy.pop_front()?;
-        self.slots.close(slot);
-        Some(errand)
+        Some((errand, self.slots.close(slot)))
     }
 }
 

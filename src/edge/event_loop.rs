@@ -274,10 +274,15 @@ impl Edge {
         }
     }
 
-    fn ask_workers(&mut self, now: Time) {
+    /// Requests of one connection that may be answered ahead of their turn: each answer holds a file.
+    fn ahead_max(&self) -> usize {
         let connections = self.clients.len() - self.free.len();
-        let ahead_max = (self.files_max / connections.max(1)).clamp(1, PIPELINE);
-        while self.backends.has_free() {
+        (self.files_max / connections.max(1)).clamp(1, PIPELINE)
+    }
+
+    fn ask_workers(&mut self, now: Time) {
+        let ahead_max = self.ahead_max();
+        while self.backends.has_free(now) {
             let Some(token) = self.asking.pop_front() else { break };
             let Some(client) = self.clients.get_mut(token.0 - CLIENTS).and_then(Option::as_mut) else { continue };
             client.is_asking = false;
@@ -290,8 +295,8 @@ impl Edge {
                 self.asking.push_back(token);
             }
         }
-        while let Some(errand) = self.backends.flush(self.poll.registry()) {
-            self.deliver(errand, None, now);
+        while let Some((errand, reply)) = self.backends.flush(self.poll.registry()) {
+            self.deliver(errand, reply, now);
         }
     }
 
@@ -333,10 +338,11 @@ impl Edge {
         let credit = |key| self.pace.as_ref().map_or(TURN_LEN, |pace| pace.credit(key));
         let most = client.paced.map_or(TURN_LEN, credit).min(TURN_LEN);
         let mut budget = most;
+        let ahead_max = self.ahead_max();
         let mut note = |peer, log| self.mailbox.note(peer, &log);
         let turn = loop {
             let turn = self.tunnels.turn(token, &mut client, &mut self.buffer, &mut budget, now, &mut note);
-            if !self.hot.answers(&mut client, turn, now) {
+            if !self.hot.answers(&mut client, turn, ahead_max, now) {
                 break turn;
             }
         };
@@ -407,8 +413,8 @@ impl Edge {
     fn tick(&mut self, now: Time) {
         self.retune(now);
         self.hot.tick(now);
-        while let Some(errand) = self.backends.overdue(self.poll.registry(), now) {
-            self.deliver(errand, None, now);
+        while let Some((errand, reply)) = self.backends.overdue(self.poll.registry(), now) {
+            self.deliver(errand, reply, now);
         }
         for index in 0..self.clients.len() {
             if let Some(client) = &mut self.clients[index] {
@@ -431,5 +437,9 @@ impl Edge {
 
 /// Whether an answer is a file, which counts as serving a peer.
 fn has_file(reply: &Reply) -> bool {
-    matches!(reply, Reply::Later { .. } | Reply::Now(Answer { body: Body::File { .. }, .. }))
+    let is_file = |answer: &Answer| matches!(answer.body, Body::File { .. });
+    match reply {
+        Reply::Later { .. } => true,
+        Reply::Now(answer) | Reply::Again { answer, .. } => is_file(answer),
+    }
 }

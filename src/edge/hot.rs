@@ -15,7 +15,7 @@ use super::config::Recall;
 use super::exchange::{Answer, Body, Doubt, Note, Reply};
 use super::head::Request;
 use super::verbs::Input;
-use crate::limits::{HOT_TIME, PIPELINE};
+use crate::limits::{HOT_TARGET_LEN, HOT_TIME};
 use crate::time::Time;
 
 /// The memory.
@@ -32,24 +32,24 @@ impl Hot {
     }
 
     /// A client's turn ended: gives it what the memory has for it; whether that calls for another turn.
-    pub(super) fn answers(&mut self, client: &mut Client, turn: Turn, now: Time) -> bool {
+    pub(super) fn answers(&mut self, client: &mut Client, turn: Turn, ahead_max: usize, now: Time) -> bool {
         if std::mem::take(&mut client.is_cut) {
             // A worker is to look at the disk.
             self.kept.all.clear();
         }
-        turn == Turn::Waits && self.answer(client, now)
+        turn == Turn::Waits && self.answer(client, ahead_max, now)
     }
 
     /// Answers the next requests of a client, as far as the memory reaches; whether it answered any.
-    fn answer(&mut self, client: &mut Client, now: Time) -> bool {
+    fn answer(&mut self, client: &mut Client, ahead_max: usize, now: Time) -> bool {
         let Some(recall) = &self.recall else { return false };
         let mut any = false;
-        while let Some(request) = client.conn.waiting_request(PIPELINE)
+        while let Some(request) = client.conn.waiting_request(ahead_max)
             && is_plain(request)
             && self.kept.has(&request.target)
             && (recall.allows)(client.peer)
             && let Some(answer) = self.kept.give(request, (client.peer, client.local), (recall.version)(), now)
-            && let Some((number, _)) = client.conn.next_request(PIPELINE)
+            && let Some((number, _)) = client.conn.next_request(ahead_max)
         {
             client.conn.handle(now, Input::Reply(number, Some(Reply::Now(answer))));
             any = true;
@@ -79,11 +79,15 @@ impl Hot {
 
 /// Whether an answer depends on nothing but the target and the address that the client connected to.
 fn is_plain(request: &Request) -> bool {
-    request.lines.iter().all(|(name, value)| match *name {
-        "User-Agent" | "Accept" => true,
-        "Cache-Control" => !value.to_ascii_lowercase().contains("no-cache"),
-        _ => false,
-    })
+    let is_bounded = request.target.len() <= HOT_TARGET_LEN;
+    let asks_file = matches!(request.method.as_str(), "GET" | "HEAD");
+    is_bounded
+        && asks_file
+        && request.lines.iter().all(|(name, value)| match *name {
+            "User-Agent" | "Accept" => true,
+            "Cache-Control" => !value.to_ascii_lowercase().contains("no-cache"),
+            _ => false,
+        })
 }
 
 /// The answers, all of one version.
@@ -338,5 +342,7 @@ mod tests {
         ] {
             assert_eq!(is_plain(&request("/m/a", lines)), plain, "{lines:?}");
         }
+        assert!(!is_plain(&Request { method: "CONNECT".into(), ..request("/m/a", "") }));
+        assert!(!is_plain(&request(&format!("/{}", "a".repeat(HOT_TARGET_LEN)), "")), "nobody's usual name for it");
     }
 }

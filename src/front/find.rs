@@ -7,6 +7,7 @@ use super::serve::Front;
 use crate::catalog::{self, Index, IndexKind, Place, Promise, ReleaseFile};
 use crate::digest::Digest;
 use crate::fetch::{Goal, Job, News, Object};
+use crate::limits::DIFF_INDEX_LEN;
 use crate::store::{Snapshot, Store, StoreError, Stored};
 
 /// How an object can be served.
@@ -99,6 +100,9 @@ impl Front {
         let index = Object { path: name.clone(), ..object.clone() };
         let Some(known) = self.in_release(store, ask, &index, "")? else { return Ok(None) };
         let Some(stored) = store.open_file(&known.digest, self.today())? else { return Ok(None) };
+        if stored.len > DIFF_INDEX_LEN {
+            return Ok(None);
+        }
         let index = Index { kind: IndexKind::DiffIndex, release_dir: "", name: &name };
         let mut found = None;
         let read = catalog::read_index(index, crate::store::reader(stored.file), &mut |path, promise| {

@@ -16,6 +16,7 @@ use std::io::Read;
 use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -117,6 +118,9 @@ impl Store {
         if self.0.waiting().contains_key(digest) {
             return Ok(true);
         }
+        if lock(&self.0.spoilt).contains(digest) {
+            return Ok(false);
+        }
         self.0.index.read()?.has(&key::of_digest(b'F', digest))
     }
 
@@ -160,6 +164,7 @@ impl Store {
             if spoilt.len() < SPOILT_MEMORY {
                 spoilt.insert(*digest);
             }
+            self.0.changes.fetch_add(1, Ordering::SeqCst);
             return Err(error);
         }
         Ok(right)

@@ -61,6 +61,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 pub use self::damage::Damage;
@@ -205,6 +206,8 @@ struct Inner {
     lost: Mutex<Vec<Digest>>,
     /// Files that proved wrong and could not be dropped: they are not there.
     spoilt: Mutex<HashSet<Digest>>,
+    /// How often that grew: the index does not know of it.
+    changes: AtomicU64,
     /// Packages that clients use; noted with the next batch.
     used: Mutex<HashSet<NameHash>>,
     /// Makes the names of drafts unique that have no digest yet.
@@ -245,6 +248,7 @@ impl Store {
             batch_turn: Mutex::default(),
             lost: Mutex::default(),
             spoilt: Mutex::default(),
+            changes: AtomicU64::new(0),
             used: Mutex::default(),
             next_draft: Mutex::default(),
         }));
@@ -265,7 +269,8 @@ impl Store {
     /// version was taken holds while it is the same. Files that wait to be recorded do not count.
     #[must_use]
     pub fn version(&self) -> u64 {
-        self.0.index.version()
+        // Both only grow, and so the sum changes with each.
+        self.0.index.version() + self.0.changes.load(Ordering::SeqCst)
     }
 }
 
