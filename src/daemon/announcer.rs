@@ -69,21 +69,22 @@ impl Announcer {
                 next_look = (self.clock)() + ANNOUNCER_TIME;
                 continue;
             };
-            let done = match landed {
-                Some(first) => {
-                    // What lands meanwhile wakes nobody: it comes by the dozen, while apt waits.
-                    if self.end.recv_timeout(LANDED_TIME) != Err(RecvTimeoutError::Timeout) {
-                        return;
-                    }
-                    // What lands before anybody has reached us waits for the next look.
-                    let mut all = iter::once(first).chain(self.landed.try_iter()).filter(|_| dialled.is_some());
-                    all.try_for_each(|digest| self.announce_landed(&store, digest, &mut announced))
+            let mut done = Ok(());
+            if let Some(first) = landed {
+                // What lands meanwhile wakes nobody: it comes by the dozen, while apt waits.
+                if self.end.recv_timeout(LANDED_TIME) != Err(RecvTimeoutError::Timeout) {
+                    return;
                 }
-                None => {
-                    next_look = (self.clock)() + ANNOUNCER_TIME;
-                    if self.is_reached(&mut dialled) { self.look(&store, &mut announced) } else { Ok(()) }
+                // What lands before anybody has reached us waits for the next look.
+                let mut all = iter::once(first).chain(self.landed.try_iter()).filter(|_| dialled.is_some());
+                done = all.try_for_each(|digest| self.announce_landed(&store, digest, &mut announced));
+            }
+            if done.is_ok() && (self.clock)() >= next_look {
+                next_look = (self.clock)() + ANNOUNCER_TIME;
+                if self.is_reached(&mut dialled) {
+                    done = self.look(&store, &mut announced);
                 }
-            };
+            }
             if let Err(error) = done {
                 log::warn!("{error}; what is stored is announced later");
             }

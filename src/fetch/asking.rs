@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::beside::{Course, Stop, begin_anew, unwanted};
 use super::download::{Cut, Part, refusal};
-use super::failover::{Failed, Turn};
+use super::failover::{Failed, Turn, worse};
 use super::mirror::Ask;
 use super::sink::Sink;
 use super::{Inner, bad_gateway, url};
@@ -123,14 +123,16 @@ impl Inner {
             206 if from > 0 || until.is_some() => 0,
             // There is nothing behind what is here: it was cut before its end could be told, not before it came.
             416 if from > 0 && answer.head.len == Some(from) && course.len.is_none_or(|len| len == from) => {
-                return Ok(known.unwrap_or_default());
+                let head = Head { len: Some(from), ..known.unwrap_or_default() };
+                sink.begin(&head);
+                return Ok(head);
             }
             416 if from > 0 && begin_anew(course, sink) => return Err(Try::Again("the mirror has less".into())),
             _ => return Err(Try::Elsewhere(Failed::Refused(refusal(url, &answer)))),
         };
         // Where the promise has no length, what clients were told must hold for whoever sends the rest, and so must what the
         // bytes before it came with.
-        let begun = known.filter(|_| answer.status == 206 && !is_same_mirror).and_then(|head| head.len);
+        let begun = known.filter(|_| answer.status == 206).and_then(|head| head.len);
         let len = course.len.or(sink.told_len()).or(begun);
         if let (Some(promised), Some(sent)) = (len, answer.head.len)
             && promised != sent
@@ -164,13 +166,5 @@ impl Inner {
             Err(Cut::Unwanted) => Err(Try::Stop(unwanted())),
             Err(Cut::LetGo) => Err(Try::LetGo),
         }
-    }
-}
-
-/// Of two failures the one that says more: that something is there but wrong says more than that it is not there.
-fn worse(former: Option<Failure>, latter: Failure) -> Failure {
-    match former {
-        Some(former) if matches!(latter.status, 404 | 410) && !matches!(former.status, 404 | 410) => former,
-        _ => latter,
     }
 }

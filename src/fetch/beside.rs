@@ -153,10 +153,12 @@ impl Inner {
                     swarm.moved(sink.len());
                 }
                 Next::Graft(graft) => {
-                    begin(course, sink);
-                    let len = course.len.or_else(|| course.head.as_ref()?.len).expect("a swarm knows the length");
-                    match sink.graft(&graft, len) {
-                        Ok(true) => return Ok(self.landed(course)),
+                    // What is in place is shown only when it is proved.
+                    match sink.graft(&graft, swarm.len()) {
+                        Ok(true) => {
+                            begin(course, sink);
+                            return Ok(self.landed(course));
+                        }
                         Ok(false) => self.mirror_lied(course, sink)?,
                         Err(error) => {
                             log::warn!("{error}; what peers gave cannot be read, and the mirror is asked for it");
@@ -245,11 +247,17 @@ impl Inner {
     fn mirror_lied(&self, course: &mut Course<'_>, sink: &mut Sink<'_>) -> Result<(), Failure> {
         let object = &course.flight.job.object;
         let why = format!("{}/{} from the mirror is not what its index promises", object.host, object.path);
+        let givers = course.take_givers();
+        let rounds = self.rounds(course.flight);
+        givers.iter().for_each(|url| self.note_bad(&rounds, url));
         let swarm = course.swarm.as_ref().expect("only with peers");
-        swarm.failed();
+        match self.has_fresh_mirror(course.flight, &givers) {
+            true => swarm.idle(),
+            false => swarm.failed(),
+        }
         if !begin_anew(course, sink) {
             log::warn!("{why}; clients have seen a part of it");
-            self.poison(course.flight, course.digest);
+            sink.condemn();
             return Err(bad_gateway(why));
         }
         log::warn!("{why}; its bytes were thrown away, and peers are asked for them");

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::beside::{Course, Stop};
 use super::board::Flight;
-use super::failover::Failed;
+use super::failover::{Failed, worse};
 use super::mirror::{Answer, Ask, MirrorError};
 use super::sink::{Landed, Sink, SinkError};
 use super::swarm::Swarm;
@@ -206,7 +206,7 @@ impl Inner {
     }
 
     pub(super) fn pass_through(&self, flight: &Flight) {
-        let mut last = bad_gateway("no mirror is known for it");
+        let mut last = None;
         let mut rounds = self.rounds(flight);
         while let Some(turn) = rounds.next() {
             let ask = Ask { credentials: self.credentials(flight), ..Ask::default() };
@@ -215,9 +215,9 @@ impl Inner {
                 Ok(answer) => Failed::Refused(refusal(&turn.url, &answer)),
                 Err(error) => self.failed(flight, &error),
             };
-            last = self.note_failed(&mut rounds, turn, failed);
+            last = Some(worse(last, self.note_failed(&mut rounds, turn, failed)));
         }
-        self.give_up(flight, &last);
+        self.give_up(flight, &last.unwrap_or_else(|| bad_gateway("no mirror is known for it")));
     }
 
     fn pass_body(&self, flight: &Flight, url: &str, mut answer: Answer) {
@@ -238,21 +238,28 @@ impl Inner {
 
     /// Whether the mirror would give this file to this client.
     pub(super) fn ask_acceptance(&self, flight: &Flight, digest: Digest) {
-        let Some(url) = self.urls(flight).into_iter().next() else {
-            return self.give_up(flight, &bad_gateway("no mirror is known for it"));
-        };
-        let ask = Ask { credentials: self.credentials(flight), head_only: true, ..Ask::default() };
         let stored = self.store().and_then(|store| store.open_file(&digest, self.today()).ok().flatten());
-        match (self.ask(flight, &url, ask), stored) {
-            (Err(error), _) => self.give_up(flight, &self.failure_of(flight, &error)),
-            (Ok(answer), Some(stored)) if answer.status == 200 => {
-                flight.stream.stored(stored.file, Head { len: Some(stored.len), ..stored.head });
-            }
-            (Ok(answer), None) if answer.status == 200 => {
-                self.give_up(flight, &failure(503, "the stored file is gone; ask again"));
-            }
-            (Ok(answer), _) => self.give_up(flight, &refusal(&url, &answer)),
+        let Some(stored) = stored else {
+            return self.give_up(flight, &failure(503, "the stored file is gone; ask again"));
+        };
+        let mut last = None;
+        let mut rounds = self.rounds(flight);
+        while let Some(turn) = rounds.next() {
+            let ask = Ask { credentials: self.credentials(flight), head_only: true, ..Ask::default() };
+            let failed = match self.in_time(&turn, || self.ask(flight, &turn.url, ask)) {
+                Ok(answer) if answer.status == 200 => {
+                    return flight.stream.stored(stored.file, Head { len: Some(stored.len), ..stored.head });
+                }
+                // Who is refused by one is not to try the next.
+                Ok(answer) if matches!(answer.status, 401 | 403) => {
+                    return self.give_up(flight, &refusal(&turn.url, &answer));
+                }
+                Ok(answer) => Failed::Refused(refusal(&turn.url, &answer)),
+                Err(error) => self.failed(flight, &error),
+            };
+            last = Some(worse(last, self.note_failed(&mut rounds, turn, failed)));
         }
+        self.give_up(flight, &last.unwrap_or_else(|| bad_gateway("no mirror is known for it")));
     }
 
     /// Copies a body into the sink, leaving out its first `skip` bytes; `total` is where it must end.
@@ -313,9 +320,10 @@ impl Inner {
             if self.is_unwanted(flight, sink.len(), total, &mut unwatched) {
                 return Err(Cut::Unwanted);
             }
-            // Without a disk it is the clients who may be slow.
-            if is_hurried && sink.file().is_some() && self.is_slow(&mut lap) {
-                return Err(Cut::Slow);
+            // Without a disk it is the clients who may be slow. What nobody waits for must not hold a thread for ever.
+            let is_ours = flight.stream.followers() == 0;
+            if (is_hurried || is_ours) && sink.file().is_some() && self.is_slow(&mut lap) {
+                return Err(if is_hurried { Cut::Slow } else { Cut::Unwanted });
             }
         }
     }

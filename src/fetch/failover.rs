@@ -194,6 +194,19 @@ impl Inner {
     }
 }
 
+/// Of two failures the one that says more: that something is there but wrong says more than that it is not there.
+pub(super) fn worse(former: Option<Failure>, latter: Failure) -> Failure {
+    match former {
+        Some(former) if says_little(&latter) && !says_little(&former) => former,
+        _ => latter,
+    }
+}
+
+/// It is not there, or must not be asked for there.
+fn says_little(failure: &Failure) -> bool {
+    matches!(failure.status, 403 | 404 | 410)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::board::Flight;
-use super::failover::Failed;
+use super::failover::{Failed, worse};
 use super::mirror::{Answer, Ask};
 use super::{Inner, News, bad_gateway, failure, gateway_timeout};
 use crate::catalog::{self, Release, ReleaseFile};
@@ -28,7 +28,7 @@ impl Inner {
             return self.serve_known_release(flight, dir, file, &away);
         }
         let unless = known.as_ref().map(|snapshot| &snapshot.head);
-        let mut last = bad_gateway("no mirror is known for it");
+        let mut last = None;
         let mut rounds = self.rounds(flight);
         while let Some(turn) = rounds.next() {
             let ask = Ask { unless, credentials: self.credentials(flight), ..Ask::default() };
@@ -39,15 +39,16 @@ impl Inner {
                     Ok(())
                 }
                 Ok(mut answer) if answer.status == 200 => {
-                    self.take_release(flight, dir, file, &turn.url, &mut answer).map_err(Failed::Nonsense)
+                    self.take_release(flight, dir, file, &turn.url, &mut answer)
                 }
                 Ok(answer) => Err(Failed::Refused(super::download::refusal(&turn.url, &answer))),
             });
             match tried {
                 Ok(()) => return self.note_good(&rounds, &turn.url),
-                Err(failed) => last = self.note_failed(&mut rounds, turn, failed),
+                Err(failed) => last = Some(worse(last, self.note_failed(&mut rounds, turn, failed))),
             }
         }
+        let last = last.unwrap_or_else(|| bad_gateway("no mirror is known for it"));
         if last.status >= 500 {
             self.serve_known_release(flight, dir, file, &last);
         } else {
@@ -79,11 +80,12 @@ impl Inner {
         file: ReleaseFile,
         url: &str,
         answer: &mut Answer,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Failed> {
         let bytes = self.read_whole(url, answer)?;
         flight.from_mirror.store(true, Ordering::Relaxed);
-        let release = catalog::parse_release(&bytes)
-            .map_err(|error| bad_gateway(format!("{url} is no Release file ({error}); is this a login page?")))?;
+        let release = catalog::parse_release(&bytes).map_err(|error| {
+            Failed::Nonsense(bad_gateway(format!("{url} is no Release file ({error}); is this a login page?")))
+        })?;
         let Some(store) = self.store() else {
             self.show_unkept(flight, answer.head.clone(), &bytes);
             return Ok(());
@@ -108,28 +110,30 @@ impl Inner {
         Ok(())
     }
 
-    fn read_whole(&self, url: &str, answer: &mut Answer) -> Result<Vec<u8>, Failure> {
+    fn read_whole(&self, url: &str, answer: &mut Answer) -> Result<Vec<u8>, Failed> {
         let (begun, mut bytes, mut buffer) = (self.now(), Vec::new(), vec![0; COPY_LEN]);
         while bytes.len() <= RELEASE_LEN_MAX {
             let read = match answer.body.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(bad_gateway(format!("{url}: {error}"))),
+                Err(error) => return Err(Failed::Silent(bad_gateway(format!("{url}: {error}")))),
             };
             bytes.extend_from_slice(&buffer[..read]);
             if self.now().since(begun) > RELEASE_TIME {
                 let seconds = RELEASE_TIME.as_secs();
-                return Err(gateway_timeout(format!("{url} did not come within {seconds} s")));
+                let why = format!("{url} did not come within {seconds} s");
+                return Err(Failed::Silent(gateway_timeout(why)));
             }
         }
         let len = bytes.len() as u64;
         self.count(|received| received.bytes += len);
         if len > RELEASE_LEN_MAX as u64 {
-            return Err(bad_gateway(format!("{url} is longer than any Release file ({RELEASE_LEN_MAX} bytes)")));
+            let why = format!("{url} is longer than any Release file ({RELEASE_LEN_MAX} bytes)");
+            return Err(Failed::Nonsense(bad_gateway(why)));
         }
         if answer.head.len.is_some_and(|announced| announced != len) {
-            return Err(bad_gateway(format!("{url} ended early, after {len} bytes")));
+            return Err(Failed::Nonsense(bad_gateway(format!("{url} ended early, after {len} bytes"))));
         }
         Ok(bytes)
     }

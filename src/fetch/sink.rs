@@ -120,7 +120,8 @@ impl<'a> Sink<'a> {
         {
             self.leave_disk(&error);
         }
-        if self.head.is_none() {
+        // Nobody has heard of what a mirror said that brought nothing.
+        if !self.announced {
             self.head = Some(Head { len: self.len_promised.or(head.len), ..head.clone() });
             self.show();
         }
@@ -200,6 +201,7 @@ impl<'a> Sink<'a> {
     /// not kept for the next request; whether it is known to be wrong.
     pub(super) fn forget_useless(&mut self) -> bool {
         let told = self.head.as_ref().and_then(|head| head.len).or(self.len_promised);
+        let told = told.or_else(|| self.resumed_head()?.len);
         if (self.is_wrong || told.is_none())
             && let Place::Draft(draft) = std::mem::replace(&mut self.place, Place::Memory(Memory::default()))
         {

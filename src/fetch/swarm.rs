@@ -227,7 +227,8 @@ impl Swarms {
                 Output::Lookup(flight) => self.look_up(hub, flight, now),
                 Output::WakeAt(at) => {
                     // Not for each flight that comes and goes: a thread that wakes costs more than a small file.
-                    if hub.is_watched && at < hub.sleeps_until {
+                    // Its sleep does not end while the machine is suspended, and the clock goes on.
+                    if hub.is_watched && (at < hub.sleeps_until || hub.sleeps_until <= now) {
                         self.watch.notify_one();
                     }
                     hub.wake_at = at;
@@ -448,6 +449,11 @@ impl Swarm {
         if let Some(member) = self.swarms.lock().members.get_mut(&self.id) {
             member.is_closed = true;
         }
+    }
+
+    /// The file's length.
+    pub(super) fn len(&self) -> u64 {
+        self.shared.target.len
     }
 
     /// Bytes of the file that peers gave.

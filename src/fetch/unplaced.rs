@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use super::board::Flight;
 use super::download::{Cut, refusal};
-use super::failover::Failed;
+use super::failover::{Failed, worse};
 use super::mirror::{Answer, Ask};
 use super::sink::{Landed, Sink};
 use super::{Inner, News, bad_gateway, failure};
@@ -21,7 +21,7 @@ impl Inner {
     pub(super) fn fetch_unplaced(&self, flight: &Flight, never_html: bool) {
         let known = self.known_unplaced(flight);
         let unless = known.as_ref().map(|(record, _)| &record.head);
-        let mut last = bad_gateway("no mirror is known for it");
+        let mut last = None;
         let mut rounds = self.rounds(flight);
         while let Some(turn) = rounds.next() {
             let ask = Ask { unless, credentials: self.credentials(flight), ..Ask::default() };
@@ -45,8 +45,9 @@ impl Inner {
                 }
                 Ok(answer) => Failed::Refused(refusal(url, &answer)),
             };
-            last = self.note_failed(&mut rounds, turn, failed);
+            last = Some(worse(last, self.note_failed(&mut rounds, turn, failed)));
         }
+        let last = last.unwrap_or_else(|| bad_gateway("no mirror is known for it"));
         if last.status >= 500 {
             self.serve_known_unplaced(flight, &last);
         } else {
