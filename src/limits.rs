@@ -54,8 +54,11 @@ pub const SEND_BUFFER_LEN: usize = 256 * 1024;
 pub const ACCEPTS_PER_TURN: usize = 64;
 /// Connections that wait to be accepted.
 pub const BACKLOG: i32 = 1024;
-/// Requests that wait on one worker's connection, when there are more of them than workers; more wait at the edge.
-pub const ERRANDS_PER_WORKER: usize = 4;
+/// Requests that wait on one worker's connection, when there are more of them than workers; more wait at the edge. One
+/// behind a slow one takes its own worker's time, too.
+pub const ERRANDS_PER_WORKER: usize = 2;
+/// Nobody stands behind a request whose worker has been at it for so long.
+pub const ERRAND_PATIENCE: Duration = Duration::from_millis(100);
 /// A worker must answer within this; later: its connection is opened anew, and the client gets 500.
 pub const WORKER_TIME: Duration = Duration::from_secs(60);
 /// Tunnels at once, with 32 KB each while neither side takes what the other sent, and nothing when idle: 2 MB at most. Full:
@@ -63,11 +66,15 @@ pub const WORKER_TIME: Duration = Duration::from_secs(60);
 pub const TUNNELS: usize = 64;
 /// Of these, from one address: apt opens one for each host of its sources.
 pub const TUNNELS_PER_ADDRESS: usize = TUNNELS / 2;
-/// A tunnel in which nothing moves is closed after this: apt itself waits 30 s.
+/// A tunnel in which nothing moves is closed after this …
 pub const TUNNEL_IDLE_TIME: Duration = Duration::from_secs(120);
+/// … and after this, which is as long as apt itself waits, while there is no place for another.
+pub const TUNNEL_IDLE_TIME_FULL: Duration = Duration::from_secs(30);
 /// Answers that the edge gives again without a worker, with an open file and below 1 KB each, and no more than an eighth of
 /// the descriptors; full: the one that was given longest ago is forgotten.
 pub const HOT_ANSWERS: usize = 256;
+/// Bytes of a target whose answer is kept; a longer one is nobody's usual name for a file.
+pub const HOT_TARGET_LEN: usize = 512;
 /// After this a worker is asked again: it renews the file's recency, and opens it anew where the disk is another.
 pub const HOT_TIME: Duration = Duration::from_secs(60);
 /// Descriptors kept for everything but clients and their files: store, mirrors, workers, logs, tunnels' far sides, peers and
@@ -186,6 +193,9 @@ pub const GIVEN_MEMORY: usize = 4096;
 
 /// Indexes remembered as offered for learning; full: the oldest is offered again.
 pub const OFFERED_MEMORY: usize = 256;
+/// Bytes of an index of patches that a worker reads to place one of them (Debian's have 30 KB); a longer one places none
+/// before it is learnt.
+pub const DIFF_INDEX_LEN: u64 = 1024 * 1024;
 /// Clients and files for which it is remembered that they got it from the cache, at 80 bytes each; full: the newest is not
 /// remembered, and its next request is no reason to hash the file again.
 pub const AGAIN_MEMORY: usize = 2048;
@@ -378,6 +388,8 @@ pub const STOP_TIME: Duration = Duration::from_millis(1500);
 pub const SIZE_CHECK_TIME: Duration = Duration::from_secs(60);
 /// Seconds for which a damaged file is a problem that somebody should look at: a week.
 pub const DAMAGE_TIME_S: u64 = 7 * 86_400;
+/// Kinds of packages for which one Release is looked at in [`CATCH_UP_TIME_S`]; more wait for the next.
+pub const LOOKS_PER_RELEASE: usize = 8;
 /// Packages remembered that were asked for before their index was learnt, at 200 bytes each; full: the oldest is not held
 /// against its promise when there is one, and is asked of the mirror until then.
 pub const LATE_PACKAGES: usize = 256;

@@ -209,7 +209,7 @@ fn what_a_mirror_sent_wrong_before_the_index_was_there_is_dropped_by_it() {
     let wrong = get(daemon.address, &house.url(&news[0]));
     assert!(wrong.is_good() && wrong.body != news[0].content, "nothing can be said of it yet");
     house.mirror.repair();
-    daemon.wait_for_log("it is dropped, and fetched again");
+    daemon.wait_for_log("it is forgotten, and fetched again");
     let right = get(daemon.address, &house.url(&news[0]));
     assert!(right.is_good() && right.body == news[0].content);
 }

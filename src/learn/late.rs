@@ -11,7 +11,7 @@ use super::{CannotLearn, Learner, Suite};
 use crate::catalog::{self, Compression, IndexKind, Promise, ReleaseEntry};
 use crate::digest::{Digest, NameHash};
 use crate::fetch::News;
-use crate::limits::{CATCH_UP_TIME_S, CAUGHT_UP, LATE_PACKAGES};
+use crate::limits::{CATCH_UP_TIME_S, CAUGHT_UP, LATE_PACKAGES, LOOKS_PER_RELEASE};
 use crate::store::{IndexId, Store};
 use crate::time::Stamp;
 
@@ -46,7 +46,9 @@ impl Late {
     fn look(&mut self, id: IndexId, kind: &str, now: Stamp) -> bool {
         let is_old = |at: Stamp| now < at || now.secs_since(at) >= CATCH_UP_TIME_S;
         self.looked.retain(|(_, _, at)| !is_old(*at));
-        let is_new = !self.looked.iter().any(|(known, what, _)| *known == id && what == kind);
+        let mut same = self.looked.iter().filter(|(known, ..)| *known == id);
+        // Anybody can make up architectures, and each look reads a Release.
+        let is_new = same.clone().count() < LOOKS_PER_RELEASE && !same.any(|(_, what, _)| what == kind);
         if is_new {
             push(&mut self.looked, (id, kind.to_owned(), now), CAUGHT_UP);
         }
@@ -91,12 +93,18 @@ impl Learner {
         if matches!(news, News::Package { .. }) && !std::mem::take(&mut late.has_learnt) {
             return Ok(());
         }
+        let mut outcome = Ok(());
         for (host, path) in std::mem::take(&mut late.packages) {
-            if !self.settle(store, &host, &path)? {
+            let is_settled = outcome.is_ok()
+                && self.settle(store, &host, &path).unwrap_or_else(|error| {
+                    outcome = Err(error);
+                    false
+                });
+            if !is_settled {
                 late.remember(&host, &path);
             }
         }
-        Ok(())
+        outcome
     }
 
     /// Whether a promise is known by now; what was kept under the name alone must be what it promises.
@@ -109,10 +117,10 @@ impl Learner {
             } else {
                 log::warn!(
                     "{host}/{path} came before its index was learnt, with SHA-256 {}; the index promises {digest}: it is \
-                     dropped, and fetched again when it is asked for",
+                     forgotten, and fetched again when it is asked for",
                     kept.digest
                 );
-                store.drop_file(&kept.digest)?;
+                // The file itself may be another's, promised elsewhere: `cleanup` takes it if it is not.
             }
             store.forget_name(name)?;
         }

@@ -50,7 +50,7 @@ impl Store {
 impl Inner {
     fn count_damage(write: &mut Write<'_>, now: Stamp) -> Result<(), StoreError> {
         let known: Damage = write.get(key::DAMAGE)?.unwrap_or_default();
-        write.put(key::DAMAGE, &Damage { files: known.files + 1, last: now })
+        write.put(key::DAMAGE, &Damage { files: known.files.saturating_add(1), last: now })
     }
 }
 
