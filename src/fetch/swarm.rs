@@ -89,6 +89,8 @@ pub(super) struct Member {
     pub(super) bytes: u64,
     /// The disk failed under a peer's piece: no more of them are taken.
     pub(super) is_closed: bool,
+    /// The flight's thread waits for news.
+    is_awaited: bool,
 }
 
 pub(super) struct Shared {
@@ -174,6 +176,7 @@ impl Swarms {
             strangers: 0,
             bytes: 0,
             is_closed: false,
+            is_awaited: false,
         };
         hub.members.insert(id, member);
         hub.plans.handle(now, Input::Join(id, target));
@@ -243,7 +246,8 @@ impl Swarms {
             if member.patch.is_some() || order == Order::Graft {
                 member.let_go.take().inspect(LetGo::end);
             }
-            if member.patch.is_some() || !matches!(order, Order::Wait(_)) {
+            // Each is a system call: not where nobody waits.
+            if member.is_awaited && (member.patch.is_some() || !matches!(order, Order::Wait(_))) {
                 member.shared.news.notify_all();
             }
         }
@@ -357,6 +361,20 @@ pub(super) struct Swarm {
 }
 
 impl Swarm {
+    fn wait<'a>(&self, mut hub: MutexGuard<'a, Hub>, limit: Option<Duration>) -> MutexGuard<'a, Hub> {
+        let note = |hub: &mut Hub, is_awaited| {
+            hub.members.get_mut(&self.id).into_iter().for_each(|member| member.is_awaited = is_awaited);
+        };
+        note(&mut hub, true);
+        let news = &self.shared.news;
+        let mut hub = match limit {
+            None => news.wait(hub).expect("no holder of the lock panics"),
+            Some(limit) => news.wait_timeout(hub, limit).expect("no holder of the lock panics").0,
+        };
+        note(&mut hub, false);
+        hub
+    }
+
     /// What to do next; waits for up to a second.
     pub(super) fn next(&self) -> Next {
         let mut hub = self.swarms.lock();
@@ -367,7 +385,7 @@ impl Swarm {
             let Some(member) = members.get_mut(&self.id) else { return Next::GiveUp };
             // A neighbour that is followed may be writing, right or wrong, where the piece is to go.
             if member.patch.is_some() && plans.front_is_being_written(self.id) {
-                hub = self.shared.news.wait(hub).expect("no holder of the lock panics");
+                hub = self.wait(hub, None);
                 continue;
             }
             if let Some((piece, bytes)) = member.patch.take() {
@@ -396,7 +414,7 @@ impl Swarm {
                 Order::Wait(_) if has_waited => return Next::Again,
                 Order::Wait(at) => {
                     let wait = at.since((self.swarms.clock)()).clamp(Duration::from_millis(1), FLIGHT_TURN);
-                    hub = self.shared.news.wait_timeout(hub, wait).expect("no holder of the lock panics").0;
+                    hub = self.wait(hub, Some(wait));
                     has_waited = true;
                     self.swarms.turn(&mut hub, None);
                 }
@@ -410,7 +428,7 @@ impl Swarm {
         // A neighbour that is followed may be writing where the mirror is to begin.
         let mut hub = self.swarms.lock();
         while hub.plans.front_is_being_written(self.id) {
-            hub = self.shared.news.wait(hub).expect("no holder of the lock panics");
+            hub = self.wait(hub, None);
         }
     }
 
@@ -419,7 +437,7 @@ impl Swarm {
         self.swarms.tell(Input::Mirror(self.id, MirrorNews::Front(front)));
         let mut hub = self.swarms.lock();
         while hub.plans.front_is_being_written(self.id) {
-            hub = self.shared.news.wait(hub).expect("no holder of the lock panics");
+            hub = self.wait(hub, None);
             // What was written there is the mirror's to write again.
             self.swarms.turn(&mut hub, Some(Input::Mirror(self.id, MirrorNews::Front(front))));
         }
@@ -470,7 +488,7 @@ impl Drop for Swarm {
         }
         // The file may be another's next: nobody may write to it any more.
         while hub.plans.is_being_written(self.id) {
-            hub = self.shared.news.wait(hub).expect("no holder of the lock panics");
+            hub = self.wait(hub, None);
         }
         hub.members.remove(&self.id);
         self.swarms.turn(&mut hub, Some(Input::Leave(self.id)));
