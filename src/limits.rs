@@ -15,6 +15,8 @@ pub use self::peers::*;
 
 /// Bytes of a growing body kept in memory when they can be on no disk; full: the download waits for its readers.
 pub const STREAM_WINDOW_LEN: usize = 256 * 1024;
+/// Bytes after which followers hear of more while more comes without a pause.
+pub const STREAM_TELL_LEN: u64 = 256 * 1024;
 
 // ── edge ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -19,7 +19,7 @@ use std::fs::File;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
-use crate::limits::STREAM_WINDOW_LEN;
+use crate::limits::{STREAM_TELL_LEN, STREAM_WINDOW_LEN};
 
 /// What is known of a body besides its bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -113,6 +113,8 @@ struct State {
     file: Option<Arc<File>>,
     /// Bytes of the file that may be shown.
     visible: u64,
+    /// As many as the followers have heard of.
+    told: u64,
     /// Chunks behind the file's end, and the offset of the first; empty while everything goes to the file.
     window: VecDeque<Arc<[u8]>>,
     window_start: u64,
@@ -121,6 +123,8 @@ struct State {
     next_seat: u64,
     /// The furthest position that a follower ever had.
     shown: u64,
+    /// The writer waits for room, or for somebody to follow.
+    is_awaited: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -172,6 +176,26 @@ impl Stream {
         }
     }
 
+    /// The same, and the followers hear of it when there is much, or of [`Stream::tell`]: each that is woken for a little costs
+    /// more than the little.
+    pub fn advance_quietly(&self, visible: u64) {
+        let mut state = self.lock();
+        if visible > state.visible {
+            state.visible = visible;
+            if visible - state.told >= STREAM_TELL_LEN {
+                state.wake_all();
+            }
+        }
+    }
+
+    /// The followers hear of all that may be shown: no more comes at once.
+    pub fn tell(&self) {
+        let mut state = self.lock();
+        if state.told < state.visible {
+            state.wake_all();
+        }
+    }
+
     /// Appends bytes that are in no file. Waits while the window is full; a follower that takes nothing for
     /// `patience` is cut off.
     ///
@@ -187,8 +211,10 @@ impl Stream {
             if state.followers.is_empty() {
                 // The edge may not have sat down yet: the download can be faster than the worker's answer.
                 let arrival = |state: &mut State| state.followers.is_empty();
+                state.is_awaited = true;
                 state =
                     self.room.wait_timeout_while(state, patience, arrival).expect("no holder of the lock panics").0;
+                state.is_awaited = false;
                 if state.followers.is_empty() {
                     return Err(Abandoned);
                 }
@@ -197,8 +223,10 @@ impl Stream {
                 break;
             }
             let slowest = state.slowest();
+            state.is_awaited = true;
             let (guard, wait) = self.room.wait_timeout(state, patience).expect("no holder of the lock panics");
             state = guard;
+            state.is_awaited = false;
             if wait.timed_out() && state.slowest() == slowest {
                 state.cut_off(slowest.map(|(id, _)| id));
             }
@@ -241,6 +269,15 @@ impl Stream {
         self.lock().shown
     }
 
+    /// There may be room in the window now. Each signal is a system call: not where nobody waits.
+    fn make_room(&self, state: MutexGuard<'_, State>) {
+        let is_awaited = state.is_awaited;
+        drop(state);
+        if is_awaited {
+            self.room.notify_one();
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no holder of the lock panics")
     }
@@ -269,8 +306,7 @@ impl Stream {
         let id = state.next_seat;
         state.next_seat += 1;
         state.followers.push(Seat { id, at: 0, waiting: false, wake });
-        drop(state);
-        self.room.notify_one();
+        self.make_room(state);
         Follower { stream: Arc::clone(self), id }
     }
 }
@@ -313,15 +349,15 @@ impl Follower {
             seat.at = at;
             state.shown = state.shown.max(at);
         }
-        drop(state);
-        self.stream.room.notify_one();
+        self.stream.make_room(state);
     }
 }
 
 impl Drop for Follower {
     fn drop(&mut self) {
-        self.stream.lock().cut_off(Some(self.id));
-        self.stream.room.notify_one();
+        let mut state = self.stream.lock();
+        state.cut_off(Some(self.id));
+        self.stream.make_room(state);
     }
 }
 
@@ -364,6 +400,7 @@ impl State {
     }
 
     fn wake_all(&mut self) {
+        self.told = self.visible;
         for seat in &mut self.followers {
             if std::mem::take(&mut seat.waiting) {
                 (seat.wake)();

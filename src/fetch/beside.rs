@@ -150,6 +150,7 @@ impl Inner {
                 Next::Append(bytes) => {
                     begin(course, sink);
                     sink.append(&bytes).map_err(|_| unwanted())?;
+                    course.flight.stream.tell();
                     swarm.moved(sink.len());
                 }
                 Next::Graft(graft) => {

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use super::beside::{Course, Stop};
 use super::board::Flight;
 use super::failover::{Failed, worse};
+use super::let_go;
 use super::mirror::{Answer, Ask, MirrorError};
 use super::sink::{Landed, Sink, SinkError};
 use super::swarm::Swarm;
@@ -276,6 +277,17 @@ impl Inner {
 
     /// The same beside peers: it goes on until they have the rest.
     pub(super) fn copy_beside(
+        &self,
+        flight: &Flight,
+        answer: &mut Answer,
+        sink: &mut Sink<'_>,
+        part: Part,
+        swarm: Option<&Swarm>,
+    ) -> Result<(), Cut> {
+        let_go::telling(&flight.stream, || self.copy_part(flight, answer, sink, part, swarm))
+    }
+
+    fn copy_part(
         &self,
         flight: &Flight,
         answer: &mut Answer,

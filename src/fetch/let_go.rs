@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, connect, recv, socket_with};
 #[cfg(feature = "tls")]
 use ureq::unversioned::transport::RustlsConnector;
 use ureq::unversioned::transport::{
@@ -23,6 +23,7 @@ use ureq::unversioned::transport::{
 use ureq::{Error, Timeout};
 
 use super::Clock;
+use crate::stream::Stream;
 use crate::time::Time;
 
 /// What ends a request; clones end the same one.
@@ -45,6 +46,8 @@ thread_local! {
     static WORN: RefCell<Option<LetGo>> = const { RefCell::new(None) };
     /// When the read that this thread is in must be over, whatever comes meanwhile.
     static UNTIL: Cell<Option<Time>> = const { Cell::new(None) };
+    /// Whose followers are to hear of what has come before this thread waits for more.
+    static STREAM: RefCell<Option<Arc<Stream>>> = const { RefCell::new(None) };
     static HURRY: Cell<Option<Duration>> = const { Cell::new(None) };
 }
 
@@ -54,6 +57,16 @@ pub(super) fn within<T>(until: Time, read: impl FnOnce() -> T) -> T {
     UNTIL.set(Some(until));
     let done = read();
     UNTIL.set(None);
+    done
+}
+
+/// Does `work`, which moves a mirror's bytes to `stream`; its followers hear of them whenever the mirror has no more, and in
+/// the end.
+pub(super) fn telling<T>(stream: &Arc<Stream>, work: impl FnOnce() -> T) -> T {
+    STREAM.set(Some(Arc::clone(stream)));
+    let done = work();
+    STREAM.set(None);
+    stream.tell();
     done
 }
 
@@ -293,6 +306,16 @@ impl Transport for Plain {
             timeout.after = timeout.after.min(until.since((self.clock)()).into());
         }
         let limit = limit(timeout)?.map(patience).or_else(|| HURRY.get());
+        self.is_next = true;
+        match recv(&*self.stream, self.buffers.input_append_buf(), RecvFlags::DONTWAIT) {
+            Ok((len, _)) => {
+                self.buffers.input_appended(len);
+                return Ok(len > 0);
+            }
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(error) => return Err(Error::Io(error.into())),
+        }
+        STREAM.with_borrow(|stream| stream.iter().for_each(|stream| stream.tell()));
         self.stream.set_read_timeout(limit)?;
         may_wait(&self.socket)?;
         let len = loop {
@@ -302,7 +325,6 @@ impl Transport for Plain {
             }
         };
         self.buffers.input_appended(len);
-        self.is_next = true;
         Ok(len > 0)
     }
 

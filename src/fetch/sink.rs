@@ -261,7 +261,7 @@ impl<'a> Sink<'a> {
             self.announce();
         }
         if self.announced && matches!(self.place, Place::Draft(_)) {
-            self.stream.advance(visible);
+            self.stream.advance_quietly(visible);
             self.shown = self.shown.max(visible);
         }
     }
