@@ -56,9 +56,9 @@ pub const SEND_BUFFER_LEN: usize = 256 * 1024;
 pub const ACCEPTS_PER_TURN: usize = 64;
 /// Connections that wait to be accepted.
 pub const BACKLOG: i32 = 1024;
-/// Requests that wait on one worker's connection, when there are more of them than workers; more wait at the edge. One
-/// behind a slow one takes its own worker's time, too.
-pub const ERRANDS_PER_WORKER: usize = 2;
+/// Requests that wait on one worker's connection, when there are more of them than workers; more wait at the edge. Each that
+/// is answered with others spares the waking of a thread; one behind a slow one takes its own worker's time, too.
+pub const ERRANDS_PER_WORKER: usize = 8;
 /// Nobody stands behind a request whose worker has been at it for so long.
 pub const ERRAND_PATIENCE: Duration = Duration::from_millis(100);
 /// A worker must answer within this; later: its connection is opened anew, and the client gets 500.
@@ -155,8 +155,9 @@ pub const ADDRESSES_PER_NAME: usize = 16;
 pub const NAME_MEMORY_TIME: Duration = Duration::from_secs(60);
 /// A mirror's head may be this long; longer: its answer is refused.
 pub const MIRROR_HEAD_LEN: usize = 16 * 1024;
-/// ureq's buffer for a connection's input; its default of 128 KiB is too much for eight threads of a router.
-pub const MIRROR_READ_LEN: usize = 32 * 1024;
+/// ureq's buffer for a connection's input; its default of 128 KiB is too much for eight threads of a router, and half of this
+/// costs a large file a tenth more time.
+pub const MIRROR_READ_LEN: usize = 64 * 1024;
 /// Idle connections kept to mirrors; more: the oldest is closed.
 pub const MIRROR_IDLE: usize = 8;
 /// How long one is kept: shorter than the 15 s or more after which servers close.
