@@ -242,7 +242,7 @@ def measure(options, folder, daemons):
             if connection.getresponse().read() != files[path]:
                 sys.exit(f"{daemon.ip} does not give {path}")
     wait_for("all learnt", lambda: all(daemon.said("learnt ") for daemon in daemons))
-    ready = "a neighbour on this LAN" if options.lan else "a peer reaches us"
+    ready = "a neighbour on this LAN" if options.lan else "peers reach us at port"
     wait_for("all found", lambda: all(daemon.said(ready) for daemon in daemons), 300)
     with mirror.lock:
         mirror.sent.clear()
