@@ -119,6 +119,13 @@ struct Agents {
     /// Made when first needed: the certificate authorities take memory that many never use.
     #[cfg(feature = "tls")]
     tls: std::sync::OnceLock<Agent>,
+    /// What that takes.
+    #[cfg(feature = "tls")]
+    makings: Makings,
+}
+
+#[cfg(feature = "tls")]
+struct Makings {
     proxy: Option<ureq::Proxy>,
     names: Names,
     /// Where we listen ourselves: nothing is fetched from there.
@@ -139,10 +146,8 @@ impl Agents {
             plain: Agent::with_parts(config().proxy(proxy.clone()).build(), connector, names.clone()),
             #[cfg(feature = "tls")]
             tls: std::sync::OnceLock::new(),
-            proxy,
-            names: names.clone(),
-            ours: Arc::clone(ours),
-            clock: Arc::clone(clock),
+            #[cfg(feature = "tls")]
+            makings: Makings { proxy, names: names.clone(), ours: Arc::clone(ours), clock: Arc::clone(clock) },
         }
     }
 
@@ -152,9 +157,10 @@ impl Agents {
             return Ok(&self.plain);
         }
         let with_tls = || {
-            let connector = LettingGo::new(Arc::clone(&self.ours), Arc::clone(&self.clock));
-            let config = config().proxy(self.proxy.clone()).tls_config(super::tls::config()).build();
-            Agent::with_parts(config, connector, self.names.clone())
+            let Makings { proxy, names, ours, clock } = &self.makings;
+            let connector = LettingGo::new(Arc::clone(ours), Arc::clone(clock));
+            let config = config().proxy(proxy.clone()).tls_config(super::tls::config()).build();
+            Agent::with_parts(config, connector, names.clone())
         };
         Ok(self.tls.get_or_init(with_tls))
     }
