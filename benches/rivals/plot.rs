@@ -30,7 +30,7 @@ pub fn panels(table: &Table) -> String {
 fn panel(svg: &mut String, row: &Row, left: f64, top: f64) {
     let unit = if row.unit.is_empty() { String::new() } else { format!(", {}", row.unit) };
     let (x, y) = (left + 8.0, top + 20.0);
-    writeln!(svg, "<text x=\"{x:.0}\" y=\"{y:.0}\" font-weight=\"bold\">{}{unit}</text>", row.name)
+    writeln!(svg, "<text x=\"{x:.0}\" y=\"{y:.0}\" font-weight=\"bold\" font-size=\"9\">{}{unit}</text>", row.name)
         .expect("a String takes all");
     let most = row.figures.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
     for (n, figure) in row.figures.iter().enumerate() {
