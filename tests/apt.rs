@@ -37,6 +37,19 @@ impl House {
         Some(House { scratch, mirror, key, archive })
     }
 
+    /// The same with a large package `big`, a proxy that has learnt of it, and an apt that has updated.
+    fn with_big() -> Option<(House, Package, Daemon, Apt)> {
+        let mut house = House::new()?;
+        let big = Package::new("big", "1", 3_000_000);
+        house.archive.packages.push(big.clone());
+        house.archive.publish(&house.mirror, Some(&house.key));
+        let daemon = Daemon::start(&house.scratch);
+        let apt = house.apt("apt", &daemon, 10)?;
+        apt.run(&["update"]).expect("update");
+        daemon.wait_for_log("binary-amd64/Packages: 21 files");
+        Some((house, big, daemon, apt))
+    }
+
     fn apt(&self, name: &str, daemon: &Daemon, pipeline: u32) -> Option<Apt> {
         let key = self.scratch.path().join("key.gpg");
         self.key.export(&key);
@@ -91,14 +104,7 @@ fn update_and_install_cold_then_warm_then_with_the_mirror_away() {
 
 #[test]
 fn a_damaged_package_is_an_error_until_the_mirror_is_right() {
-    let Some(mut house) = House::new() else { return };
-    let big = Package::new("big", "1", 3_000_000);
-    house.archive.packages.push(big.clone());
-    house.archive.publish(&house.mirror, Some(&house.key));
-    let daemon = Daemon::start(&house.scratch);
-    let Some(apt) = house.apt("apt", &daemon, 10) else { return };
-    apt.run(&["update"]).expect("update");
-    daemon.wait_for_log("binary-amd64/Packages: 21 files");
+    let Some((house, big, daemon, apt)) = House::with_big() else { return };
     let path = format!("{BASE}/{}", big.path());
     for fault in [Fault::Flip(1_500_000), Fault::Html, Fault::Status(500), Fault::Status(404)] {
         house.mirror.fault(&path, fault.clone());
@@ -115,14 +121,7 @@ fn a_damaged_package_is_an_error_until_the_mirror_is_right() {
 
 #[test]
 fn a_package_that_the_disk_has_spoilt_is_right_when_apt_is_run_again() {
-    let Some(mut house) = House::new() else { return };
-    let big = Package::new("big", "1", 3_000_000);
-    house.archive.packages.push(big.clone());
-    house.archive.publish(&house.mirror, Some(&house.key));
-    let daemon = Daemon::start(&house.scratch);
-    let Some(apt) = house.apt("apt", &daemon, 10) else { return };
-    apt.run(&["update"]).expect("update");
-    daemon.wait_for_log("binary-amd64/Packages: 21 files");
+    let Some((house, big, daemon, apt)) = House::with_big() else { return };
     apt.run(&["install", "--download-only", "big"]).expect("install");
     let stored = daemon.wait_until_recorded(&big.digest());
     let mut spoilt = big.content.clone();
@@ -139,14 +138,7 @@ fn a_package_that_the_disk_has_spoilt_is_right_when_apt_is_run_again() {
 
 #[test]
 fn an_apt_that_was_cut_by_a_bit_flip_gets_the_right_file_by_its_own_retry() {
-    let Some(mut house) = House::new() else { return };
-    let big = Package::new("big", "1", 3_000_000);
-    house.archive.packages.push(big.clone());
-    house.archive.publish(&house.mirror, Some(&house.key));
-    let daemon = Daemon::start(&house.scratch);
-    let Some(apt) = house.apt("apt", &daemon, 10) else { return };
-    apt.run(&["update"]).expect("update");
-    daemon.wait_for_log("binary-amd64/Packages: 21 files");
+    let Some((house, big, daemon, apt)) = House::with_big() else { return };
     let path = format!("{BASE}/{}", big.path());
     house.mirror.fault(&path, Fault::Flip(1_500_000));
     std::thread::scope(|scope| {

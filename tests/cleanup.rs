@@ -12,14 +12,8 @@ use support::daemon::{BINARY, Daemon};
 use support::mirror::Mirror;
 use support::{Scratch, noise, wait_until};
 
-use apt_p2p::digest::{Digest, NameHash};
+use apt_p2p::digest::NameHash;
 use apt_p2p::store::{Options, Store};
-
-fn by_hash(mirror: &Mirror, content: &[u8]) -> String {
-    let path = format!("/debian/dists/stable/main/binary-amd64/by-hash/SHA256/{}", Digest::of(content));
-    mirror.put(&path, content);
-    path
-}
 
 /// Runs `apt-p2p cleanup`; standard output.
 fn cleanup(cache: &Path, flags: &[&str]) -> String {
@@ -67,7 +61,7 @@ fn clients_that_download_meanwhile_see_no_error_and_the_size_holds() {
     let scratch = Scratch::new();
     let (daemon, mirror) = (Daemon::start(&scratch), Mirror::start());
     let contents: Vec<_> = (0..40).map(|n| noise(500_000, n)).collect();
-    let urls: Vec<_> = contents.iter().map(|content| mirror.url(&by_hash(&mirror, content))).collect();
+    let urls: Vec<_> = contents.iter().map(|content| mirror.url(&mirror.put_by_hash(&content[..]))).collect();
     let cache = daemon.cache.clone();
     std::thread::scope(|scope| {
         let clients: Vec<_> = (0..8)
@@ -103,7 +97,7 @@ fn a_dry_run_drops_nothing_and_says_the_same() {
     let scratch = Scratch::new();
     let (daemon, mirror) = (Daemon::start(&scratch), Mirror::start());
     for n in 0..10 {
-        get(daemon.address, &mirror.url(&by_hash(&mirror, &noise(300_000, n))));
+        get(daemon.address, &mirror.url(&mirror.put_by_hash(&noise(300_000, n)[..])));
     }
     let cache = daemon.cache.clone();
     assert_eq!(daemon.terminate(), Some(0));
@@ -123,7 +117,7 @@ fn a_dry_run_drops_nothing_and_says_the_same() {
 fn files_that_no_index_names_go_after_the_grace_time() {
     let scratch = Scratch::new();
     let (daemon, mirror) = (Daemon::start(&scratch), Mirror::start());
-    get(daemon.address, &mirror.url(&by_hash(&mirror, b"named by nothing")));
+    get(daemon.address, &mirror.url(&mirror.put_by_hash(&b"named by nothing"[..])));
     let cache = daemon.cache.clone();
     assert_eq!(daemon.terminate(), Some(0));
     let first = cleanup(&cache, &["--json"]);
@@ -143,7 +137,7 @@ fn the_daemon_itself_keeps_within_the_size() {
     let cache = scratch.path().join("cache");
     let daemon = Daemon::start_with(&cache, &["--allow-upstream", "127.0.0.0/8", "--max-size", "100M"]);
     for n in 0..10 {
-        get(daemon.address, &mirror.url(&by_hash(&mirror, &noise(300_000, n))));
+        get(daemon.address, &mirror.url(&mirror.put_by_hash(&noise(300_000, n)[..])));
     }
     assert_eq!(daemon.terminate(), Some(0));
     age(&cache);

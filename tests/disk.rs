@@ -14,12 +14,6 @@ use support::{Scratch, noise, skip, wait_until};
 
 use apt_p2p::digest::Digest;
 
-fn by_hash(mirror: &Mirror, content: &[u8]) -> String {
-    let path = format!("/debian/dists/stable/main/binary-amd64/by-hash/SHA256/{}", Digest::of(content));
-    mirror.put(&path, content);
-    path
-}
-
 /// The program in a mount namespace of its own, where `mount` was run before it.
 fn namespaced(mount: &str) -> Command {
     let mut command = Command::new("unshare");
@@ -54,7 +48,7 @@ fn on_a_full_disk_every_file_still_comes_right() {
     // The first fit; one fills the disk half-way, and what comes behind finds no room at all.
     for (n, len) in [(1, 400_000), (2, 1_000_000), (3, 9_000_000), (4, 700_000), (5, 50_000), (6, 3_000_000)] {
         let content = noise(len, n);
-        let path = by_hash(&mirror, &content);
+        let path = mirror.put_by_hash(&content[..]);
         for _ in 0..2 {
             let answer = get(daemon.address, &mirror.url(&path));
             assert!(answer.is_good() && answer.body == content, "{len}: {} {}", answer.status, answer.body.len());
@@ -78,7 +72,7 @@ fn without_a_usable_folder_everything_passes_through_and_the_folder_is_waited_fo
         daemon.log()
     );
     let content = noise(3_000_000, 1);
-    let path = by_hash(&mirror, &content);
+    let path = mirror.put_by_hash(&content[..]);
     for _ in 0..2 {
         let answer = get(daemon.address, &mirror.url(&path));
         assert!(answer.is_good() && answer.body == content);
@@ -101,7 +95,7 @@ fn a_cache_that_can_only_be_read_still_serves() {
     let cache = scratch.path().join("cache");
     let mirror = Mirror::start();
     let (stored, other) = (noise(700_000, 1), noise(300_000, 2));
-    let (path, other_path) = (by_hash(&mirror, &stored), by_hash(&mirror, &other));
+    let (path, other_path) = (mirror.put_by_hash(&stored[..]), mirror.put_by_hash(&other[..]));
     {
         let daemon = Daemon::start_with(&cache, &["--allow-upstream", "127.0.0.0/8"]);
         assert!(get(daemon.address, &mirror.url(&path)).body == stored);
@@ -127,7 +121,7 @@ fn an_index_that_is_damaged_is_made_anew() {
     let cache = scratch.path().join("cache");
     let mirror = Mirror::start();
     let content = noise(100_000, 1);
-    let path = by_hash(&mirror, &content);
+    let path = mirror.put_by_hash(&content[..]);
     {
         let daemon = Daemon::start_with(&cache, &["--allow-upstream", "127.0.0.0/8"]);
         get(daemon.address, &mirror.url(&path));
@@ -165,7 +159,7 @@ impl Supervised {
     /// A file on the mirror that is asked for once, and waited for until it is recorded.
     fn stored(&self, len: usize, seed: u64) -> (String, Vec<u8>) {
         let content = noise(len, seed);
-        let path = by_hash(&self.mirror, &content);
+        let path = self.mirror.put_by_hash(&content[..]);
         assert!(get(self.daemon.address, &self.mirror.url(&path)).body == content);
         let digest = Digest::of(&content).to_string();
         let (place, mark) = (format!("cache/files/{}/{digest}", &digest[..2]), format!("cache/drafts/{digest}.done"));
@@ -210,7 +204,7 @@ impl Supervised {
     /// Waits until the cache is used, in this process or in the next one.
     fn wait_until_used(&mut self) {
         let content = noise(20_000, 99);
-        let path = by_hash(&self.mirror, &content);
+        let path = self.mirror.put_by_hash(&content[..]);
         let mut seen = 0;
         wait_until(Duration::from_secs(60), "the cache is used again", || {
             self.expect_right(&path, &content);
@@ -233,7 +227,7 @@ fn a_disk_that_is_pulled_is_done_without_and_used_again_when_it_is_back() {
     let others: Vec<(String, Vec<u8>)> = [(2_000_000, 4), (40_000, 5)]
         .map(|(len, seed)| {
             let content = noise(len, seed);
-            (by_hash(&house.mirror, &content), content)
+            (house.mirror.put_by_hash(&content[..]), content)
         })
         .into();
     for _ in 0..2 {
@@ -265,7 +259,7 @@ fn a_disk_on_which_the_kernel_finds_an_error_is_done_without_and_used_again_when
     let stored = [house.stored(3_000_000, 1), house.stored(50_000, 2)];
     house.disk.fail();
     let content = noise(2_000_000, 3);
-    let path = by_hash(&house.mirror, &content);
+    let path = house.mirror.put_by_hash(&content[..]);
     for _ in 0..2 {
         for (path, content) in &stored {
             house.expect_right(path, content);
@@ -289,7 +283,7 @@ fn a_disk_that_somebody_fills_is_used_again_when_there_is_room() {
     house.disk.fill();
     for (len, seed) in [(2_000_000, 2), (40_000, 3)] {
         let content = noise(len, seed);
-        let path = by_hash(&house.mirror, &content);
+        let path = house.mirror.put_by_hash(&content[..]);
         house.expect_right(&path, &content);
         house.expect_right(&path, &content);
     }
@@ -299,7 +293,7 @@ fn a_disk_that_somebody_fills_is_used_again_when_there_is_room() {
     assert!(house.has_said("the disk is full") && house.has_said("--max-size"));
     house.disk.make_room();
     let content = noise(2_500_000, 4);
-    let path = by_hash(&house.mirror, &content);
+    let path = house.mirror.put_by_hash(&content[..]);
     house.expect_kept(&path, &content);
     assert!(house.said.is_empty(), "no restart was needed: {:?}", house.said);
 }
@@ -309,7 +303,7 @@ fn a_cache_folder_that_is_emptied_under_the_proxy_is_made_anew() {
     let scratch = Scratch::new();
     let (daemon, mirror) = (Daemon::start(&scratch), Mirror::start());
     let content = noise(700_000, 1);
-    let path = by_hash(&mirror, &content);
+    let path = mirror.put_by_hash(&content[..]);
     assert!(get(daemon.address, &mirror.url(&path)).body == content);
     daemon.wait_until_recorded(&Digest::of(&content).to_string());
     for part in ["meta", "files", "drafts"] {

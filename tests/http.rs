@@ -8,15 +8,6 @@ use support::daemon::{BINARY, Daemon};
 use support::mirror::{DATE, Fault, Mirror};
 use support::{Scratch, noise, wait_until};
 
-use apt_p2p::digest::Digest;
-
-/// A file under the path that its digest names: promised without an index.
-fn by_hash(mirror: &Mirror, content: &[u8]) -> String {
-    let path = format!("/debian/dists/stable/main/binary-amd64/by-hash/SHA256/{}", Digest::of(content));
-    mirror.put(&path, content);
-    path
-}
-
 fn house() -> (Scratch, Mirror, Daemon) {
     let scratch = Scratch::new();
     let daemon = Daemon::start(&scratch);
@@ -27,7 +18,7 @@ fn house() -> (Scratch, Mirror, Daemon) {
 fn proxy_form_and_path_form_are_the_same_file() {
     let (_scratch, mirror, daemon) = house();
     let content = noise(100_000, 1);
-    let path = by_hash(&mirror, &content);
+    let path = mirror.put_by_hash(&content[..]);
     let cold = get(daemon.address, &mirror.url(&path));
     assert!(cold.is_good() && cold.body == content);
     assert_eq!(cold.header("last-modified"), Some(DATE));
@@ -47,7 +38,7 @@ fn of_two_mirrors_one_may_be_away() {
     let daemon = Daemon::start_with(&scratch.path().join("cache"), &flags);
     let files: Vec<_> = (0..40).map(|n| noise(2000, 500 + n)).collect();
     let mut clients: Vec<_> = (0..4).map(|_| Client::connect(daemon.address)).collect();
-    let paths: Vec<_> = files.iter().map(|content| by_hash(&mirror, content)).collect();
+    let paths: Vec<_> = files.iter().map(|content| mirror.put_by_hash(&content[..])).collect();
     // More than there are threads for one host: most of them wait while the first find out who is away.
     for (n, path) in paths.iter().enumerate() {
         clients[n % 4].ask("GET", &format!("http://m.example.org{path}"), &[]);
@@ -84,7 +75,7 @@ fn an_index_that_is_asked_for_right_behind_its_release_is_of_that_release() {
 fn head_has_the_head_and_no_body() {
     let (_scratch, mirror, daemon) = house();
     let content = noise(5000, 2);
-    let path = by_hash(&mirror, &content);
+    let path = mirror.put_by_hash(&content[..]);
     let mut client = Client::connect(daemon.address);
     for _ in 0..2 {
         client.ask("HEAD", &mirror.url(&path), &[]);
@@ -105,7 +96,7 @@ fn ranges_of_hits_and_of_misses() {
                 .enumerate()
         {
             let content = noise(300_000, n as u64);
-            let path = by_hash(&mirror, &content);
+            let path = mirror.put_by_hash(&content[..]);
             let part = get_with(daemon.address, &mirror.url(&path), &[&format!("Range: {range}")]);
             assert_eq!(part.status, 206, "round {round}: {range}");
             assert!(part.is_good() && part.body == content[expected.clone()], "round {round}: {range}");
@@ -114,7 +105,7 @@ fn ranges_of_hits_and_of_misses() {
         }
     }
     let content = noise(300_000, 0);
-    let url = mirror.url(&by_hash(&mirror, &content));
+    let url = mirror.url(&mirror.put_by_hash(&content[..]));
     assert_eq!(get_with(daemon.address, &url, &["Range: bytes=300000-"]).status, 416);
     let several = get_with(daemon.address, &url, &["Range: bytes=0-1,5-6"]);
     assert!(several.status == 200 && several.body == content);
@@ -124,7 +115,7 @@ fn ranges_of_hits_and_of_misses() {
 fn if_range_and_if_modified_since() {
     let (_scratch, mirror, daemon) = house();
     let content = noise(1000, 3);
-    let url = mirror.url(&by_hash(&mirror, &content));
+    let url = mirror.url(&mirror.put_by_hash(&content[..]));
     for _ in 0..2 {
         let right = get_with(daemon.address, &url, &["Range: bytes=500-", &format!("If-Range: {DATE}")]);
         assert!(right.status == 206 && right.body == content[500..]);
@@ -139,7 +130,7 @@ fn if_range_and_if_modified_since() {
 fn pipelined_answers_come_in_order_cold_and_warm() {
     let (_scratch, mirror, daemon) = house();
     let contents: Vec<_> = (0..10).map(|n| noise(1 + n * 30_000, n as u64)).collect();
-    let urls: Vec<_> = contents.iter().map(|content| mirror.url(&by_hash(&mirror, content))).collect();
+    let urls: Vec<_> = contents.iter().map(|content| mirror.url(&mirror.put_by_hash(&content[..]))).collect();
     get(daemon.address, &urls[4]);
     let mut client = Client::connect(daemon.address);
     for _ in 0..3 {
@@ -156,7 +147,7 @@ fn pipelined_answers_come_in_order_cold_and_warm() {
 fn http_1_0_closes_unless_it_asks_otherwise() {
     let (_scratch, mirror, daemon) = house();
     let content = noise(1000, 4);
-    let url = mirror.url(&by_hash(&mirror, &content));
+    let url = mirror.url(&mirror.put_by_hash(&content[..]));
     let mut client = Client::connect(daemon.address);
     client.send(format!("GET {url} HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"));
     let kept = client.read("GET");
@@ -188,7 +179,7 @@ fn a_body_of_unknown_length_is_chunked_or_ends_with_the_connection() {
 fn bare_line_feeds_and_a_half_closed_connection() {
     let (_scratch, mirror, daemon) = house();
     let content = noise(1000, 6);
-    let url = mirror.url(&by_hash(&mirror, &content));
+    let url = mirror.url(&mirror.put_by_hash(&content[..]));
     let mut client = Client::connect(daemon.address);
     client.send(format!("GET {url} HTTP/1.1\nHost: x\n\n"));
     client.half_close();
@@ -234,7 +225,7 @@ fn private_mirrors_are_refused_unless_named_also_behind_a_redirect() {
     let daemon = Daemon::start_with(&scratch.path().join("cache"), &["--allow-upstream", "127.0.0.1"]);
     let (near, far) = (Mirror::start(), Mirror::start_on("127.0.0.9"));
     let content = noise(1000, 7);
-    let path = by_hash(&far, &content);
+    let path = far.put_by_hash(&content[..]);
     let direct = get(daemon.address, &far.url(&path));
     assert_eq!(direct.status, 403);
     assert!(direct.text().contains("--allow-upstream 127.0.0.9"), "{}", direct.text());
@@ -264,7 +255,7 @@ fn the_root_is_a_page_for_people_and_406_for_programs() {
 fn credentials_are_forwarded_and_what_they_opened_stays_closed() {
     let (_scratch, mirror, daemon) = house();
     let content = noise(50_000, 8);
-    let path = by_hash(&mirror, &content);
+    let path = mirror.put_by_hash(&content[..]);
     mirror.fault(&path, Fault::Credentials("Basic Zm9vOmJhcg==".into()));
     let url = mirror.url(&path);
     let refused = get(daemon.address, &url);

@@ -12,15 +12,7 @@ use support::{Scratch, noise};
 
 use std::process::Command;
 
-use apt_p2p::digest::Digest;
-
 const FLAGS: [&str; 2] = ["--allow-upstream", "127.0.0.0/8"];
-
-fn by_hash(mirror: &Mirror, content: &[u8]) -> String {
-    let path = format!("/debian/dists/stable/main/binary-amd64/by-hash/SHA256/{}", Digest::of(content));
-    mirror.put(&path, content);
-    path
-}
 
 #[test]
 fn an_https_mirror_serves_http_clients_by_rule_and_by_name() {
@@ -33,7 +25,7 @@ fn an_https_mirror_serves_http_clients_by_rule_and_by_name() {
     let names = ["archive.example.org", "HTTPS///127.0.43.20"];
     for (n, name) in names.into_iter().enumerate() {
         let content = noise(200_000, n as u64);
-        let path = by_hash(&mirror, &content);
+        let path = mirror.put_by_hash(&content[..]);
         for target in [format!("http://{name}{path}"), format!("/{name}{path}")] {
             let got = get(daemon.address, &target);
             assert!(got.is_good() && got.body == content, "{target}: {} {}", got.status, got.text());
@@ -51,7 +43,7 @@ fn a_certificate_that_nobody_vouches_for_or_for_another_name_is_refused() {
     let (scratch, mirror) = (Scratch::new(), Mirror::start());
     tls::serve(good, mirror.address);
     tls::serve(other, mirror.address);
-    let path = by_hash(&mirror, &noise(1000, 1));
+    let path = mirror.put_by_hash(&noise(1000, 1)[..]);
     let strict = Daemon::start_with(&scratch.path().join("strict"), &FLAGS);
     let trusting = Daemon::try_start(&scratch.path().join("trusting"), &FLAGS, tls::trusting()).expect("it starts");
     for (daemon, host) in [(&strict, "127.0.43.21"), (&trusting, "127.0.43.30")] {

@@ -26,8 +26,7 @@ impl House {
         let daemon = Daemon::start(&scratch);
         let mirror = Mirror::start();
         let content = noise(len, len as u64);
-        let path = format!("/debian/dists/stable/main/binary-amd64/by-hash/SHA256/{}", Digest::of(&content));
-        mirror.put(&path, content.clone());
+        let path = mirror.put_by_hash(content.clone());
         House { _scratch: scratch, mirror, daemon, content, path }
     }
 

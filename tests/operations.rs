@@ -17,12 +17,6 @@ use support::{Scratch, noise, skip, wait_until};
 
 const FLAGS: [&str; 2] = ["--allow-upstream", "127.0.0.0/8"];
 
-fn by_hash(mirror: &Mirror, content: &[u8]) -> String {
-    let path = format!("/debian/dists/stable/main/binary-amd64/by-hash/SHA256/{}", Digest::of(content));
-    mirror.put(&path, content);
-    path
-}
-
 #[test]
 fn with_64_descriptors_every_client_is_served_in_the_end_and_the_log_names_the_limit() {
     let scratch = Scratch::new();
@@ -39,7 +33,7 @@ fn with_64_descriptors_every_client_is_served_in_the_end_and_the_log_names_the_l
     let files: Vec<(String, Vec<u8>)> = (0..12)
         .map(|seed| {
             let content = noise(400_000, seed);
-            (by_hash(&mirror, &content), content)
+            (mirror.put_by_hash(&content[..]), content)
         })
         .collect();
     let fetch = |(path, content): &(String, Vec<u8>)| {
@@ -59,7 +53,7 @@ fn with_64_descriptors_every_client_is_served_in_the_end_and_the_log_names_the_l
     }
     // Nothing was lost on the way: once the crowd has gone, it is as ever.
     let content = noise(300_000, 77);
-    let path = by_hash(&mirror, &content);
+    let path = mirror.put_by_hash(&content[..]);
     assert!(get(daemon.address, &mirror.url(&path)).body == content);
     daemon.wait_until_recorded(&Digest::of(&content).to_string());
     assert_eq!(daemon.terminate(), Some(0));
@@ -92,7 +86,7 @@ fn an_end_while_downloads_run_is_quick_and_what_had_come_is_not_fetched_again() 
     let files: Vec<(String, Vec<u8>)> = (0..3)
         .map(|seed| {
             let content = noise(6_000_000, seed);
-            (by_hash(&mirror, &content), content)
+            (mirror.put_by_hash(&content[..]), content)
         })
         .collect();
     mirror.hold_after(4_000_000);

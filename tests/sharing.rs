@@ -13,20 +13,12 @@ use support::daemon::Daemon;
 use support::mirror::{Blackhole, Mirror};
 use support::{Scratch, noise, wait_until};
 
-use apt_p2p::digest::Digest;
-
-fn by_hash(mirror: &Mirror, content: &[u8]) -> String {
-    let path = format!("/debian/dists/stable/main/binary-amd64/by-hash/SHA256/{}", Digest::of(content));
-    mirror.put(&path, content);
-    path
-}
-
 #[test]
 fn twenty_clients_share_one_download_and_each_gets_bytes_while_it_runs() {
     let scratch = Scratch::new();
     let (daemon, mirror) = (Daemon::start(&scratch), Mirror::start());
     let content = Arc::new(noise(12_000_000, 1));
-    let path = by_hash(&mirror, &content);
+    let path = mirror.put_by_hash(&content[..]);
     let url = mirror.url(&path);
     // The mirror stops after a third, until every client has had its share of that.
     mirror.hold_after(4_000_000);
@@ -57,7 +49,7 @@ fn a_download_goes_on_when_its_first_client_leaves() {
     let scratch = Scratch::new();
     let (daemon, mirror) = (Daemon::start(&scratch), Mirror::start());
     let content = noise(3_000_000, 2);
-    let path = by_hash(&mirror, &content);
+    let path = mirror.put_by_hash(&content[..]);
     mirror.hold_after(1_000_000);
     let mut first = Client::connect(daemon.address);
     first.ask("GET", &mirror.url(&path), &[]);
@@ -74,7 +66,7 @@ fn a_download_goes_on_when_its_first_client_leaves() {
 fn a_mirror_that_answers_never_delays_nobody_else() {
     let scratch = Scratch::new();
     let (daemon, mirror) = (Daemon::start(&scratch), Mirror::start());
-    let warm = by_hash(&mirror, b"warm");
+    let warm = mirror.put_by_hash(&b"warm"[..]);
     get(daemon.address, &mirror.url(&warm));
     let hole = Blackhole::new();
     let waiting: Vec<_> = (0..50)
@@ -89,7 +81,7 @@ fn a_mirror_that_answers_never_delays_nobody_else() {
     for n in 0..20_u64 {
         assert_eq!(get(daemon.address, &mirror.url(&warm)).body, b"warm");
         let content = noise(1000, n);
-        assert!(get(daemon.address, &mirror.url(&by_hash(&mirror, &content))).body == content);
+        assert!(get(daemon.address, &mirror.url(&mirror.put_by_hash(&content[..]))).body == content);
     }
     assert!(start.elapsed() < Duration::from_secs(4), "40 requests took {:?} beside a dead mirror", start.elapsed());
     for mut client in waiting {
@@ -103,7 +95,7 @@ fn three_hundred_slow_readers_and_one_quick_one() {
     let scratch = Scratch::new();
     let (daemon, mirror) = (Daemon::start(&scratch), Mirror::start());
     let content = noise(20_000_000, 3);
-    let (path, small) = (by_hash(&mirror, &content), by_hash(&mirror, b"small"));
+    let (path, small) = (mirror.put_by_hash(&content[..]), mirror.put_by_hash(&b"small"[..]));
     assert!(get(daemon.address, &mirror.url(&path)).body == content);
     get(daemon.address, &mirror.url(&small));
     let mut slow: Vec<_> = (0..300)

@@ -11,14 +11,6 @@ use support::proxy::{CREDENTIALS, Proxy};
 use support::tls;
 use support::{Scratch, noise};
 
-use apt_p2p::digest::Digest;
-
-fn by_hash(mirror: &Mirror, content: &[u8]) -> String {
-    let path = format!("/debian/dists/stable/main/binary-amd64/by-hash/SHA256/{}", Digest::of(content));
-    mirror.put(&path, content);
-    path
-}
-
 #[test]
 fn http_mirrors_are_asked_by_whole_urls_and_those_of_this_network_without_it() {
     let (scratch, proxy, mirror, near) =
@@ -28,16 +20,16 @@ fn http_mirrors_are_asked_by_whole_urls_and_those_of_this_network_without_it() {
     let flags = ["--upstream-proxy", &url, "--upstream", &rule, "--allow-upstream", "127.0.0.9"];
     let daemon = Daemon::start_with(&scratch.path().join("cache"), &flags);
     let content = noise(1000, 1);
-    let path = by_hash(&near, &content);
+    let path = near.put_by_hash(&content[..]);
     assert!(get(daemon.address, &near.url(&path)).body == content);
     assert!(proxy.asked().is_empty(), "{:?}", proxy.asked());
-    let refused = get(daemon.address, &mirror.url(&by_hash(&mirror, &noise(1000, 9))));
+    let refused = get(daemon.address, &mirror.url(&mirror.put_by_hash(&noise(1000, 9)[..])));
     assert!(refused.status == 403 && proxy.asked().is_empty(), "{}: {:?}", refused.status, proxy.asked());
     // A name is the proxy's to look up.
     let (host, port) = ("archive.example.org", mirror.address.port());
     for n in 2..4 {
         let content = noise(300_000, n);
-        let path = by_hash(&mirror, &content);
+        let path = mirror.put_by_hash(&content[..]);
         let got = get(daemon.address, &format!("http://{host}:{port}{path}"));
         assert!(got.is_good() && got.body == content, "{}: {}", got.status, got.text());
         let head = proxy.seen().pop().expect("it was asked");
@@ -63,7 +55,7 @@ fn https_mirrors_and_tunnels_are_asked_for_by_connect() {
     let daemon = Daemon::try_start(&scratch.path().join("cache"), &["--upstream-proxy", &url], tls::trusting());
     let daemon = daemon.expect("it starts");
     let content = noise(200_000, 1);
-    let path = by_hash(&mirror, &content);
+    let path = mirror.put_by_hash(&content[..]);
     let got = get(daemon.address, &format!("/HTTPS///mirror.example.org{path}"));
     assert!(got.is_good() && got.body == content, "{}: {}", got.status, got.text());
     assert_eq!(proxy.asked(), ["CONNECT mirror.example.org:443 HTTP/1.1"]);
@@ -97,7 +89,7 @@ fn the_environment_s_proxies_are_not_asked() {
     let flags = ["--allow-upstream", "127.0.0.0/8"];
     let daemon = Daemon::try_start(&scratch.path().join("cache"), &flags, command).expect("it starts");
     let content = noise(1000, 1);
-    let path = by_hash(&mirror, &content);
+    let path = mirror.put_by_hash(&content[..]);
     assert!(get(daemon.address, &mirror.url(&path)).body == content);
     assert!(proxy.asked().is_empty(), "{:?}", proxy.asked());
 }
