@@ -99,6 +99,7 @@ struct State {
 }
 
 impl Board {
+    /// Queues a flight, or joins the one that does the same. It goes when a thread looks, or with [`Board::wake`].
     pub(super) fn start(&self, job: Job, now: Time) -> Result<Arc<Flight>, Full> {
         let key = Key::of(&job);
         let mut state = self.lock();
@@ -128,8 +129,12 @@ impl Board {
         // A flight that nobody can join any more gives up its place here; it still lands by itself.
         state.flights.insert(key, Arc::clone(&flight));
         state.queue.push_back(Arc::clone(&flight));
-        self.work.notify_one();
         Ok(flight)
+    }
+
+    /// Wakes a thread for what was started.
+    pub(super) fn wake(&self) {
+        self.work.notify_one();
     }
 
     /// Whether a flight stands behind others that keep all threads busy that it may have.
@@ -165,8 +170,12 @@ impl Board {
                 state.busy.remove(host);
             }
         }
+        let has_more = !state.queue.is_empty();
+        drop(state);
         // The place that got free may be one that another thread skipped for this host.
-        self.work.notify_one();
+        if has_more {
+            self.work.notify_one();
+        }
     }
 
     pub(super) fn shared_flight(&self, digest: &Digest) -> Option<(Arc<Stream>, bool)> {

@@ -11,7 +11,8 @@ use super::let_go;
 use super::mirror::{Answer, Ask, MirrorError};
 use super::sink::{Landed, Sink, SinkError};
 use super::swarm::Swarm;
-use super::{Inner, News, Provenance, bad_gateway, failure, gateway_timeout};
+use super::{Inner, News, Object, Provenance, bad_gateway, failure, gateway_timeout};
+use crate::catalog;
 use crate::digest::{Digest, PIECE_LEN};
 use crate::limits::{
     COPY_LEN, HOST_MEMORY, MIRROR_HURRY_TIME, MIRROR_RATE_MIN, TRIES, UNWATCHED_REST_LEN, UNWATCHED_TIME,
@@ -164,11 +165,11 @@ impl Inner {
                 if let Some(finder) = self.parts.finder.as_ref().filter(|_| public) {
                     (finder.landed)(&digest);
                 }
-                self.tell(News::Index {
-                    host: flight.job.object.host.clone(),
-                    path: flight.job.object.path.clone(),
-                    digest,
-                });
+                let Object { host, path, .. } = &flight.job.object;
+                // Nobody is woken for a package.
+                if catalog::place(path) != catalog::Place::Package {
+                    self.tell(News::Index { host: host.clone(), path: path.clone(), digest });
+                }
             }
             Ok(Landed::Passed) => {}
             Ok(Landed::Wrong { got }) => {

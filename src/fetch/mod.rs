@@ -272,6 +272,17 @@ impl Fetcher {
     /// # Errors
     /// [`Full`] when as many flights as [`crate::limits::FLIGHTS`] allows are under way.
     pub fn start(&self, job: Job) -> Result<Arc<Flight>, Full> {
+        let flight = self.start_soon(job)?;
+        self.wake();
+        Ok(flight)
+    }
+
+    /// The same, but it may go only after [`Fetcher::wake`]: a thread that is woken may take the CPU from the one that wakes
+    /// it, which has its client to see to first.
+    ///
+    /// # Errors
+    /// See [`Fetcher::start`].
+    pub fn start_soon(&self, job: Job) -> Result<Arc<Flight>, Full> {
         let flight = self.0.board.start(job, (self.0.parts.clock)())?;
         if self.0.board.has_to_wait(&flight) {
             self.look_up_waiting(&flight.job);
@@ -279,7 +290,12 @@ impl Fetcher {
         Ok(flight)
     }
 
-    /// The same for a file that no client has asked for: it is fetched whether or not anybody follows it.
+    /// Has what was started go.
+    pub fn wake(&self) {
+        self.0.board.wake();
+    }
+
+    /// A flight for a file that no client has asked for: it is fetched whether or not anybody follows it.
     ///
     /// # Errors
     /// See [`Fetcher::start`].

@@ -68,9 +68,11 @@ impl Front {
 
     fn serve(self: &Arc<Self>, request: Request) {
         let headers = request.headers().iter().map(|h| (h.field.as_str().as_str(), h.value.as_str()));
+        let mut has_started = false;
         match Ask::new(request.url(), headers) {
             Some(ask) => {
                 let reply = self.reply(&ask);
+                has_started = matches!(reply, Reply::Later { .. });
                 // A stale slot means that the client has left.
                 self.parts.slots.put(ask.slot, reply);
             }
@@ -78,6 +80,9 @@ impl Front {
         }
         if let Err(error) = request.respond(Response::empty(204)) {
             log::debug!("the edge closed a worker's connection: {error}");
+        }
+        if has_started {
+            self.fetcher().wake();
         }
     }
 
@@ -145,7 +150,7 @@ impl Front {
     }
 
     fn fly(self: &Arc<Self>, ask: &Ask, job: Job, wanted: Wanted) -> Reply {
-        let flight = match self.fetcher().start(job) {
+        let flight = match self.fetcher().start_soon(job) {
             Ok(flight) => flight,
             Err(full) => {
                 let busy = Failure { status: 503, reason: full.to_string(), retry_after: Some(2), challenge: None };

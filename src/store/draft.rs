@@ -3,7 +3,7 @@
 //! `<digest>.part` holds the bytes, `<digest>.journal` what the mirror said of the file and the midstate after each whole
 //! piece. A resumed draft is hashed again and kept as far as it agrees with its journal: after a power failure the
 //! journal may be ahead of the bytes. A draft whose digest is learnt only at the end is `new-<process>-<n>.part` until
-//! then, and has no journal. A finished draft that waits to be recorded has `<digest>.done` beside it, with its record:
+//! then, and has no journal. A finished draft of a piece or more that waits to be recorded has `<digest>.done` beside it, with its record:
 //! a process that was killed before left it, and the next one hashes it again and records it. Each draft is locked by
 //! the process that writes it.
 
@@ -347,7 +347,8 @@ impl Draft {
         let Some(journal) = &mut self.journal else { return Ok(()) };
         let Some((head, journalled)) = journal.read()? else {
             journal.clear()?;
-            return self.truncate(0);
+            // One that was just made is empty.
+            return if self.file.metadata().map_err(at(&self.path))?.len() == 0 { Ok(()) } else { self.truncate(0) };
         };
         let (hasher, mut midstates) = self.hash_again()?;
         let is_whole = match self.want {
@@ -419,6 +420,10 @@ impl Store {
         let named = self.0.draft_path(&digest.to_string(), "part");
         if path != named && (named.exists() || fs::rename(path, &named).is_err()) {
             return path.to_owned();
+        }
+        // A shorter one is fetched again sooner than two more changes of the folder are made for each.
+        if len < PIECE_LEN {
+            return named;
         }
         let FileMeta { owner, head, public } = meta.clone();
         let record = FileRecord { stored: now, unreferenced: Stamp(0), public, owner, len, head };

@@ -1,10 +1,11 @@
 //! What vouches for a draft's pieces after a crash: what the mirror said of the file, and the midstate after each piece.
 //!
 //! Eight bytes of magic, the head's length in four bytes, the head, then 32 bytes for each whole piece, appended as it
-//! comes. A record that was cut short does not count.
+//! comes. A record that was cut short does not count. There is none before the first whole piece: most packages are shorter,
+//! and a second file for each costs them more than fetching them again after a crash.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::PathBuf;
 
 use super::record::Record;
@@ -14,34 +15,58 @@ use crate::stream::Head;
 
 const MAGIC: &[u8; 8] = b"AP2Pjrn1";
 
-/// A draft's journal, open.
+/// A draft's journal.
 pub(super) struct Journal {
-    file: File,
     path: PathBuf,
+    state: State,
+}
+
+enum State {
+    /// No file of ours; what the mirror said, once that is known.
+    Absent(Option<Head>),
+    Open(File),
     /// A record could not be written whole; no more are.
-    torn: bool,
+    Torn(File),
 }
 
 impl Journal {
-    /// Opens the journal at `path`, or makes it.
+    /// The journal at `path`, if an earlier process left one there.
     pub(super) fn open(path: PathBuf) -> Result<Journal, StoreError> {
-        let file = OpenOptions::new().read(true).append(true).create(true).open(&path);
-        Ok(Journal { file: file.map_err(at(&path))?, path, torn: false })
+        let state = match OpenOptions::new().read(true).append(true).open(&path) {
+            Ok(file) => State::Open(file),
+            Err(error) if error.kind() == ErrorKind::NotFound => State::Absent(None),
+            Err(error) => return Err(at(&path)(error)),
+        };
+        Ok(Journal { path, state })
     }
 
     /// Begins it for a file of which the mirror said `head`.
     pub(super) fn begin(&mut self, head: &Head) -> Result<(), StoreError> {
-        self.rewrite(head, &[])
+        match &mut self.state {
+            State::Absent(known) => {
+                *known = Some(head.clone());
+                Ok(())
+            }
+            State::Open(_) | State::Torn(_) => self.rewrite(head, &[]),
+        }
     }
 
     /// Forgets all.
     pub(super) fn clear(&mut self) -> Result<(), StoreError> {
-        self.file.set_len(0).map_err(at(&self.path))
+        match &mut self.state {
+            State::Absent(known) => {
+                *known = None;
+                Ok(())
+            }
+            State::Open(file) | State::Torn(file) => file.set_len(0).map_err(at(&self.path)),
+        }
     }
 
     /// Deletes the file.
     pub(super) fn delete(&self) {
-        fs::remove_file(&self.path).ok();
+        if !matches!(self.state, State::Absent(_)) {
+            fs::remove_file(&self.path).ok();
+        }
     }
 
     /// Begins it anew with these midstates.
@@ -51,14 +76,23 @@ impl Journal {
         bytes.extend(u32::try_from(encoded.len()).expect("a head is short").to_be_bytes());
         bytes.extend(encoded);
         midstates.iter().for_each(|midstate| bytes.extend(midstate.0));
-        self.torn = false;
-        self.file.set_len(0).and_then(|()| self.file.write_all(&bytes)).map_err(at(&self.path))
+        let mut file = match std::mem::replace(&mut self.state, State::Absent(None)) {
+            State::Open(file) | State::Torn(file) => file,
+            State::Absent(_) => {
+                let file = OpenOptions::new().read(true).append(true).create(true).open(&self.path);
+                file.map_err(at(&self.path))?
+            }
+        };
+        let written = file.set_len(0).and_then(|()| file.write_all(&bytes));
+        self.state = if written.is_ok() { State::Open(file) } else { State::Torn(file) };
+        written.map_err(at(&self.path))
     }
 
     /// What an earlier process wrote; `None` if that is no journal. A record that was cut short does not count.
     pub(super) fn read(&mut self) -> Result<Option<(Head, Vec<Midstate>)>, StoreError> {
+        let State::Open(file) = &mut self.state else { return Ok(None) };
         let mut bytes = Vec::new();
-        (&self.file).read_to_end(&mut bytes).map_err(at(&self.path))?;
+        file.read_to_end(&mut bytes).map_err(at(&self.path))?;
         let parsed = bytes.strip_prefix(MAGIC).and_then(|rest| {
             let (len, rest) = rest.split_first_chunk::<4>()?;
             let (head, midstates) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*len)).ok()?)?;
@@ -68,12 +102,29 @@ impl Journal {
         Ok(parsed)
     }
 
-    /// Without its journal a piece is fetched again after a crash; that is no reason to fail now. But a record cut short
-    /// would shift all that follow, so none does.
+    /// Notes pieces that came. Without its journal a piece is fetched again after a crash; that is no reason to fail now. But
+    /// a record cut short would shift all that follow, so none does.
     pub(super) fn note(&mut self, midstates: &[Midstate]) {
-        let bytes: Vec<u8> = midstates.iter().flat_map(|midstate| midstate.0).collect();
-        if !self.torn && self.file.write_all(&bytes).is_err() {
-            self.torn = true;
+        if midstates.is_empty() {
+            return;
+        }
+        match &mut self.state {
+            State::Absent(head) => {
+                if let Some(head) = head.take()
+                    && let Err(error) = self.rewrite(&head, midstates)
+                {
+                    log::debug!("{error}");
+                }
+            }
+            State::Open(file) => {
+                let bytes: Vec<u8> = midstates.iter().flat_map(|midstate| midstate.0).collect();
+                if file.write_all(&bytes).is_err()
+                    && let State::Open(file) = std::mem::replace(&mut self.state, State::Absent(None))
+                {
+                    self.state = State::Torn(file);
+                }
+            }
+            State::Torn(_) => {}
         }
     }
 }

@@ -139,7 +139,7 @@ fn a_draft_resumes_at_its_last_journalled_piece_whatever_was_cut() {
 #[test]
 fn finished_drafts_outlive_the_process() {
     let dir = TestDir::new();
-    let (named, unnamed) = (bytes(700_000, 1), bytes(50, 2));
+    let (named, unnamed, short) = (bytes(700_000, 1), bytes(600_000, 2), bytes(50, 3));
     let head = Head { content_type: Some("x".into()), ..Head::default() };
     {
         let store = open(&dir);
@@ -149,6 +149,13 @@ fn finished_drafts_outlive_the_process() {
         let mut draft = store.draft(Want::Unknown).expect("a draft");
         draft.append(&unnamed).expect("room");
         draft.finish(FileMeta::default(), NOW).expect("anything is right");
+        let mut draft = store.draft(wanted(&short)).expect("a draft");
+        draft.begin(head.clone()).expect("room");
+        draft.append(&short).expect("room");
+        draft.finish(FileMeta::default(), NOW).expect("right");
+        assert!(store.has_file(&Digest::of(&short)).expect("an index"));
+        let beside = |ending| store.0.draft_path(&Digest::of(&short).to_string(), ending).exists();
+        assert!(beside("part") && !beside("journal") && !beside("done"));
         // No commit: the process is killed here.
     }
     let store = open(&dir);
@@ -156,6 +163,10 @@ fn finished_drafts_outlive_the_process() {
     assert!(read(&stored.file) == named && stored.owner.as_deref() == Some("h") && stored.head == head);
     assert!(store.has_file(&Digest::of(&unnamed)).expect("an index"));
     store.commit_due(NOW).expect("due at once");
-    assert_eq!(store.usage().expect("an index"), Usage { files: 2, bytes: 700_050 });
+    assert_eq!(store.usage().expect("an index"), Usage { files: 2, bytes: 1_300_000 });
+    // Shorter than a piece: it is fetched again.
+    assert!(!store.has_file(&Digest::of(&short)).expect("an index"));
+    let draft = store.draft(wanted(&short)).expect("a draft");
+    assert!(draft.is_empty() && draft.file().metadata().expect("a file").len() == 0);
     assert_eq!(store.piece_table(&Digest::of(&named)).expect("an index").expect("a table").len(), 1);
 }
