@@ -117,6 +117,15 @@ pub(crate) struct Cli {
     #[argh(option, arg_name = "off|lookup|night")]
     pub(crate) prefetch: Option<String>,
 
+    /// who signed an archive's Release: off (nobody asks), report (the page and the log say it) or enforce (what nobody known here
+    /// has signed is refused); default: report
+    #[argh(option, arg_name = "off|report|enforce")]
+    pub(crate) signatures: Option<String>,
+
+    /// a keyring, or a folder of keyrings, besides apt's own; may be repeated
+    #[argh(option, arg_name = "PATH")]
+    pub(crate) keyring: Vec<String>,
+
     /// requests worked on at once; default: 4
     #[argh(option, arg_name = "N")]
     pub(crate) workers: Option<usize>,
@@ -168,6 +177,8 @@ impl Cli {
             mdns: self.mdns.clone(),
             port_mapping: self.port_mapping.clone(),
             prefetch: self.prefetch.clone(),
+            signatures: self.signatures.clone(),
+            keyring: self.keyring.clone(),
         }
     }
 }

@@ -87,6 +87,10 @@ pub struct Flags {
     pub port_mapping: Option<String>,
     /// What is done for files that will be wanted soon.
     pub prefetch: Option<String>,
+    /// What is done about Releases' signatures.
+    pub signatures: Option<String>,
+    /// Keyrings besides apt's.
+    pub keyring: Vec<String>,
 }
 
 /// What is to be spared.
@@ -108,6 +112,21 @@ pub enum Prefetch {
     /// And they are fetched at night.
     Night,
 }
+
+/// What the signatures under a Release decide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signatures {
+    /// Nothing; nobody looks.
+    Off,
+    /// What is said of the archive.
+    Report,
+    /// Whether it is given out.
+    Enforce,
+}
+
+/// Where apt looks for keys (apt-secure(8)), and where packages put those that `Signed-By` names.
+const KEYRINGS: [&str; 4] =
+    ["/etc/apt/trusted.gpg", "/etc/apt/trusted.gpg.d", "/etc/apt/keyrings", "/usr/share/keyrings"];
 
 /// A configuration that can be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,6 +155,10 @@ pub struct Config {
     pub port_mapping: bool,
     /// What is done for new versions of packages that were used before.
     pub prefetch: Prefetch,
+    /// What the signatures under a Release decide.
+    pub signatures: Signatures,
+    /// Keyrings and folders of keyrings: those named, and apt's.
+    pub keyrings: Vec<PathBuf>,
     /// What is logged: a filter as `env_logger` takes it.
     pub log: String,
     allow: Vec<Cidr>,
@@ -261,6 +284,8 @@ impl Config {
             mdns: on_or_off("--mdns", settings.mdns.as_deref())?,
             port_mapping: on_or_off("--port-mapping", settings.port_mapping.as_deref())?,
             prefetch: settings.prefetch.as_deref().map_or(Ok(Prefetch::Lookup), prefetch)?,
+            signatures: settings.signatures.as_deref().map_or(Ok(Signatures::Report), signatures)?,
+            keyrings: settings.keyring.iter().map(String::as_str).chain(KEYRINGS).map(PathBuf::from).collect(),
             upload_rate: settings.upload_rate.as_deref().map_or(Ok(Some(UPLOAD_RATE)), upload_rate)?,
             public,
             listen,
@@ -364,6 +389,15 @@ fn prefetch(text: &str) -> Result<Prefetch, ConfigError> {
         "lookup" => Ok(Prefetch::Lookup),
         "night" => Ok(Prefetch::Night),
         _ => Err(value("--prefetch", text.to_owned(), "off, lookup or night")),
+    }
+}
+
+fn signatures(text: &str) -> Result<Signatures, ConfigError> {
+    match text {
+        "off" => Ok(Signatures::Off),
+        "report" => Ok(Signatures::Report),
+        "enforce" => Ok(Signatures::Enforce),
+        _ => Err(value("--signatures", text.to_owned(), "off, report or enforce")),
     }
 }
 

@@ -19,6 +19,7 @@ pub mod learn;
 #[cfg(feature = "port-mapping")]
 pub mod reach;
 pub mod report;
+pub mod signatures;
 pub mod store;
 
 pub mod daemon;

@@ -332,6 +332,23 @@ pub const NEIGHBOUR_PORT_MIN: u16 = 1024;
 /// Hosts of archives whose addresses are remembered; full: all are forgotten, and learnt again with the next answer.
 pub const HOST_MEMORY: usize = 256;
 
+// ── signatures ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// Archives of which it is remembered who signed them; full: one is forgotten, and judged again when it is next fetched.
+pub const SUITES_JUDGED: usize = 256;
+
+/// Keyrings that are read: a Debian machine has about twenty.
+pub const KEYRINGS: usize = 64;
+
+/// Bytes of an armoured keyring; Debian's have 12 KB.
+pub const KEYRING_LEN_MAX: u64 = 1 << 20;
+
+/// How long gpgv or sqv may be silent in all; they need tens of milliseconds, and some hundreds on a router.
+pub const JUDGE_TIME: Duration = Duration::from_secs(10);
+
+/// Bytes that they may say; a signature takes a few lines.
+pub const JUDGE_SAID_MAX: usize = 64 << 10;
+
 // ── the router's mapping of our port ─────────────────────────────────────────────────────────────────────────────
 
 /// Seconds for which a mapping is asked: what is not ended in order leads nowhere soon.

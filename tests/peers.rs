@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use apt_p2p::digest::{Digest, PIECE_LEN};
-use apt_p2p::fetch::{Fetcher, Finder, Flight, Goal, Job, Lead, Object, Parts, Prefer, Wish};
+use apt_p2p::fetch::{self, Fetcher, Finder, Flight, Goal, Job, Lead, Object, Parts, Prefer, Wish};
 use apt_p2p::limits::{FETCH_THREADS, PEER_FETCH_THREADS};
 use apt_p2p::store::{Options, Shelf, Store, Want};
 use apt_p2p::stream::{Head, Outcome, Step};
@@ -81,6 +81,10 @@ impl House {
             keep_len_max: Arc::new(|| u64::MAX),
             news,
             finder: Some(finder),
+            signatures: fetch::Signatures {
+                judge: Arc::new(apt_p2p::signatures::Judge::new(Vec::new())),
+                policy: Arc::new(|| fetch::Policy::Off),
+            },
             prefetch: apt_p2p::fetch::Prefetch::Night,
             is_night: Arc::new(|| true),
             is_public: Arc::new(|_, _| true),

@@ -27,7 +27,7 @@ pub use path::{
     PathError, Place, ReleaseFile, base_of, by_hash_path, encode, flat_base, normalise, patches_index, place,
     release_dirs, stem,
 };
-pub use release::{Release, ReleaseEntry, parse_release};
+pub use release::{ClearSigned, Release, ReleaseEntry, parse_release, split_signed};
 
 use std::fmt;
 use std::io;

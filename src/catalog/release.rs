@@ -60,7 +60,7 @@ pub fn parse_release(bytes: &[u8]) -> Result<Release, CatalogError> {
     }
     let signed_text;
     let text = if first_line(bytes).0 == CLEAR_SIGNED {
-        signed_text = without_signature(bytes)?;
+        signed_text = split(bytes)?.0;
         &signed_text
     } else {
         bytes
@@ -92,8 +92,33 @@ fn first_line(bytes: &[u8]) -> (&[u8], &[u8]) {
     (bytes[..end].trim_ascii_end(), &bytes[bytes.len().min(end + 1)..])
 }
 
-/// The text that a clear-signed file signs. Its lines are taken as they are, but for the escapes.
-fn without_signature(bytes: &[u8]) -> Result<Vec<u8>, CatalogError> {
+/// A clear-signed file in its two parts.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ClearSigned<'a> {
+    /// What is signed, as a detached signature has it.
+    pub text: Vec<u8>,
+    /// The signatures, in their armour.
+    pub signature: &'a [u8],
+}
+
+/// What a clear-signed file signs, as a detached signature over it has it, and that signature in its armour; `None` for a file
+/// that is not clear-signed.
+///
+/// # Errors
+/// Those of [`parse_release`] for what is around the text: what is judged is what is read.
+pub fn split_signed(bytes: &[u8]) -> Result<Option<ClearSigned<'_>>, CatalogError> {
+    if first_line(bytes).0 != CLEAR_SIGNED {
+        return Ok(None);
+    }
+    let (mut text, signature) = split(bytes)?;
+    // The last line's ending belongs to the signature below it (RFC 9580 §7.2).
+    text.pop();
+    Ok(Some(ClearSigned { text, signature }))
+}
+
+/// The text that a clear-signed file signs, and the signature. Lines are taken as they are, but for the escapes and the blanks
+/// at their ends.
+fn split(bytes: &[u8]) -> Result<(Vec<u8>, &[u8]), CatalogError> {
     let (_, mut rest) = first_line(bytes);
     let mut text = Vec::with_capacity(rest.len());
     // Armor headers ("Hash: SHA512") up to a blank line: not signed, so not read.
@@ -107,10 +132,10 @@ fn without_signature(bytes: &[u8]) -> Result<Vec<u8>, CatalogError> {
             break;
         }
     }
-    loop {
+    let signature = loop {
         let (line, after) = first_line(rest);
         if line == SIGNATURE {
-            break;
+            break rest;
         }
         if after.is_empty() {
             return Err(CatalogError::NotARelease("it ends before its signature"));
@@ -124,11 +149,11 @@ fn without_signature(bytes: &[u8]) -> Result<Vec<u8>, CatalogError> {
         }
         text.push(b'\n');
         rest = after;
-    }
+    };
     while !rest.is_empty() {
         let (line, after) = first_line(rest);
         if line == SIGNATURE_END {
-            return Ok(text);
+            return Ok((text, &signature[..signature.len() - after.len()]));
         }
         rest = after;
     }

@@ -33,10 +33,12 @@ pub(super) struct Settings {
     pub(super) mdns: Option<String>,
     pub(super) port_mapping: Option<String>,
     pub(super) prefetch: Option<String>,
+    pub(super) signatures: Option<String>,
+    pub(super) keyring: Vec<String>,
 }
 
 /// Every setting of the file.
-pub(super) const KEYS: [&str; 24] = [
+pub(super) const KEYS: [&str; 26] = [
     "listen",
     "cache",
     "max-size",
@@ -61,6 +63,8 @@ pub(super) const KEYS: [&str; 24] = [
     "mdns",
     "port-mapping",
     "prefetch",
+    "signatures",
+    "keyring",
 ];
 
 impl Settings {
@@ -89,6 +93,8 @@ impl Settings {
         self.mdns = flags.mdns.clone().or(self.mdns);
         self.port_mapping = flags.port_mapping.clone().or(self.port_mapping);
         self.prefetch = flags.prefetch.clone().or(self.prefetch);
+        self.signatures = flags.signatures.clone().or(self.signatures);
+        list(&mut self.keyring, &flags.keyring);
         self.cache = flags.cache.clone().or(self.cache);
         self.max_size = flags.max_size.clone().or(self.max_size);
         self.workers = flags.workers.or(self.workers);
@@ -140,6 +146,8 @@ impl Settings {
             "mdns" => self.mdns = Some(text(key, item)?),
             "port-mapping" => self.port_mapping = Some(text(key, item)?),
             "prefetch" => self.prefetch = Some(text(key, item)?),
+            "signatures" => self.signatures = Some(text(key, item)?),
+            "keyring" => self.keyring = texts(key, item)?,
             "cache" => self.cache = Some(PathBuf::from(text(key, item)?)),
             "max-size" => self.max_size = Some(text_or_number(key, item)?),
             "grace" => self.grace = Some(text(key, item)?),

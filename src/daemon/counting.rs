@@ -8,6 +8,7 @@ use crate::edge::EdgeHandle;
 use crate::fetch::{self, Fetcher, Shelf};
 use crate::limits::{ARCHIVES_TOLD_LEN, DAMAGE_TIME_S};
 use crate::report::{Numbers, counted};
+use crate::signatures::Judge;
 use crate::store::Damage;
 use crate::time::Stamp;
 
@@ -18,12 +19,13 @@ pub(super) type Count = Arc<dyn Fn() -> Numbers + Send + Sync>;
 pub(super) fn count(
     live: &Live,
     shelf: &Shelf,
-    fetcher: &Fetcher,
+    (fetcher, judge): (&Fetcher, &Arc<Judge>),
     (edge, peer_edge): (&EdgeHandle, Option<&EdgeHandle>),
     clock: &fetch::Clock,
 ) -> Count {
     let (live, shelf, fetcher, clock) = (live.clone(), shelf.clone(), fetcher.clone(), Arc::clone(clock));
     let (edge, peer_edge) = (edge.clone(), peer_edge.cloned());
+    let judge = Arc::clone(judge);
     let start = clock();
     Arc::new(move || {
         let (stats, from_peers) = (edge.stats(), fetcher.from_peers());
@@ -39,6 +41,7 @@ pub(super) fn count(
             bytes_to_peers: peer_edge.as_ref().map(|edge| edge.stats().bytes_sent),
             downloads: fetcher.under_way().len(),
             bytes_max: live.bytes_max(),
+            signatures: signatures(&judge),
             ..Numbers::default()
         };
         match shelf.get() {
@@ -58,6 +61,17 @@ pub(super) fn count(
         }
         numbers
     })
+}
+
+/// Who signed which archive, as many as fit an answer.
+fn signatures(judge: &Judge) -> Vec<(String, String)> {
+    let mut room = ARCHIVES_TOLD_LEN;
+    let lines = judge.all().into_iter().map(|(archive, verdict)| (archive, verdict.to_string()));
+    let has_room = |line: &(String, String)| {
+        room = room.saturating_sub(line.0.len() + line.1.len() + 1);
+        room > 0
+    };
+    lines.take_while(has_room).collect()
 }
 
 /// The archives that are named, as many as fit an answer.

@@ -199,7 +199,7 @@ impl House {
         let finder = (live.config().sharing.share != Share::Off)
             .then(|| finding::finder(live, neighbours.clone(), dht.clone(), landed));
         let ours = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-        let fetcher = fetching::start(live, &shelf, ours, (&clock, &calendar), news.clone(), finder)?;
+        let (fetcher, judge) = fetching::start(live, &shelf, ours, (&clock, &calendar), news.clone(), finder)?;
         start_learning(Learner::new(shelf.clone(), fetcher.clone(), Arc::clone(&calendar)), to_learn)?;
         let (end_sender, end) = bounded(0);
         fetching::start_looking_ahead(&fetcher, &end)?;
@@ -222,7 +222,7 @@ impl House {
             .and_then(|listener| peers::start(live, listener, neighbours.own(), (&shelf, &fetcher, &clock)));
         let edges = (&handle, peer_edge.as_ref().map(PeerEdge::handle));
         start_upkeep(live, &shelf, (&clock, &calendar), news, edges, end.clone())?;
-        let numbers = count(live, &shelf, &fetcher, edges, &clock);
+        let numbers = count(live, &shelf, (&fetcher, &judge), edges, &clock);
         let control = start_control(live, (&shelf, dht.as_ref(), &clock), Arc::clone(&numbers), end.clone())?;
         let connecting = live.clone();
         let parts = front::Parts {

@@ -26,6 +26,7 @@ mod plan;
 mod proxy;
 mod recheck;
 mod release;
+mod signed;
 mod sink;
 mod swarm;
 #[cfg(feature = "tls")]
@@ -49,6 +50,7 @@ pub use self::names::{AddressRule, NameThread};
 pub use self::passage::Passage;
 pub use self::plan::{NodeName, Prefer};
 pub use self::proxy::Proxy;
+pub use self::signed::{Policy, Signatures};
 pub use self::swarm::FromPeers;
 
 use self::ahead::Ahead;
@@ -202,6 +204,8 @@ pub struct Parts {
     pub news: Sender<News>,
     /// Who may have what; without it, all comes from mirrors.
     pub finder: Option<Finder>,
+    /// Who judges the signatures under Releases.
+    pub signatures: Signatures,
     /// What is done for files that will be wanted soon.
     pub prefetch: Prefetch,
     /// Whether nobody minds what the line carries now.

@@ -5,6 +5,7 @@
 //! clients use is stored.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -18,6 +19,15 @@ use crate::limits::{COPY_LEN, RELEASE_LEN_MAX, RELEASE_TIME};
 use crate::store::{FileMeta, Finished, NewSnapshot, Snapshot, Store, StoreError, Want};
 use crate::stream::{Failure, Head};
 use crate::time::Stamp;
+
+/// What the mirror says of a snapshot.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Freshness {
+    /// That it is the newest: for a moment it need not be asked again.
+    Confirmed,
+    /// Nothing.
+    Old,
+}
 
 impl Inner {
     pub(super) fn fetch_release(&self, flight: &Flight, dir: &str, file: ReleaseFile) {
@@ -65,9 +75,8 @@ impl Inner {
     }
 
     fn confirm(&self, flight: &Flight, dir: &str, file: ReleaseFile) {
-        self.note_fresh(flight.job.object.name());
         match self.known_snapshot(flight, dir, file) {
-            Some(snapshot) => self.give(flight, &snapshot, dir),
+            Some(snapshot) => self.give(flight, &snapshot, (dir, file), Freshness::Confirmed),
             None => self.give_up(flight, &failure(503, "the stored Release file is gone; ask again")),
         }
     }
@@ -86,6 +95,10 @@ impl Inner {
         let release = catalog::parse_release(&bytes).map_err(|error| {
             Failed::Nonsense(bad_gateway(format!("{url} is no Release file ({error}); is this a login page?")))
         })?;
+        if let Some(refused) = self.refused(flight, dir, file, &bytes) {
+            log::warn!("{url}: {}", refused.reason);
+            return Err(Failed::Nonsense(refused));
+        }
         let Some(store) = self.store() else {
             self.show_unkept(flight, answer.head.clone(), &bytes);
             return Ok(());
@@ -94,13 +107,12 @@ impl Inner {
             && release.date.is_some_and(|date| Stamp(date) < known.date)
         {
             log::warn!("{url} is older than the Release we have; keeping ours");
-            self.give(flight, &known, dir);
+            self.give(flight, &known, (dir, file), Freshness::Old);
             return Ok(());
         }
         match self.keep_release(flight, &store, dir, file, &release, &bytes, answer.head.clone()) {
             Ok(snapshot) => {
-                self.note_fresh(flight.job.object.name());
-                self.give(flight, &snapshot, dir);
+                self.give(flight, &snapshot, (dir, file), Freshness::Confirmed);
             }
             Err(error) => {
                 log::warn!("{error}; the Release passes through without being kept");
@@ -110,7 +122,7 @@ impl Inner {
         Ok(())
     }
 
-    fn read_whole(&self, url: &str, answer: &mut Answer) -> Result<Vec<u8>, Failed> {
+    pub(super) fn read_whole(&self, url: &str, answer: &mut Answer) -> Result<Vec<u8>, Failed> {
         let (begun, mut bytes, mut buffer) = (self.now(), Vec::new(), vec![0; COPY_LEN]);
         while bytes.len() <= RELEASE_LEN_MAX {
             let read = match answer.body.read(&mut buffer) {
@@ -170,16 +182,24 @@ impl Inner {
         store.add_snapshot(host, dir, file, new, entries)
     }
 
-    /// Hands a snapshot's Release file to those who wait.
-    fn give(&self, flight: &Flight, snapshot: &Snapshot, dir: &str) {
+    /// Hands a snapshot's Release file to those who wait, if it may be.
+    fn give(&self, flight: &Flight, snapshot: &Snapshot, (dir, file): (&str, ReleaseFile), freshness: Freshness) {
         let host = flight.job.object.host.clone();
         let stored = self.store().and_then(|store| store.open_file(&snapshot.digest, self.today()).ok().flatten());
         let Some(stored) = stored else {
             return self.give_up(flight, &failure(503, "the stored Release file is gone; ask again"));
         };
+        let which = (dir, file, snapshot.digest);
+        if let Some(refused) = self.refused_stored(flight, which, &stored) {
+            return self.give_up(flight, &refused);
+        }
+        // Set before anybody sees it, who may ask again at once.
+        if freshness == Freshness::Confirmed {
+            self.note_fresh(flight.job.object.name());
+        }
         // Set before the stream is: whoever sees the outcome sees the snapshot.
         flight.snapshot.set(snapshot.id).ok();
-        flight.stream.stored(stored.file, Head { len: Some(stored.len), ..snapshot.head.clone() });
+        flight.stream.stored(Arc::clone(&stored.file), Head { len: Some(stored.len), ..snapshot.head.clone() });
         // Who uses a suite of which nothing changes any more asks for its Release alone.
         if let Some(store) = self.store()
             && let Err(error) = store.mark_wanted(&host, dir, flight.job.object.name(), self.today())
@@ -187,6 +207,7 @@ impl Inner {
             log::debug!("{error}");
         }
         self.tell(News::Release { host, dir: dir.to_owned() });
+        self.report(flight, which, &stored);
     }
 
     /// The mirror is away: the newest set of which everything is here, else the newest.
@@ -207,7 +228,7 @@ impl Inner {
             Some(snapshot) => {
                 let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(snapshot.date.0));
                 log::warn!("{}; serving the {host}/{dir} of {date} that is stored", failure.reason);
-                self.give(flight, &snapshot, dir);
+                self.give(flight, &snapshot, (dir, file), Freshness::Old);
             }
             None => self.give_up(flight, failure),
         }

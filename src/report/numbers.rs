@@ -40,6 +40,8 @@ pub struct Numbers {
     pub archives: Vec<String>,
     /// How many there are.
     pub archives_known: usize,
+    /// Of archives that clients have used since the start: who signed them.
+    pub signatures: Vec<(String, String)>,
     /// What is wrong, in plain words with what to do.
     pub problems: Vec<String>,
 }
@@ -118,6 +120,9 @@ impl Numbers {
             json.plain("bytes_max", self.bytes_max);
             json.texts("archives", &self.archives);
             json.plain("archives_known", self.archives_known);
+            json.object("signatures", |json| {
+                self.signatures.iter().for_each(|(archive, verdict)| json.text(archive, verdict));
+            });
             json.texts("problems", &self.problems);
         }) + "\n"
     }
@@ -184,6 +189,7 @@ mod tests {
             bytes_max: 1 << 30,
             archives: vec!["mirror.example.org/debian/dists/stable".into()],
             archives_known: 1,
+            signatures: vec![("mirror.example.org/debian/dists/stable".into(), "signed by A \"B\"".into())],
             problems: vec!["The disk is \"full\".".into()],
         }
     }

@@ -20,10 +20,10 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::draft::Waiting;
 use super::index::Write;
 use super::record::{FileRecord, key};
 use super::verify::{is_damage, is_named};
+use super::waiting::Waiting;
 use super::{Inner, Store, StoreError, at, lock};
 use crate::digest::{Digest, Midstate, NameHash, PieceHasher};
 use crate::limits::{

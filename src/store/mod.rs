@@ -53,6 +53,7 @@ mod sweep;
 mod unused;
 mod used;
 mod verify;
+mod waiting;
 pub mod window;
 
 use std::collections::{HashMap, HashSet};
@@ -76,8 +77,8 @@ pub use self::shelf::Shelf;
 pub use self::sweep::{Dropped, SweepOptions, SweepReport};
 pub use self::verify::{Verdict, Verified};
 
-use self::draft::Waiting;
 use self::index::Index;
+use self::waiting::Waiting;
 use crate::digest::{Digest, NameHash};
 use crate::limits::INDEX_MAP_LEN;
 use crate::time::Stamp;

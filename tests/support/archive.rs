@@ -208,9 +208,18 @@ impl Key {
         command
     }
 
-    fn clear_sign(&self, text: &str) -> Vec<u8> {
+    pub fn clear_sign(&self, text: &str) -> Vec<u8> {
+        self.sign("--clear-sign", text)
+    }
+
+    /// A signature beside what it signs, in armour.
+    pub fn detach_sign(&self, text: &str) -> Vec<u8> {
+        self.sign("--detach-sign", text)
+    }
+
+    fn sign(&self, how: &str, text: &str) -> Vec<u8> {
         let mut child = self
-            .gpg(&["--clear-sign", "--output", "-", "-"])
+            .gpg(&["--armor", how, "--output", "-", "-"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -221,9 +230,11 @@ impl Key {
         output.stdout
     }
 
-    /// The public key as apt takes it.
+    /// The public key as apt takes it: in armour where the name ends so.
     pub fn export(&self, to: &Path) {
-        let output = self.gpg(&["--export"]).output().expect("gpg was there");
+        let is_armoured = to.extension().is_some_and(|ending| ending == "asc");
+        let words: &[&str] = if is_armoured { &["--armor", "--export"] } else { &["--export"] };
+        let output = self.gpg(words).output().expect("gpg was there");
         std::fs::write(to, output.stdout).expect("a scratch file");
     }
 }

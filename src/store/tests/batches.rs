@@ -27,7 +27,7 @@ fn a_batch_that_begins_while_a_file_is_put_to_wait_does_not_miss_it() {
     let store = open(&dir);
     let digest = Digest::of(b"x");
     let file = Arc::new(fs::File::create_new(store.0.draft_path("x", "part")).expect("a scratch file"));
-    let waiting = draft::Waiting {
+    let waiting = waiting::Waiting {
         file,
         path: store.0.draft_path("x", "part"),
         beside: [store.0.draft_path("x", "journal"), store.0.draft_path("x", "done")],

@@ -1,0 +1,131 @@
+//! Who signed an archive: reported, or enforced, with the machine's own gpgv.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use support::archive::{Archive, Key, Package, SUITE};
+use support::client::{Response, get};
+use support::daemon::Daemon;
+use support::mirror::Mirror;
+use support::{Scratch, skip, wait_until};
+
+/// An archive with a key of its own, both ways to keep that key, and the flags for a daemon that fetches from it.
+struct Signing {
+    scratch: Scratch,
+    mirror: Mirror,
+    archive: Archive,
+    key: Key,
+}
+
+impl Signing {
+    fn new() -> Option<Signing> {
+        if !Path::new("/usr/bin/gpgv").exists() {
+            skip("gpgv is not here");
+            return None;
+        }
+        let scratch = Scratch::new();
+        let key = Key::make(&scratch)?;
+        let archive = Archive::new(vec![Package::new("hello", "1", 1000)]);
+        Some(Signing { scratch, mirror: Mirror::start(), archive, key })
+    }
+
+    fn keyring(&self, name: &str) -> String {
+        let path = self.scratch.path().join(name);
+        self.key.export(&path);
+        path.to_str().expect("a plain path").to_owned()
+    }
+
+    fn cache(&self, name: &str) -> PathBuf {
+        self.scratch.path().join(name)
+    }
+
+    fn get(&self, daemon: &Daemon, file: &str) -> Response {
+        get(daemon.address, &self.mirror.url(&format!("{SUITE}/{file}")))
+    }
+}
+
+fn said_of_it(daemon: &Daemon) -> String {
+    let status: serde_json::Value =
+        serde_json::from_str(&get(daemon.address, "/status.json").text()).expect("status.json is JSON");
+    let signatures = status["signatures"].as_object().expect("an object");
+    let [said] = signatures.values().collect::<Vec<_>>()[..] else { return String::new() };
+    said.as_str().expect("a text").to_owned()
+}
+
+const FLAGS: [&str; 2] = ["--allow-upstream", "127.0.0.0/8"];
+
+#[test]
+fn who_signed_is_said_on_the_page_and_refuses_nobody() {
+    let Some(signing) = Signing::new() else { return };
+    signing.archive.publish(&signing.mirror, Some(&signing.key));
+    let (plain, armoured) = (signing.keyring("ours.gpg"), signing.keyring("ours.asc"));
+    let cases: [(&str, &[&str], &str); 4] = [
+        ("plain", &["--keyring", &plain], "signed by Test <a@example.org>"),
+        ("armoured", &["--keyring", &armoured], "signed by Test <a@example.org>"),
+        ("unknown", &[], "not signed by anybody known here: the key "),
+        ("off", &["--signatures", "off"], ""),
+    ];
+    for (name, flags, expected) in cases {
+        let daemon = Daemon::start_with(&signing.cache(name), &[&FLAGS[..], flags].concat());
+        let got = signing.get(&daemon, "InRelease");
+        assert_eq!(got.status, 200, "{name}: {}", got.text());
+        let is_said =
+            || said_of_it(&daemon).starts_with(expected) && said_of_it(&daemon).is_empty() == expected.is_empty();
+        wait_until(Duration::from_secs(20), name, is_said);
+    }
+}
+
+#[test]
+fn where_signatures_are_enforced_only_what_is_signed_by_a_known_key_is_given_out() {
+    let Some(signing) = Signing::new() else { return };
+    let release = signing.archive.release();
+    let signed = signing.key.clear_sign(&release);
+    let keyring = signing.keyring("ours.gpg");
+    let flags = [&FLAGS[..], &["--signatures", "enforce", "--keyring", &keyring]].concat();
+    let daemon = Daemon::start_with(&signing.cache("cache"), &flags);
+    let put = |file: &str, content: &[u8]| signing.mirror.put(&format!("{SUITE}/{file}"), content);
+
+    put("InRelease", release.as_bytes());
+    let refused = signing.get(&daemon, "InRelease");
+    assert_eq!(refused.status, 403, "{}", refused.text());
+    assert!(refused.text().contains("not signed; add its key with --keyring"), "{}", refused.text());
+
+    let altered = String::from_utf8(signed.clone()).expect("armour").replacen("Label: Test", "Label: Best", 1);
+    put("InRelease", altered.as_bytes());
+    let refused = signing.get(&daemon, "InRelease");
+    assert_eq!(refused.status, 403);
+    assert!(refused.text().contains("does not fit the file"), "{}", refused.text());
+
+    // What was refused was not kept, and does not stand in the way of what is right.
+    put("InRelease", &signed);
+    let got = signing.get(&daemon, "InRelease");
+    assert!(got.is_good() && got.body == signed, "{} {}", got.status, got.text());
+    assert_eq!(said_of_it(&daemon), "signed by Test <a@example.org>");
+
+    // Beside a Release lies its signature, or none.
+    put("Release", release.as_bytes());
+    assert_eq!(signing.get(&daemon, "Release").status, 403);
+    put("Release.gpg", &signing.key.detach_sign(&release));
+    let later = release.replacen("Label: Test", "Label: Rest", 1);
+    put("Release", later.as_bytes());
+    assert_eq!(signing.get(&daemon, "Release").status, 403, "it is another's signature");
+    put("Release.gpg", &signing.key.detach_sign(&later));
+    let got = signing.get(&daemon, "Release");
+    assert!(got.is_good() && got.body == later.as_bytes(), "{} {}", got.status, got.text());
+}
+
+#[test]
+fn what_was_stored_before_signatures_were_enforced_is_judged_too() {
+    let Some(signing) = Signing::new() else { return };
+    signing.archive.publish(&signing.mirror, None);
+    let daemon = Daemon::start_with(&signing.cache("cache"), &FLAGS);
+    assert_eq!(signing.get(&daemon, "InRelease").status, 200);
+    wait_until(Duration::from_secs(20), "the verdict", || said_of_it(&daemon) == "not signed");
+    daemon.terminate();
+    let daemon = Daemon::start_with(&signing.cache("cache"), &[&FLAGS[..], &["--signatures", "enforce"]].concat());
+    assert_eq!(signing.get(&daemon, "InRelease").status, 403);
+    signing.mirror.set_down(true);
+    assert_eq!(signing.get(&daemon, "InRelease").status, 403);
+}
