@@ -1,7 +1,7 @@
 //! Finished files that wait to be recorded: a batch of them shares one transaction ([`Store::commit`]).
 //!
-//! One of a piece or more has `<digest>.done` beside its draft, with its record: a process that was killed before left it, and
-//! the next one hashes the draft again and records it. A shorter one is fetched again.
+//! Each has `<digest>.done` beside its draft, with its record: a process that was killed before left it, and the next one hashes
+//! the draft again and records it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -52,10 +52,6 @@ impl Store {
         let named = self.0.draft_path(&digest.to_string(), "part");
         if path != named && (named.exists() || fs::rename(path, &named).is_err()) {
             return path.to_owned();
-        }
-        // A shorter one is fetched again sooner than two more changes of the folder are made for each.
-        if len < PIECE_LEN {
-            return named;
         }
         let FileMeta { owner, head, public } = meta.clone();
         let record = FileRecord { stored: now, unreferenced: Stamp(0), public, owner, len, head };
