@@ -50,9 +50,12 @@ pub(super) enum Stop {
     Failed(Failure),
 }
 
+/// Why a flight ends that nobody waits for.
+pub(super) const UNWANTED: &str = "no client waited for it any more";
+
 /// Nobody waits for the flight.
 pub(super) fn unwanted() -> Failure {
-    failure(503, "no client waited for it any more")
+    failure(503, UNWANTED)
 }
 
 impl<'a> Course<'a> {

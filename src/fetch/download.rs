@@ -4,7 +4,7 @@ use std::io::Read;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
-use super::beside::{Course, Stop};
+use super::beside::{Course, Stop, UNWANTED};
 use super::board::Flight;
 use super::failover::{Failed, worse};
 use super::let_go;
@@ -204,7 +204,7 @@ impl Inner {
 
     pub(super) fn give_up(&self, flight: &Flight, failure: &Failure) {
         self.count(|received| received.failures += 1);
-        if failure.status >= 500 {
+        if failure.status >= 500 && failure.reason != UNWANTED {
             log::info!(target: TROUBLE, "{}", failure.reason);
         }
         flight.stream.fail(failure.clone());

@@ -1,7 +1,7 @@
 //! The parts of the page, in the order in which whoever runs the proxy asks: how does it go, how is a client added, what
 //! goes on now, with whom is it shared, what went wrong.
 
-use super::text::{Cut, Escaped, ago, grouped};
+use super::text::{Cut, Escaped, ago, grouped, several};
 use super::{CLIENT_FILE, Page};
 use crate::report::{Archive, Flight, Numbers, amount, counted, time};
 
@@ -26,9 +26,9 @@ pub(super) fn glance(page: &mut Page, numbers: &Numbers) {
     page.add(format_args!("{} <span>{percent}%</span><dd class=soft>{of}</div>", amount(saved)));
     let from_cache = numbers.hits.count + numbers.joined.count;
     page.add(format_args!(
-        "<div><dt>Given to clients<dd class=big>{}<dd class=soft>{} requests, {} of them served from the cache</div>",
+        "<div><dt>Given to clients<dd class=big>{}<dd class=soft>{}, {} of them served from the cache</div>",
         amount(numbers.bytes_sent()),
-        grouped(numbers.requests),
+        several(numbers.requests, "request", "requests"),
         grouped(from_cache)
     ));
     disk(page, numbers);
@@ -50,7 +50,7 @@ fn disk(page: &mut Page, numbers: &Numbers) {
         page.put("Nothing<dd class=soft>The cache folder cannot be used</div>");
         return;
     };
-    let files = format!("{} {}", grouped(files), if files == 1 { "file" } else { "files" });
+    let files = several(files, "file", "files");
     page.add(format_args!("{}", amount(bytes)));
     if numbers.bytes_max < u64::MAX {
         let used = bytes.min(numbers.bytes_max);
@@ -79,8 +79,8 @@ pub(super) fn clients(page: &mut Page, address: &str) {
          a file: <a href=/client.conf>client.conf</a>.\
          <h3>To undo it</h3><pre>sudo rm {CLIENT_FILE}</pre>\
          <details><summary>Laptops, and single archives</summary>\
-         <p>A machine that also travels finds the proxy by itself and goes past it elsewhere, once this package of Debian and \
-         Ubuntu is on it:\
+         <p>A machine that also travels finds the proxy by multicast DNS, and goes past it elsewhere, with this package of Debian and \
+         Ubuntu:\
          <pre>sudo apt install squid-deb-proxy-client</pre>\
          <p>For one archive alone, put this address before its host in the sources:\
          <pre>deb http://{address}/mirror.example.org/debian stable main</pre></details></section>"
@@ -107,7 +107,7 @@ pub(super) fn downloads(page: &mut Page, numbers: &Numbers) {
 fn flight(page: &mut Page, flight: &Flight) {
     let (dir, file) = flight.name.rsplit_once('/').unwrap_or(("", &flight.name));
     let (dir, file) = (Cut(dir, NAME_LEN), Cut(file, NAME_LEN));
-    page.add(format_args!("<li><div class=name><b>{file}</b><br><small>from {dir}</small></div>"));
+    page.add(format_args!("<li><div class=name><b>{file}</b><small>{dir}</small></div>"));
     match flight.len {
         Some(len) if len > 0 => page.add(format_args!(
             "<progress aria-label=\"{file}\" value={} max={len}></progress><div class=\"row soft\"><span>{} of {}, {}%</span>",
@@ -178,7 +178,7 @@ fn peers(page: &mut Page, numbers: &Numbers) {
     if numbers.liars > 0 {
         page.add(format_args!(
             "<dt>Sent lies<dd>{}: found out, and asked no more",
-            counted_u64(numbers.liars, "peer", "peers")
+            several(numbers.liars, "peer", "peers")
         ));
     }
     let Some(dht) = &sharing.dht else {
@@ -217,10 +217,6 @@ fn peers(page: &mut Page, numbers: &Numbers) {
     }
 }
 
-fn counted_u64(count: u64, one: &str, many: &str) -> String {
-    counted(usize::try_from(count).unwrap_or(usize::MAX), one, many)
-}
-
 /// What went wrong, and what to do.
 pub(super) fn troubles(page: &mut Page, numbers: &Numbers) {
     page.put("<section class=wide aria-labelledby=bad><h2 id=bad>Troubles lately</h2>");
@@ -248,7 +244,7 @@ pub(super) fn archives(page: &mut Page, numbers: &Numbers) {
         return;
     }
     page.put(
-        "<table><thead><tr><th scope=col>Archive and suite<th scope=col>Release of<th scope=col>Without its mirror<tbody>",
+        "<table><thead><tr><th scope=col>Archive and suite<th scope=col>Released<th scope=col>Mirror away<tbody>",
     );
     numbers.archives.iter().take(ARCHIVES_SHOWN).for_each(|it| archive(page, it, numbers));
     page.put("</table>");
@@ -269,5 +265,5 @@ fn archive(page: &mut Page, archive: &Archive, numbers: &Numbers) {
         0 => page.put("no date"),
         _ => page.add(format_args!("{}", ago(numbers.now.secs_since(archive.date)))),
     }
-    page.put(if archive.is_whole { "<td>served" } else { "<td>not whole here" });
+    page.put(if archive.is_whole { "<td>still served" } else { "<td>not all here" });
 }

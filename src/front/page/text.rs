@@ -1,7 +1,6 @@
 //! Text inside a page: escaped, cut to a length, and numbers as people read them.
 
 use std::fmt::{self, Write as _};
-use std::time::Duration;
 
 /// Text that is no markup.
 pub(super) struct Escaped<'a>(pub(super) &'a str);
@@ -64,12 +63,18 @@ pub(super) fn grouped(number: u64) -> String {
     out
 }
 
+/// The same with the word for it.
+pub(super) fn several(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", grouped(number), if number == 1 { one } else { many })
+}
+
 /// How long ago, in words that do not change each second.
 pub(super) fn ago(seconds: u64) -> String {
     match seconds {
         0..60 => "just now".into(),
         60..3600 => format!("{} min ago", seconds / 60),
-        _ => format!("{} ago", crate::report::time(Duration::from_secs(seconds / 3600 * 3600))),
+        3600..172_800 => format!("{} h ago", seconds / 3600),
+        _ => format!("{} d ago", seconds / 86_400),
     }
 }
 
@@ -89,8 +94,8 @@ mod tests {
     fn numbers_for_people() {
         assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!(
-            [5, 61, 3599, 3600, 7199, 90_000].map(ago),
-            ["just now", "1 min ago", "59 min ago", "1 h ago", "1 h ago", "1 d 1 h ago"]
+            [5, 61, 3599, 3600, 7199, 90_000, 172_800].map(ago),
+            ["just now", "1 min ago", "59 min ago", "1 h ago", "1 h ago", "25 h ago", "2 d ago"]
         );
     }
 }
