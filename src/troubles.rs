@@ -43,7 +43,15 @@ impl Trouble {
             Some("Nothing to do: the newer one is served until the mirror has caught up.")
         } else if says(&["damaged on the disk", "bytes long instead of"]) {
             Some("It is fetched again. If there are more of these, the disk may be failing: smartctl -a tells.")
-        } else if says(&["does not answer", "did not come", "ended early", "connect", "timed out", "serving the"]) {
+        } else if says(&[
+            "does not answer",
+            "did not give",
+            "did not come",
+            "ended early",
+            "connect",
+            "timed out",
+            "serving the",
+        ]) {
             Some(
                 "Is the mirror or the line down? What is stored is served meanwhile. A second mirror can be named with --upstream.",
             )

@@ -77,7 +77,7 @@ impl Progress {
 /// A flight as the page shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnderWay {
-    /// What is fetched.
+    /// What is fetched; of what needs credentials the host alone.
     pub object: Object,
     /// Bytes of it that are here.
     pub here: u64,
@@ -102,8 +102,13 @@ impl Flight {
             Some(Outcome::Growing(head)) => head.len.or(promised),
             _ => promised,
         };
+        let mut object = self.job.object.clone();
+        if self.job.credentials.is_some() {
+            // What needs credentials may have a name that is one.
+            object.path = "…".into();
+        }
         UnderWay {
-            object: self.job.object.clone(),
+            object,
             here: len.map_or(progress.here(), |len| len.min(progress.here())),
             len,
             rate: progress.rate,
@@ -326,6 +331,26 @@ mod tests {
         assert!(Arc::ptr_eq(&board.start(job("a", "x"), Time(3)).expect("room"), &third));
         board.land(&next);
         assert!(board.lock().flights.is_empty() && board.lock().busy.is_empty());
+    }
+
+    #[test]
+    fn what_is_under_way_has_a_speed_and_no_secret_name() {
+        let board = Board::default();
+        board.start(job("a", "x"), Time(0)).expect("room");
+        let flight = board.take();
+        board.start(Job { credentials: Some("Basic x".into()), ..job("b", "key-5") }, Time(0)).expect("room");
+        flight.note_start(1000);
+        board.look(Time(1000));
+        flight.note_mirror(500, 1500);
+        flight.note_peers(2500);
+        board.look(Time(2000));
+        flight.note_mirror(3000, 2000);
+        board.look(Time(3000));
+        let told = board.under_way();
+        let [first, second] = &told[..] else { panic!("{told:?}") };
+        assert_eq!((first.here, first.from_peers, first.len, first.is_waiting), (7000, 2500, None, false));
+        assert_eq!(first.rate, 3000);
+        assert!(second.is_waiting && second.object.host == "b" && !second.object.path.contains("key"));
     }
 
     #[test]

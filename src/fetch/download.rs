@@ -205,7 +205,13 @@ impl Inner {
     pub(super) fn give_up(&self, flight: &Flight, failure: &Failure) {
         self.count(|received| received.failures += 1);
         if failure.status >= 500 && failure.reason != UNWANTED {
-            log::info!(target: TROUBLE, "{}", failure.reason);
+            match flight.job.credentials {
+                None => log::info!(target: TROUBLE, "{}", failure.reason),
+                Some(_) => {
+                    let host = &flight.job.object.host;
+                    log::info!(target: TROUBLE, "{host} did not give a file that needs credentials; the log names it");
+                }
+            }
         }
         flight.stream.fail(failure.clone());
     }

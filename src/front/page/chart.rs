@@ -14,7 +14,8 @@ const HEIGHT: u128 = 160;
 /// The sources, from the bottom of the picture to its top.
 pub(super) const SOURCES: [&str; 4] = ["the cache", "this LAN", "peers on the Internet", "mirrors"];
 
-pub(super) fn chart(page: &mut Page, steps: &[Traffic]) {
+/// Draws these steps, of which the last is under way; the first of all began `uptime_s` ago.
+pub(super) fn chart(page: &mut Page, steps: &[Traffic], uptime_s: u64) {
     let total = sum(steps);
     page.put("<section class=left aria-labelledby=day><h2 id=day>The last 24 hours</h2>");
     if total.sum() == 0 {
@@ -27,7 +28,7 @@ pub(super) fn chart(page: &mut Page, steps: &[Traffic]) {
         page.add(format_args!("<li><i class=k{at}></i><b>{}</b> from {}", amount(bytes), SOURCES[at]));
     }
     page.put("</ul></figcaption>");
-    let columns = columns(steps);
+    let columns = columns(steps, uptime_s);
     let most = columns.iter().map(Traffic::sum).max().unwrap_or(1).max(1);
     let minutes = HISTORY_STEP.as_secs() as usize * STEPS_PER_COLUMN / 60;
     page.add(format_args!("<p class=axis><span>{} in {minutes} min</span></p>", amount(most)));
@@ -85,9 +86,13 @@ fn area(page: &mut Page, class: usize, values: &[u64], most: u64) {
     page.add(format_args!("H{COLUMNS}V{HEIGHT}z\"/>"));
 }
 
-/// Columns that end now: the first may have fewer steps.
-fn columns(steps: &[Traffic]) -> Vec<Traffic> {
-    let mut columns: Vec<_> = steps.rchunks(STEPS_PER_COLUMN).take(COLUMNS).map(sum).collect();
+/// Each step stays in its column while time goes on: the last one, and the first, may have fewer.
+fn columns(steps: &[Traffic], uptime_s: u64) -> Vec<Traffic> {
+    let over = uptime_s / HISTORY_STEP.as_secs() % STEPS_PER_COLUMN as u64;
+    let last = usize::try_from(over + 1).expect("a few steps").min(steps.len());
+    let (former, last) = steps.split_at(steps.len() - last);
+    let mut columns = vec![sum(last)];
+    columns.extend(former.rchunks(STEPS_PER_COLUMN).take(COLUMNS - 1).map(sum));
     columns.reverse();
     columns
 }
@@ -118,9 +123,12 @@ fn in_numbers(page: &mut Page, steps: &[Traffic]) {
 mod tests {
     use super::*;
 
+    /// The present column is full.
+    const UPTIME_S: u64 = HISTORY_STEP.as_secs() * 7;
+
     fn drawn(steps: &[Traffic]) -> String {
         let mut page = Page::default();
-        chart(&mut page, steps);
+        chart(&mut page, steps, UPTIME_S);
         page.0
     }
 
@@ -133,6 +141,22 @@ mod tests {
         assert!(page.contains("<path class=k0 d=\"M142 160H142V120H144V160z\"/>"), "{page}");
         assert!(!page.contains("<path class=k1"), "nothing came from there: {page}");
         assert!(page.contains("40 bytes in 10 min") && page.contains("<tr><th scope=row>0–1<td>20 bytes<td>0 bytes"));
+    }
+
+    #[test]
+    fn a_step_stays_in_its_column() {
+        let step = |cache| Traffic { cache, ..Traffic::default() };
+        let sums = |steps: &[u64], uptime: u64| -> Vec<u64> {
+            let steps: Vec<_> = steps.iter().map(|bytes| step(*bytes)).collect();
+            columns(&steps, uptime * HISTORY_STEP.as_secs()).iter().map(Traffic::sum).collect()
+        };
+        assert_eq!(sums(&[1], 0), [1]);
+        assert_eq!(sums(&[1, 2], 1), [3]);
+        assert_eq!(sums(&[1, 2, 4], 2), [3, 4]);
+        assert_eq!(sums(&[1, 2, 4, 8], 3), [3, 12]);
+        assert_eq!(sums(&[2, 4, 8, 16], 4), [2, 12, 16], "the oldest has gone");
+        assert_eq!(sums(&[1; HISTORY_STEPS], 1000).len(), COLUMNS);
+        assert_eq!(sums(&[], 1000), [0]);
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub(super) fn html(ask: &Ask, numbers: &Numbers) -> String {
     }
     sections::glance(&mut page, numbers);
     sections::clients(&mut page, &address);
-    chart::chart(&mut page, &numbers.history);
+    chart::chart(&mut page, &numbers.history, numbers.uptime_s);
     sections::downloads(&mut page, numbers);
     sections::sharing(&mut page, numbers);
     sections::troubles(&mut page, numbers);
