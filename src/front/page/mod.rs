@@ -123,9 +123,8 @@ pub(super) fn client_conf(ask: &Ask) -> String {
     format!(
         "// apt asks the apt-p2p at this address. To undo it, remove this file.\n\
          Acquire::http::Proxy \"http://{}\";\n\
-         // For a machine that also travels: the program finds a proxy where there is one, and apt goes past it elsewhere.\n\
-         // Copy it there (examples/client/apt-p2p-detect), and put this line in place of the one above.\n\
-         // Acquire::http::Proxy-Auto-Detect \"/usr/local/bin/apt-p2p-detect\";\n",
+         // Where that proxy is away apt fails by this line. A machine that travels had better have the package\n\
+         // apt-p2p-client (or examples/client) in its place: apt then finds the proxy, or goes to the mirrors itself.\n",
         address(ask)
     )
 }

@@ -70,7 +70,10 @@ fn disk(page: &mut Page, numbers: &Numbers) {
 
 /// How a client is added, and how that is undone.
 pub(super) fn clients(page: &mut Page, address: &str) {
-    let address = Escaped(address);
+    // Without one it is port 80 to apt, and 9977 to what looks for a proxy.
+    let has_port = address.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
+    let with_port = if has_port { address.to_owned() } else { format!("{address}:80") };
+    let (address, with_port) = (Escaped(address), Escaped(&with_port));
     page.add(format_args!(
         "<section class=right aria-labelledby=add><h2 id=add>Add a machine</h2>\
          <p>Run this on it; a click selects the line:\
@@ -79,9 +82,11 @@ pub(super) fn clients(page: &mut Page, address: &str) {
          a file: <a href=/client.conf>client.conf</a>.\
          <h3>To undo it</h3><pre>sudo rm {CLIENT_FILE}</pre>\
          <details><summary>Laptops, and single archives</summary>\
-         <p>A machine that also travels finds the proxy by multicast DNS, and goes past it elsewhere, with this package of Debian and \
-         Ubuntu:\
-         <pre>sudo apt install squid-deb-proxy-client</pre>\
+         <p>With that line apt fails where this proxy is away. A machine that travels had better find it, and go to the mirrors where \
+         there is none: in place of the line it gets the package <code>apt-p2p-client</code>, and this proxy's name.\
+         <pre>sudo apt install ./apt-p2p-client_*.deb</pre>\
+         <pre>echo {with_port} | sudo tee /etc/apt/apt-p2p-hosts</pre>\
+         <p><code>auto-apt-proxy</code> and, on Ubuntu, <code>squid-deb-proxy-client</code> can find it, too.\
          <p>For one archive alone, put this address before its host in the sources:\
          <pre>deb http://{address}/mirror.example.org/debian stable main</pre></details></section>"
     ));

@@ -165,6 +165,10 @@ fn what_matters_stands_first() {
         "trixie-security",
     ];
     assert!(order.windows(2).all(|pair| at(pair[0]) < at(pair[1])));
+    assert!(page.contains("<pre>echo router.lan:9977 | sudo tee /etc/apt/apt-p2p-hosts"));
+    for (host, shown) in [("router.lan", "router.lan:80"), ("[2001:db8::1]", "[2001:db8::1]:80")] {
+        assert!(html(&ask(host), &usual()).contains(&format!("<pre>echo {shown} |")), "{host}");
+    }
     let bad = Numbers { problems: vec!["The disk is full.".into()], ..usual() };
     let page = html(&ask("router.lan"), &bad);
     assert!(page.contains("Something needs you") && page.contains("<p class=bad>The disk is full."));
