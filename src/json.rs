@@ -37,6 +37,13 @@ impl Object {
         .expect("a string takes everything");
     }
 
+    /// A list of numbers.
+    pub fn plains(&mut self, key: &str, values: impl IntoIterator<Item = u64>) {
+        self.key(key);
+        let values: Vec<String> = values.into_iter().map(|value| value.to_string()).collect();
+        write!(self.text, "[{}]", values.join(",")).expect("a string takes everything");
+    }
+
     /// A list of texts.
     pub fn texts<T: Display>(&mut self, key: &str, values: impl IntoIterator<Item = T>) {
         self.key(key);

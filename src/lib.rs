@@ -8,6 +8,7 @@ pub mod json;
 pub mod limits;
 pub mod stream;
 pub mod time;
+pub mod troubles;
 
 pub mod catalog;
 pub mod config;

@@ -316,10 +316,32 @@ pub const CONTROL_TIME: Duration = Duration::from_secs(3);
 /// A command waits this long for the next line of an answer: a lookup among silent nodes is quiet for 10 s.
 pub const CONTROL_ANSWER_TIME: Duration = Duration::from_secs(20);
 /// Bytes of a line of an answer; longer: it is none.
-pub const CONTROL_LINE_LEN: u64 = 64 * 1024;
+pub const CONTROL_LINE_LEN: u64 = 256 * 1024;
 /// Bytes of the names of archives that status tells, some 200 names; of more, how many there are. JSON makes up to six bytes
 /// of one, and an answer is one line.
 pub const ARCHIVES_TOLD_LEN: usize = 8 * 1024;
+
+// ── the page ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// Things that went wrong that are told, at half a KB each; full: what was longest ago is forgotten.
+pub const TROUBLES: usize = 16;
+/// Bytes of one's text; a longer one is cut.
+pub const TROUBLE_LEN: usize = 360;
+/// Steps of the history that the page draws, at 32 bytes each: a day; full: the oldest goes.
+pub const HISTORY_STEPS: usize = 288;
+/// How long each of them is.
+pub const HISTORY_STEP: Duration = Duration::from_secs(300);
+/// Downloads under way that are told; of more, how many there are.
+pub const FLIGHTS_TOLD: usize = 32;
+/// What is not just read from a counter is looked at anew after this, however many look at the page.
+pub const SLOW_NUMBERS_TIME: Duration = Duration::from_secs(3);
+/// Bytes of one's name; a longer one is cut.
+pub const FLIGHT_NAME_LEN: usize = 300;
+/// Seconds by which a Release may be of the future before the clock counts as wrong.
+pub const CLOCK_SLACK_S: u64 = 86_400;
+/// With less room than this its disk counts as full.
+pub const DISK_FREE_MIN: u64 = 4 * 1024 * 1024;
+
 // ── lan ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /// Neighbours that announced themselves; full: new ones are left out. Each is asked for each miss.

@@ -4,7 +4,36 @@ use std::io::{IsTerminal, Write};
 use std::panic;
 use std::process;
 
-use log::Level;
+use log::{Level, LevelFilter, Log, Metadata, Record};
+
+use apt_p2p::daemon::today;
+use apt_p2p::troubles::{self, TROUBLE};
+
+/// The log itself, and the list of what went wrong, whatever the log's filter.
+struct Lines(env_logger::Logger);
+
+impl Log for Lines {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        is_trouble(metadata) || self.0.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if is_trouble(record.metadata()) {
+            troubles::note(&record.args().to_string(), today());
+        }
+        if record.target() != TROUBLE {
+            self.0.log(record);
+        }
+    }
+
+    fn flush(&self) {
+        self.0.flush();
+    }
+}
+
+fn is_trouble(metadata: &Metadata<'_>) -> bool {
+    metadata.level() <= Level::Warn || metadata.target() == TROUBLE
+}
 
 /// Logs what `filter` lets pass (the environment's RUST_LOG wins), and ends the process when a thread panics.
 pub(crate) fn start(filter: &str) {
@@ -22,8 +51,10 @@ pub(crate) fn start(filter: &str) {
             (false, level) => writeln!(out, "{}: {message}", word(level)),
         }
     });
+    let lines = Lines(builder.build());
+    log::set_max_level(lines.0.filter().max(LevelFilter::Info));
     // A second start would change nothing; there is none.
-    builder.try_init().ok();
+    log::set_boxed_logger(Box::new(lines)).ok();
     end_on_panic();
 }
 

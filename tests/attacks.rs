@@ -162,7 +162,7 @@ fn a_page_shows_what_a_client_says_of_itself_as_text() {
     let mut client = Client::connect(house.daemon.address);
     client.send("GET / HTTP/1.1\r\nHost: <script>alert(1)</script>\r\nAccept: text/html\r\n\r\n");
     let page = client.read("GET");
-    assert!(page.status == 200 && !page.text().contains("<script"), "{}", page.text());
+    assert!(page.status == 200 && !page.text().contains("alert(1)"), "{}", page.text());
 }
 
 #[test]

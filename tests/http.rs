@@ -243,12 +243,14 @@ fn the_root_is_a_page_for_people_and_406_for_programs() {
     client.send("GET / HTTP/1.1\r\nHost: router.lan:9977\r\nAccept: text/html\r\n\r\n");
     let page = client.read("GET");
     assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
-    assert!(
-        page.text().contains("Acquire::http::Proxy &quot;http://router.lan:9977&quot;")
-            || page.text().contains("Acquire::http::Proxy \"http://router.lan:9977\""),
-        "{}",
-        page.text()
-    );
+    let line = "Acquire::http::Proxy \"http://router.lan:9977\";";
+    assert!(page.text().contains(line), "{}", page.text());
+    let policy = page.header("content-security-policy").expect("what a browser may do with it");
+    assert!(policy.starts_with("default-src 'none';") && !policy.contains("unsafe"), "{policy}");
+    client.send("GET /client.conf HTTP/1.1\r\nHost: router.lan:9977\r\n\r\n");
+    let conf = client.read("GET");
+    assert_eq!((conf.status, conf.header("content-type")), (200, Some("text/plain; charset=utf-8")));
+    assert!(conf.text().lines().any(|each| each == line), "{}", conf.text());
 }
 
 #[test]

@@ -1,88 +1,236 @@
 //! The numbers of the page, of `status` and of `/metrics`: counted where they arise, put together here.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::clock::today;
 use super::live::Live;
-use crate::edge::EdgeHandle;
-use crate::fetch::{self, Fetcher, Shelf};
-use crate::limits::{ARCHIVES_TOLD_LEN, DAMAGE_TIME_S};
-use crate::report::{Numbers, counted};
-use crate::signatures::Judge;
-use crate::store::Damage;
-use crate::time::Stamp;
+use super::udp::{DhtHandle, DhtReport};
+use crate::config::Share;
+use crate::dht::{Family, Network};
+use crate::edge::{EdgeHandle, Stats};
+use crate::fetch::{Clock, Fetcher, Shelf, UnderWay};
+use crate::lan::Neighbours;
+use crate::limits::{
+    ARCHIVES_TOLD_LEN, CLOCK_SLACK_S, DAMAGE_TIME_S, DISK_FREE_MIN, FLIGHT_NAME_LEN, FLIGHTS_TOLD, SLOW_NUMBERS_TIME,
+};
+use crate::report::{self, Answers, Archive, Dht, Flight, History, Numbers, Sharing, counted, is_reached};
+use crate::store::{Damage, Store};
+use crate::time::{Stamp, Time};
+use crate::troubles;
 
 /// Counts what there is to count.
 pub(super) type Count = Arc<dyn Fn() -> Numbers + Send + Sync>;
 
-/// What is counted, and what is wrong, at the moment it is asked.
+/// Where things are counted.
+struct Sources {
+    live: Live,
+    shelf: Shelf,
+    fetcher: Fetcher,
+    edge: EdgeHandle,
+    /// None when no peer is served.
+    peers: Option<(EdgeHandle, u16)>,
+    dht: Option<DhtHandle>,
+    neighbours: Neighbours,
+    /// That of the machine's uptime.
+    clock: Clock,
+}
+
+/// What counts, and its numbers; `clock` is that of the machine's uptime.
 pub(super) fn count(
     live: &Live,
-    shelf: &Shelf,
-    (fetcher, judge): (&Fetcher, &Arc<Judge>),
+    (shelf, fetcher): (&Shelf, &Fetcher),
     (edge, peer_edge): (&EdgeHandle, Option<&EdgeHandle>),
-    clock: &fetch::Clock,
-) -> Count {
+    (dht, peer_port, neighbours): (Option<&DhtHandle>, Option<u16>, Neighbours),
+    clock: &Clock,
+) -> (Arc<Counter>, Count) {
     let (live, shelf, fetcher, clock) = (live.clone(), shelf.clone(), fetcher.clone(), Arc::clone(clock));
-    let (edge, peer_edge) = (edge.clone(), peer_edge.cloned());
-    let judge = Arc::clone(judge);
-    let start = clock();
-    Arc::new(move || {
+    let (edge, peers, dht) = (edge.clone(), peer_edge.cloned().zip(peer_port), dht.cloned());
+    let counter = Arc::new(Counter::new(Sources { live, shelf, fetcher, edge, peers, dht, neighbours, clock }));
+    (Arc::clone(&counter), Arc::new(move || counter.numbers()))
+}
+
+/// What is counted, and what is wrong, at the moment it is asked.
+pub(super) struct Counter {
+    sources: Sources,
+    start: Time,
+    history: Mutex<History>,
+    slow: Mutex<(Option<Time>, Slow)>,
+}
+
+/// What takes a look at the disk, or a word with another thread.
+#[derive(Clone, Default)]
+struct Slow {
+    /// Known suites, some of them told.
+    archives: (usize, Vec<Archive>),
+    bytes_free: Option<u64>,
+    dht: Option<Dht>,
+}
+
+impl Counter {
+    fn new(sources: Sources) -> Counter {
+        let start = (sources.clock)();
+        Counter { sources, start, history: Mutex::new(History::new(start)), slow: Mutex::default() }
+    }
+
+    /// Looks how fast downloads are, and what belongs to the step of the history that is over; called once a second.
+    pub(super) fn look(&self) {
+        self.sources.fetcher.look_at_flights();
+        let traffic = self.counters().traffic();
+        let mut history = self.history.lock().expect("no holder of the lock panics");
+        history.note((self.sources.clock)(), traffic);
+    }
+
+    /// All of it.
+    fn numbers(&self) -> Numbers {
+        let sources = &self.sources;
+        let mut numbers = self.counters();
+        numbers.history = self.history.lock().expect("no holder of the lock panics").steps(numbers.traffic());
+        numbers.now = today();
+        let flights = sources.fetcher.under_way();
+        numbers.downloads = flights.len();
+        numbers.flights = flights.into_iter().take(FLIGHTS_TOLD).map(flight).collect();
+        numbers.sharing = self.sharing();
+        numbers.bytes_max = sources.live.bytes_max();
+        numbers.troubles = troubles::last();
+        let store = sources.shelf.get();
+        let slow = self.slow(store.as_ref());
+        (numbers.archives_known, numbers.archives) = slow.archives;
+        (numbers.bytes_free, numbers.sharing.dht) = (slow.bytes_free, slow.dht);
+        match &store {
+            Some(store) => {
+                numbers.stored = store.usage().ok().map(|usage| (usage.files, usage.bytes));
+                let damage = store.damage().unwrap_or_default();
+                numbers.damaged = damage.files;
+                numbers.problems.extend(disk_problem(damage, numbers.now));
+            }
+            None => numbers.problems.push(format!(
+                "The cache folder {} cannot be used, so nothing is kept and everything comes from the mirrors. The log says \
+                 why; it is used again by itself when that is mended.",
+                sources.live.config().cache.display()
+            )),
+        }
+        let more = [full_disk(&numbers), clock_behind(&numbers), self.unshared(&numbers.sharing)];
+        numbers.problems.extend(more.into_iter().flatten());
+        numbers
+    }
+
+    /// What is only read.
+    fn counters(&self) -> Numbers {
+        let Sources { edge, peers, fetcher, clock, .. } = &self.sources;
         let (stats, from_peers) = (edge.stats(), fetcher.from_peers());
-        let mut numbers = Numbers {
-            uptime_s: clock().since(start).as_secs(),
+        let answers = |given: crate::edge::Given| Answers { count: given.count, bytes: given.bytes };
+        Numbers {
+            uptime_s: clock().since(self.start).as_secs(),
             connections: stats.connections,
             requests: stats.requests,
-            bytes_sent: stats.bytes_sent,
+            hits: answers(stats.hits),
+            joined: answers(stats.joined),
+            misses: answers(stats.misses),
             bytes_from_mirrors: fetcher.received().bytes,
             bytes_from_neighbours: from_peers.neighbours,
             bytes_from_strangers: from_peers.strangers,
             liars: from_peers.liars,
-            bytes_to_peers: peer_edge.as_ref().map(|edge| edge.stats().bytes_sent),
-            downloads: fetcher.under_way().len(),
-            bytes_max: live.bytes_max(),
-            signatures: signatures(&judge),
+            bytes_to_peers: peers.as_ref().map(|(edge, _)| edge.stats().bytes_sent()),
             ..Numbers::default()
-        };
-        match shelf.get() {
-            Some(store) => {
-                numbers.stored = store.usage().ok().map(|usage| (usage.files, usage.bytes));
-                let suites = store.suites().unwrap_or_default();
-                numbers.archives_known = suites.len();
-                numbers.archives = told(suites);
-                let damage = store.damage().unwrap_or_default();
-                numbers.damaged = damage.files;
-                numbers.problems.extend(disk_problem(damage, today()));
-            }
-            None => numbers.problems.push(format!(
-                "The cache folder {} cannot be used, so nothing is kept; the log says why.",
-                live.config().cache.display()
-            )),
         }
-        numbers
-    })
+    }
+
+    fn sharing(&self) -> Sharing {
+        let Sources { live, peers, neighbours, .. } = &self.sources;
+        let config = live.config();
+        let stats = peers.as_ref().map_or_else(Stats::default, |(edge, _)| edge.stats());
+        Sharing {
+            with: match config.sharing.share {
+                Share::Internet => "internet",
+                Share::Lan => "lan",
+                Share::Off => "off",
+            },
+            port: peers.as_ref().map(|(_, port)| *port),
+            connections: stats.connections,
+            neighbours: super::finding::joined(&config.neighbours, &neighbours.announced()).len(),
+            dht: None,
+        }
+    }
+
+    /// Sharing that is wanted and does not go on.
+    fn unshared(&self, sharing: &Sharing) -> Option<String> {
+        let config = self.sources.live.config();
+        let is_missing = match config.sharing.share {
+            Share::Internet => sharing.port.is_none() || self.sources.dht.is_none(),
+            Share::Lan => sharing.port.is_none(),
+            Share::Off => false,
+        };
+        is_missing.then(|| {
+            format!(
+                "Nothing is shared as it should be, for {} cannot be used: does another apt-p2p run? Another address can be \
+                 given with --peer-listen.",
+                config.sharing.peer_listen
+            )
+        })
+    }
+
+    /// At most a few seconds old; who finds another looking takes what there is.
+    fn slow(&self, store: Option<&Store>) -> Slow {
+        let now = (self.sources.clock)();
+        {
+            let mut known = self.slow.lock().expect("no holder of the lock panics");
+            if known.0.is_some_and(|at| now.since(at) < SLOW_NUMBERS_TIME) {
+                return known.1.clone();
+            }
+            known.0 = Some(now);
+        }
+        let slow = Slow {
+            archives: store.map(|store| archives(store, &self.sources.fetcher)).unwrap_or_default(),
+            bytes_free: store.and_then(|store| store.bytes_free().ok()),
+            dht: self.sources.dht.as_ref().and_then(DhtHandle::report).as_ref().map(dht),
+        };
+        self.slow.lock().expect("no holder of the lock panics").1 = slow.clone();
+        slow
+    }
 }
 
-/// Who signed which archive, as many as fit an answer.
-fn signatures(judge: &Judge) -> Vec<(String, String)> {
-    let mut room = ARCHIVES_TOLD_LEN;
-    let lines = judge.all().into_iter().map(|(archive, verdict)| (archive, verdict.to_string()));
-    let has_room = |line: &(String, String)| {
-        room = room.saturating_sub(line.0.len() + line.1.len() + 1);
-        room > 0
-    };
-    lines.take_while(has_room).collect()
+fn flight(flight: UnderWay) -> Flight {
+    let UnderWay { object, here, len, rate, from_peers, is_waiting } = flight;
+    let mut name = format!("{}/{}", object.host, object.path);
+    if name.len() > FLIGHT_NAME_LEN {
+        let end = (0..=FLIGHT_NAME_LEN).rev().find(|at| name.is_char_boundary(*at)).unwrap_or(0);
+        name.truncate(end);
+        name.push('…');
+    }
+    Flight { name, here, len, rate, from_peers, is_waiting }
 }
 
-/// The archives that are named, as many as fit an answer.
-fn told(suites: Vec<(String, String)>) -> Vec<String> {
-    let mut room = ARCHIVES_TOLD_LEN;
-    let names = suites.into_iter().map(|(host, dir)| format!("{host}/{dir}"));
-    let has_room = |name: &String| {
-        room = room.saturating_sub(name.len() + 1);
-        room > 0
-    };
-    names.take_while(has_room).collect()
+/// How many there are, and as many of them as fit an answer.
+fn archives(store: &Store, fetcher: &Fetcher) -> (usize, Vec<Archive>) {
+    let all = store.newest_releases().unwrap_or_default();
+    let (count, mut room) = (all.len(), ARCHIVES_TOLD_LEN);
+    let told = all.into_iter().map_while(|(host, dir, newest)| {
+        let name = format!("{host}/{dir}");
+        let signed = fetcher.signed_by(&host, &dir).map(|verdict| verdict.to_string());
+        room = room.saturating_sub(name.len() + signed.as_ref().map_or(0, String::len) + 1);
+        let is_whole = room > 0 && store.is_complete(&host, &dir, &newest, today()).unwrap_or(false);
+        (room > 0).then_some(Archive { name, date: newest.date, is_whole, signed })
+    });
+    (count, told.collect())
+}
+
+/// The overlay's part of it, which is where packages are found.
+fn dht(report: &DhtReport) -> Dht {
+    let nodes = report.nodes.iter().filter(|node| node.network == Network::Overlay);
+    let families = nodes.map(|node| {
+        let family = match node.family {
+            Family::V4 => "ipv4",
+            Family::V6 => "ipv6",
+        };
+        (family, is_reached(node.reach), node.contacts)
+    });
+    let bytes = report.datagrams.bytes_sent.saturating_add(report.datagrams.bytes_received);
+    Dht {
+        network: report.network.clone(),
+        families: families.collect(),
+        files: (report.traffic.own, report.traffic.announced),
+        bytes_a_day: bytes.saturating_mul(86_400) / report.uptime.as_secs().max(1),
+    }
 }
 
 /// What to do about a disk that spoils files; old stories are none.
@@ -94,5 +242,24 @@ fn disk_problem(damage: Damage, now: Stamp) -> Option<String> {
             "The disk has spoilt {files} of the cache, the last within a week. They are fetched again; look at the disk, \
              for example with smartctl -a, and run apt-p2p verify."
         )
+    })
+}
+
+fn full_disk(numbers: &Numbers) -> Option<String> {
+    let free = numbers.bytes_free.filter(|free| *free < DISK_FREE_MIN)?;
+    Some(format!(
+        "The disk of the cache is full ({} free): nothing new is kept. Make room on it, or let old packages go with \
+         apt-p2p cleanup --max-size SIZE.",
+        report::amount(free)
+    ))
+}
+
+/// No Release is dated after the day on which it is read.
+fn clock_behind(numbers: &Numbers) -> Option<String> {
+    let newest = numbers.archives.iter().map(|archive| archive.date).max()?;
+    (newest.secs_since(numbers.now) > CLOCK_SLACK_S).then(|| {
+        "This machine's clock is behind: an archive is newer than its today. Set it, or have it set by NTP; cleanup waits \
+         for that."
+            .to_owned()
     })
 }

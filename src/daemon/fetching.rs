@@ -12,7 +12,7 @@ use crate::fetch::{self, Fetcher, Shelf};
 use crate::limits::{FETCH_THREADS, NAME_THREADS, PEER_FETCH_THREADS};
 use crate::signatures::Judge;
 
-/// A fetcher and its threads: who looks names up, who fetches, who asks peers; and who judges Releases for it.
+/// A fetcher and its threads: who looks names up, who fetches, who asks peers.
 pub(super) fn start(
     live: &Live,
     shelf: &Shelf,
@@ -20,8 +20,7 @@ pub(super) fn start(
     (clock, calendar): (&fetch::Clock, &fetch::Calendar),
     news: Sender<fetch::News>,
     finder: Option<fetch::Finder>,
-) -> Result<(Fetcher, Arc<Judge>), DaemonError> {
-    let judge = Arc::new(Judge::new(live.config().keyrings.clone()));
+) -> Result<Fetcher, DaemonError> {
     let (mapping, rule, size, public) = (live.clone(), live.clone(), live.clone(), live.clone());
     let (fetcher, name_thread) = Fetcher::new(fetch::Parts {
         shelf: shelf.clone(),
@@ -38,7 +37,7 @@ pub(super) fn start(
         keep_len_max: Arc::new(move || size.bytes_max() / 2),
         news,
         finder,
-        signatures: signatures(live, &judge),
+        signatures: signatures(live),
         prefetch: match live.config().prefetch {
             config::Prefetch::Off => fetch::Prefetch::Off,
             config::Prefetch::Lookup => fetch::Prefetch::Lookup,
@@ -58,18 +57,19 @@ pub(super) fn start(
         let fetcher = fetcher.clone();
         threads::start(&format!("peer-{n}"), move || fetcher.work_peers()).map_err(DaemonError::System)?;
     }
-    Ok((fetcher, judge))
+    Ok(fetcher)
 }
 
 /// Who judges Releases, and what that decides.
-fn signatures(live: &Live, judge: &Arc<Judge>) -> fetch::Signatures {
+fn signatures(live: &Live) -> fetch::Signatures {
+    let judge = Judge::new(live.config().keyrings.clone());
     let live = live.clone();
     let policy = move || match live.config().signatures {
         config::Signatures::Off => fetch::Policy::Off,
         config::Signatures::Report => fetch::Policy::Report,
         config::Signatures::Enforce => fetch::Policy::Enforce,
     };
-    fetch::Signatures { judge: Arc::clone(judge), policy: Arc::new(policy) }
+    fetch::Signatures { judge: Arc::new(judge), policy: Arc::new(policy) }
 }
 
 /// Who stands between us and the mirrors, and the rule who is reached without it.

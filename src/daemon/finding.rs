@@ -39,7 +39,7 @@ pub(super) fn finder(live: &Live, neighbours: Neighbours, dht: Option<DhtHandle>
 }
 
 /// Where to ask, each address once: those that the configuration names, then those that announced themselves.
-fn joined(named: &[SocketAddr], announced: &[Neighbour]) -> Vec<SocketAddr> {
+pub(super) fn joined(named: &[SocketAddr], announced: &[Neighbour]) -> Vec<SocketAddr> {
     let mut all = named.to_vec();
     for neighbour in announced {
         if !all.contains(&neighbour.address) {

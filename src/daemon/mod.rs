@@ -39,7 +39,7 @@ pub use self::udp::{Answers, Datagrams, DhtHandle, DhtOptions, DhtReport, run_dh
 
 use self::announcer::Announcer;
 use self::control::{Control, Held};
-use self::counting::{Count, count};
+use self::counting::{Count, Counter, count};
 use self::ending::{Ends, end_all};
 use self::live::Live;
 use self::peers::PeerEdge;
@@ -199,7 +199,7 @@ impl House {
         let finder = (live.config().sharing.share != Share::Off)
             .then(|| finding::finder(live, neighbours.clone(), dht.clone(), landed));
         let ours = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-        let (fetcher, judge) = fetching::start(live, &shelf, ours, (&clock, &calendar), news.clone(), finder)?;
+        let fetcher = fetching::start(live, &shelf, ours, (&clock, &calendar), news.clone(), finder)?;
         start_learning(Learner::new(shelf.clone(), fetcher.clone(), Arc::clone(&calendar)), to_learn)?;
         let (end_sender, end) = bounded(0);
         fetching::start_looking_ahead(&fetcher, &end)?;
@@ -221,8 +221,8 @@ impl House {
         let peer_edge = peer_listener
             .and_then(|listener| peers::start(live, listener, neighbours.own(), (&shelf, &fetcher, &clock)));
         let edges = (&handle, peer_edge.as_ref().map(PeerEdge::handle));
-        start_upkeep(live, &shelf, (&clock, &calendar), news, edges, end.clone())?;
-        let numbers = count(live, &shelf, (&fetcher, &judge), edges, &clock);
+        let (look, numbers) = count(live, (&shelf, &fetcher), edges, (dht.as_ref(), peer_port, neighbours), &outer);
+        start_upkeep(live, &shelf, (&clock, &calendar), news, edges, (&look, end.clone()))?;
         let control = start_control(live, (&shelf, dht.as_ref(), &clock), Arc::clone(&numbers), end.clone())?;
         let connecting = live.clone();
         let parts = front::Parts {
@@ -299,7 +299,7 @@ fn start_upkeep(
     (clock, calendar): (&fetch::Clock, &fetch::Calendar),
     news: Sender<fetch::News>,
     (edge, peer_edge): (&EdgeHandle, Option<&EdgeHandle>),
-    end: Receiver<()>,
+    (counter, end): (&Arc<Counter>, Receiver<()>),
 ) -> Result<(), DaemonError> {
     let upkeep = Upkeep {
         shelf: shelf.clone(),
@@ -308,6 +308,7 @@ fn start_upkeep(
         calendar: Arc::clone(calendar),
         news,
         edges: [Some(edge), peer_edge].into_iter().flatten().cloned().collect(),
+        counter: Arc::clone(counter),
         end,
     };
     threads::start("upkeep", move || upkeep.run()).map_err(DaemonError::System)?;

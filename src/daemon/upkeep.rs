@@ -1,10 +1,12 @@
 //! What has to be done now and then: recording what was downloaded, keeping the cache within its size, waiting for a
 //! disk, looking at the machine's networks.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
+use super::counting::Counter;
 use super::live::Live;
 use crate::edge::EdgeHandle;
 use crate::fetch::{Calendar, Clock, News, Shelf};
@@ -24,6 +26,8 @@ pub(super) struct Upkeep {
     pub(super) news: Sender<News>,
     /// Who sends files, and sees first that one cannot be read.
     pub(super) edges: Vec<EdgeHandle>,
+    /// What is to be looked at each second.
+    pub(super) counter: Arc<Counter>,
     /// Closed when the daemon ends.
     pub(super) end: Receiver<()>,
 }
@@ -37,6 +41,7 @@ impl Upkeep {
         let (mut told, mut unreadable) = (false, 0);
         while self.end.recv_timeout(TURN) == Err(RecvTimeoutError::Timeout) {
             let now = (self.clock)();
+            self.counter.look();
             if now >= next_look {
                 next_look = now + NETWORK_WATCH_TIME;
                 self.live.look_at_networks();

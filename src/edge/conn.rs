@@ -399,6 +399,7 @@ impl Conn {
             bytes,
             source: note.source,
             remark: note.remark,
+            joined: note.joined,
             ms: u64::try_from(now.since(exchange.since).as_millis()).unwrap_or(u64::MAX),
             whole,
         }
@@ -454,7 +455,7 @@ fn may_lead(target: &str) -> bool {
 
 fn worker_failed() -> Answer {
     let answer = ours(500, "the request could not be worked on; the log says why");
-    Answer { note: Note { source: OURS, remark: "a worker gave no reply".into() }, ..answer }
+    Answer { note: Note { source: OURS, remark: "a worker gave no reply".into(), joined: false }, ..answer }
 }
 
 /// A refusal of the edge's own, behind which the connection closes. apt shows its user no more of a proxy's refusal than the
@@ -465,7 +466,7 @@ fn ours(status: u16, reason: &str) -> Answer {
         "HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n",
         body.len()
     );
-    let note = Note { source: OURS, remark: reason.to_owned() };
+    let note = Note { source: OURS, remark: reason.to_owned(), joined: false };
     Answer { status, head: head.into_bytes(), body: Body::Bytes(body), close: true, note }
 }
 

@@ -102,7 +102,7 @@ impl Answer {
         if let Some(len) = len {
             write!(head, "Content-Length: {len}\r\n").expect("a String takes all");
         }
-        Answer { status, head: head.into_bytes(), body, close: false, note: Note { source, remark: String::new() } }
+        Answer { status, head: head.into_bytes(), body, close: false, note: Note { source, ..Note::default() } }
     }
 }
 
@@ -176,7 +176,12 @@ pub struct Note {
     pub source: &'static str,
     /// Why, for refusals; empty otherwise.
     pub remark: String,
+    /// Whether it follows a download that another client has brought about.
+    pub joined: bool,
 }
+
+/// The source of what is stored.
+pub const CACHE: &str = "cache";
 
 /// The source of pages and refusals, which count as nothing that was saved.
 pub const OURS: &str = "apt-p2p";

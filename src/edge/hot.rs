@@ -145,7 +145,7 @@ impl Kept {
             head: entry.head.clone(),
             body: Body::File { file: Arc::clone(&entry.file), start: 0, len: entry.len },
             close: false,
-            note: Note { source: entry.source, remark: String::new() },
+            note: Note { source: entry.source, ..Note::default() },
         })
     }
 
@@ -215,7 +215,7 @@ mod tests {
 
     fn answer(status: u16, len: u64) -> Answer {
         let file = file(len);
-        let note = Note { source: "cache", remark: String::new() };
+        let note = Note { source: "cache", ..Note::default() };
         Answer { status, head: b"head".to_vec(), body: Body::File { file, start: 0, len }, close: false, note }
     }
 

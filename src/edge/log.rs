@@ -11,6 +11,7 @@ pub(super) struct Log {
     pub(super) bytes: u64,
     pub(super) source: &'static str,
     pub(super) remark: String,
+    pub(super) joined: bool,
     pub(super) ms: u64,
     /// Whether the whole answer went out.
     pub(super) whole: bool,
@@ -18,7 +19,7 @@ pub(super) struct Log {
 
 impl fmt::Display for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Log { method, target, status, bytes, source, remark, ms, whole } = self;
+        let Log { method, target, status, bytes, source, remark, ms, whole, .. } = self;
         if *status == 0 {
             return write!(f, "{method} {target} client left before the answer, after {ms} ms");
         }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use mio::{Token, Waker};
 
-use super::exchange::{OURS, TUNNEL};
+use super::exchange::{CACHE, OURS, TUNNEL};
 use super::log::Log;
 
 /// Counters since the start.
@@ -15,11 +15,47 @@ pub struct Stats {
     pub connections: usize,
     /// Requests answered.
     pub requests: u64,
-    /// Bytes of files sent; pages, refusals and tunnels do not count.
-    pub bytes_sent: u64,
+    /// Of these, with what was stored.
+    pub hits: Given,
+    /// With a download that another client had brought about.
+    pub joined: Given,
+    /// With a download of their own. The rest are pages, refusals and tunnels.
+    pub misses: Given,
     /// Answers that ended early because a file could not be read: its disk fails, or is gone.
     pub unreadable: u64,
 }
+
+/// Answers of one kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Given {
+    /// How many.
+    pub count: u64,
+    /// Bytes of files in them.
+    pub bytes: u64,
+}
+
+impl Stats {
+    /// Bytes of files sent; pages, refusals and tunnels do not count.
+    #[must_use]
+    pub fn bytes_sent(&self) -> u64 {
+        self.hits.bytes + self.joined.bytes + self.misses.bytes
+    }
+
+    fn note(&mut self, entry: &Log) {
+        self.requests += 1;
+        let kind = match entry.source {
+            OURS | TUNNEL | NOBODY => return,
+            CACHE => &mut self.hits,
+            _ if entry.joined => &mut self.joined,
+            _ => &mut self.misses,
+        };
+        kind.count += 1;
+        kind.bytes += entry.bytes;
+    }
+}
+
+/// The source of an answer that its client did not wait for.
+const NOBODY: &str = "";
 
 /// Reaches a running edge from other threads; clones reach the same.
 #[derive(Clone)]
@@ -73,11 +109,7 @@ impl Mailbox {
 
     /// One line for each request, and its numbers.
     pub(super) fn note(&self, peer: IpAddr, entry: &Log) {
-        {
-            let stats = &mut self.lock().stats;
-            stats.requests += 1;
-            stats.bytes_sent += if [OURS, TUNNEL].contains(&entry.source) { 0 } else { entry.bytes };
-        }
+        self.lock().stats.note(entry);
         log::log!(target: "request", self.level, "{peer} {entry}");
     }
 

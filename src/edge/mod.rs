@@ -38,8 +38,8 @@ pub use self::config::{Answerer, Asked, Behind, EdgeConfig, Recall, Upload};
 #[cfg(fuzzing)]
 pub use self::conn::fuzzed::play as play_conn;
 pub use self::event_loop::Edge;
-pub use self::exchange::{Answer, Body, Doubt, Note, OURS, Reply, SlotId, Slots, Way};
+pub use self::exchange::{Answer, Body, CACHE, Doubt, Note, OURS, Reply, SlotId, Slots, Way};
 pub use self::head::{Refusal, Request, parse as parse_head};
 pub use self::listen::{bind, from_systemd};
-pub use self::mailbox::{EdgeHandle, Stats};
+pub use self::mailbox::{EdgeHandle, Given, Stats};
 pub use self::range::{Conditions, Part, part};

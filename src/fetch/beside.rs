@@ -50,9 +50,12 @@ pub(super) enum Stop {
     Failed(Failure),
 }
 
+/// Why a flight ends that nobody waits for.
+pub(super) const UNWANTED: &str = "no client waited for it any more";
+
 /// Nobody waits for the flight.
 pub(super) fn unwanted() -> Failure {
-    failure(503, "no client waited for it any more")
+    failure(503, UNWANTED)
 }
 
 impl<'a> Course<'a> {
@@ -105,6 +108,7 @@ impl Inner {
             && sink.len() < len
         {
             let target = Target { digest: course.digest, len, front: sink.len() };
+            course.flight.note_start(sink.len());
             let swarm = swarms.join(target, Arc::clone(file));
             if course.head.is_some() {
                 // The mirror answers already.
@@ -137,7 +141,9 @@ impl Inner {
                 (course.swarm, course.let_go, course.is_alone) = (None, None, true);
                 return self.ask_mirrors(course, sink, None).map_err(|stop| course.failure(stop));
             };
-            match swarm.next() {
+            let next = swarm.next();
+            course.flight.note_peers(swarm.bytes());
+            match next {
                 Next::Whole => return Ok(self.landed(course)),
                 Next::GiveUp if is_skipped && !self.went_away_while_queued(host, course.flight.started) => {
                     is_skipped = false;
@@ -221,7 +227,7 @@ impl Inner {
     /// Tells the plan how far the mirror is, at each piece's end and now and then inside one.
     pub(super) fn tell_swarm(
         &self,
-        swarm: &Swarm,
+        (flight, swarm): (&Flight, &Swarm),
         sink: &Sink<'_>,
         total: Option<u64>,
         until: Option<u64>,
@@ -237,6 +243,7 @@ impl Inner {
             return Ok(());
         }
         *told = now;
+        flight.note_peers(swarm.bytes());
         if swarm.moved(here) || Some(here) == total || Some(here) == until {
             return Ok(());
         }

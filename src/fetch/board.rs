@@ -34,16 +34,122 @@ pub struct Flight {
     pub from_peers: AtomicBool,
     /// Whether the mirror was asked for them.
     pub(super) asks_mirror: AtomicBool,
+    /// Whether a client has had an answer from it.
+    pub(super) has_client: AtomicBool,
     /// Whether it goes on though nobody follows it.
     pub(super) for_ourselves: AtomicBool,
     /// Whether others may have what it brings; known once the mirror has answered.
     pub(super) public: AtomicBool,
     pub(super) started: Time,
-    /// Bytes in place, for the status page; written by the thread that flies it.
-    pub(super) progress: Mutex<u64>,
+    /// For the page; written by the thread that flies it.
+    progress: Mutex<Progress>,
+}
+
+/// How far a flight is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Progress {
+    is_begun: bool,
+    /// Bytes that were here before it began.
+    before: u64,
+    from_mirror: u64,
+    from_peers: u64,
+    /// Bytes a second lately, and where they were when that was last looked at.
+    rate: u64,
+    looked: Option<(Time, u64)>,
+}
+
+impl Progress {
+    fn here(&self) -> u64 {
+        self.before + self.from_mirror + self.from_peers
+    }
+
+    /// The rate of the last seconds: each look counts for a third.
+    fn look(&mut self, now: Time) {
+        let here = self.here();
+        if let Some((then, before)) = self.looked.replace((now, here)) {
+            let ms = u64::try_from(now.since(then).as_millis()).unwrap_or(u64::MAX).max(1);
+            let rate = here.saturating_sub(before).saturating_mul(1000) / ms;
+            self.rate = if self.rate == 0 { rate } else { (2 * self.rate + rate) / 3 };
+        }
+    }
+}
+
+/// A flight as the page shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnderWay {
+    /// What is fetched; of what needs credentials the host alone.
+    pub object: Object,
+    /// Bytes of it that are here.
+    pub here: u64,
+    /// Its length, once that is known.
+    pub len: Option<u64>,
+    /// Bytes that came a second, lately.
+    pub rate: u64,
+    /// Of the bytes, those that peers gave.
+    pub from_peers: u64,
+    /// Whether it has not begun yet: others have their turn.
+    pub is_waiting: bool,
 }
 
 impl Flight {
+    fn under_way(&self) -> UnderWay {
+        let progress = *self.progress();
+        let promised = match self.job.goal {
+            Goal::Promised { len, .. } => len,
+            _ => None,
+        };
+        let len = match self.stream.outcome() {
+            Some(Outcome::Growing(head)) => head.len.or(promised),
+            _ => promised,
+        };
+        let mut object = self.job.object.clone();
+        if self.job.credentials.is_some() {
+            // What needs credentials may have a name that is one.
+            object.path = "…".into();
+        }
+        UnderWay {
+            object,
+            here: len.map_or(progress.here(), |len| len.min(progress.here())),
+            len,
+            rate: progress.rate,
+            from_peers: progress.from_peers,
+            is_waiting: !progress.is_begun,
+        }
+    }
+
+    /// So many bytes are here before any comes.
+    pub(super) fn note_start(&self, before: u64) {
+        let mut progress = self.progress();
+        if progress.from_mirror + progress.from_peers == 0 {
+            progress.before = before;
+        }
+    }
+
+    /// More bytes came from the mirror; without peers, so many are here now.
+    pub(super) fn note_mirror(&self, bytes: u64, here: u64) {
+        let mut progress = self.progress();
+        progress.from_mirror += bytes;
+        if progress.from_peers == 0 {
+            // Some may have been thrown away.
+            progress.from_mirror = here.saturating_sub(progress.before);
+        }
+    }
+
+    /// So many bytes came from peers, in all.
+    pub(super) fn note_peers(&self, bytes: u64) {
+        self.progress().from_peers = bytes;
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().expect("no holder of the lock panics")
+    }
+
+    /// A client gets its answer from it; whether another has had one before.
+    #[must_use]
+    pub fn is_joined(&self) -> bool {
+        self.has_client.swap(true, Ordering::Relaxed)
+    }
+
     /// Where its bytes came from so far, in the log's words.
     #[must_use]
     pub fn source(&self) -> &'static str {
@@ -121,10 +227,11 @@ impl Board {
             answered: AtomicBool::new(false),
             from_peers: AtomicBool::new(false),
             asks_mirror: AtomicBool::new(false),
+            has_client: AtomicBool::new(false),
             for_ourselves: AtomicBool::new(false),
             public: AtomicBool::new(false),
             started: now,
-            progress: Mutex::new(0),
+            progress: Mutex::default(),
         });
         // A flight that nobody can join any more gives up its place here; it still lands by itself.
         state.flights.insert(key, Arc::clone(&flight));
@@ -151,6 +258,7 @@ impl Board {
             if let Some(at) = state.queue.iter().position(|flight| state.may_fly(flight)) {
                 let flight = state.queue.remove(at).expect("a position in the queue");
                 *state.busy.entry(flight.job.object.host.clone()).or_default() += 1;
+                flight.progress().is_begun = true;
                 return flight;
             }
             state = self.work.wait(state).expect("no holder of the lock panics");
@@ -185,16 +293,16 @@ impl Board {
         shared.then(|| (Arc::clone(&flight.stream), flight.asks_mirror.load(Ordering::Relaxed)))
     }
 
-    pub(super) fn under_way(&self) -> Vec<(Object, u64, Option<u64>)> {
-        let progress = |flight: &Arc<Flight>| {
-            let here = *flight.progress.lock().expect("no holder of the lock panics");
-            let len = match flight.stream.outcome() {
-                Some(Outcome::Growing(head)) => head.len,
-                _ => None,
-            };
-            (flight.job.object.clone(), here, len)
-        };
-        self.lock().flights.values().map(progress).collect()
+    /// Looks how fast each flight is; called about once a second.
+    pub(super) fn look(&self, now: Time) {
+        self.lock().flights.values().for_each(|flight| flight.progress().look(now));
+    }
+
+    pub(super) fn under_way(&self) -> Vec<UnderWay> {
+        let mut flights: Vec<_> = self.lock().flights.values().cloned().collect();
+        // What has begun first, then what has waited longest.
+        flights.sort_by_key(|flight| (!flight.progress().is_begun, flight.started, flight.job.object.path.clone()));
+        flights.iter().map(|flight| flight.under_way()).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -232,6 +340,26 @@ mod tests {
         assert!(Arc::ptr_eq(&board.start(job("a", "x"), Time(3)).expect("room"), &third));
         board.land(&next);
         assert!(board.lock().flights.is_empty() && board.lock().busy.is_empty());
+    }
+
+    #[test]
+    fn what_is_under_way_has_a_speed_and_no_secret_name() {
+        let board = Board::default();
+        board.start(job("a", "x"), Time(0)).expect("room");
+        let flight = board.take();
+        board.start(Job { credentials: Some("Basic x".into()), ..job("b", "key-5") }, Time(0)).expect("room");
+        flight.note_start(1000);
+        board.look(Time(1000));
+        flight.note_mirror(500, 1500);
+        flight.note_peers(2500);
+        board.look(Time(2000));
+        flight.note_mirror(3000, 2000);
+        board.look(Time(3000));
+        let told = board.under_way();
+        let [first, second] = &told[..] else { panic!("{told:?}") };
+        assert_eq!((first.here, first.from_peers, first.len, first.is_waiting), (7000, 2500, None, false));
+        assert_eq!(first.rate, 3000);
+        assert!(second.is_waiting && second.object.host == "b" && !second.object.path.contains("key"));
     }
 
     #[test]

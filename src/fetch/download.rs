@@ -4,7 +4,7 @@ use std::io::Read;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
-use super::beside::{Course, Stop};
+use super::beside::{Course, Stop, UNWANTED};
 use super::board::Flight;
 use super::failover::{Failed, worse};
 use super::let_go;
@@ -20,6 +20,7 @@ use crate::limits::{
 use crate::store::{Draft, FileMeta, Store, StoreError, Want};
 use crate::stream::{Failure, Head};
 use crate::time::Time;
+use crate::troubles::TROUBLE;
 
 /// Why a body was not read to its end.
 #[derive(Debug)]
@@ -204,6 +205,15 @@ impl Inner {
 
     pub(super) fn give_up(&self, flight: &Flight, failure: &Failure) {
         self.count(|received| received.failures += 1);
+        if failure.status >= 500 && failure.reason != UNWANTED {
+            match flight.job.credentials {
+                None => log::info!(target: TROUBLE, "{}", failure.reason),
+                Some(_) => {
+                    let host = &flight.job.object.host;
+                    log::info!(target: TROUBLE, "{host} did not give a file that needs credentials; the log names it");
+                }
+            }
+        }
         flight.stream.fail(failure.clone());
     }
 
@@ -300,6 +310,7 @@ impl Inner {
         let mut unwatched: Option<Time> = None;
         let mut told = self.now();
         let mut lap = (told, 0);
+        flight.note_start(sink.len());
         loop {
             let read = answer.body.read(&mut buffer).map_err(|error| Cut::Mirror(error.to_string()))?;
             if read == 0 {
@@ -323,10 +334,10 @@ impl Inner {
                     SinkError::Unwanted | SinkError::Shown => Cut::Unwanted,
                 })?;
                 if let Some(swarm) = swarm {
-                    self.tell_swarm(swarm, sink, total, until, &mut told)?;
+                    self.tell_swarm((flight, swarm), sink, total, until, &mut told)?;
                 }
             }
-            *flight.progress.lock().expect("no holder of the lock panics") = sink.len();
+            flight.note_mirror((read - skipped) as u64, sink.len());
             if until.is_some_and(|until| sink.len() >= until) {
                 return Ok(());
             }

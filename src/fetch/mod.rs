@@ -43,7 +43,7 @@ use std::sync::{Arc, Mutex};
 use crossbeam_channel::Sender;
 
 pub use self::ahead::{Prefetch, Wish};
-pub use self::board::{Flight, Full};
+pub use self::board::{Flight, Full, UnderWay};
 pub use self::finder::{Finder, Lead, Leads, Lookup};
 pub use self::mirror::{MirrorError, NearRule};
 pub use self::names::{AddressRule, NameThread};
@@ -358,10 +358,15 @@ impl Fetcher {
         self.0.is_public_object(object, digest)
     }
 
-    /// Flights under way: what, how much of it is here, and how long it is.
+    /// Flights under way; those that have begun first.
     #[must_use]
-    pub fn under_way(&self) -> Vec<(Object, u64, Option<u64>)> {
+    pub fn under_way(&self) -> Vec<UnderWay> {
         self.0.board.under_way()
+    }
+
+    /// Looks how fast they are; called about once a second.
+    pub fn look_at_flights(&self) {
+        self.0.board.look(self.0.now());
     }
 
     /// What came from mirrors since the start.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::board::Flight;
 use super::mirror::Ask;
-use super::{Inner, failure};
+use super::{Fetcher, Inner, failure};
 use crate::catalog::{self, ClearSigned, ReleaseFile};
 use crate::digest::Digest;
 use crate::limits::RELEASE_LEN_MAX;
@@ -31,6 +31,14 @@ pub struct Signatures {
     pub judge: Arc<Judge>,
     /// The policy, now.
     pub policy: Arc<dyn Fn() -> Policy + Send + Sync>,
+}
+
+impl Fetcher {
+    /// What was last found of the signatures of an archive's Release, since the start.
+    #[must_use]
+    pub fn signed_by(&self, host: &str, dir: &str) -> Option<Verdict> {
+        self.0.parts.signatures.judge.last(host, dir)
+    }
 }
 
 impl Inner {

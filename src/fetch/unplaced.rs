@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::beside::unwanted;
 use super::board::Flight;
 use super::download::{Cut, refusal};
 use super::failover::{Failed, worse};
@@ -103,7 +104,7 @@ impl Inner {
                 Err(Cut::Mirror(why)) => why,
                 Err(Cut::LetGo | Cut::Slow) => unreachable!("only a promised file has peers, or is hurried"),
                 Err(Cut::TooLong) => return Err(bad_gateway(format!("{url} sends more than it announced"))),
-                Err(Cut::Unwanted) => return Err(failure(503, "no client waited for it any more")),
+                Err(Cut::Unwanted) => return Err(unwanted()),
             };
             fruitless = if sink.len() > before { 0 } else { fruitless + 1 };
             let resumable = head.len.is_some() && (head.etag.is_some() || head.last_modified.is_some());

@@ -114,13 +114,15 @@ pub(super) fn text(status: u16, mut lines: Vec<(&'static str, String)>, body: St
 }
 
 /// A page.
-pub(super) fn html(date: &str, body: String) -> Answer {
+pub(super) fn html(date: &str, policy: String, body: String) -> Answer {
     let lines = vec![
         ("Date", date.to_owned()),
         ("Content-Type", "text/html; charset=utf-8".into()),
         ("Cache-Control", "no-store".into()),
         ("X-Content-Type-Options", "nosniff".into()),
-        ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'".into()),
+        ("Content-Security-Policy", policy),
+        ("Referrer-Policy", "no-referrer".into()),
+        ("Cross-Origin-Resource-Policy", "same-origin".into()),
     ];
     let body = body.into_bytes();
     Answer::new(200, lines, Some(body.len() as u64), Body::Bytes(body), OURS)
@@ -133,6 +135,7 @@ pub(super) fn typed(kind: &str, date: &str, body: String) -> Answer {
         ("Content-Type", kind.to_owned()),
         ("Cache-Control", "no-store".into()),
         ("X-Content-Type-Options", "nosniff".into()),
+        ("Cross-Origin-Resource-Policy", "same-origin".into()),
     ];
     let body = body.into_bytes();
     Answer::new(200, lines, Some(body.len() as u64), Body::Bytes(body), OURS)

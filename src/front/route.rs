@@ -19,6 +19,8 @@ pub(super) enum Route {
     Status,
     /// The same for Prometheus.
     Metrics,
+    /// A file that points a client here.
+    ClientConf,
     /// Nothing for programs: the status by which apt's discovery tools know a proxy.
     Usage,
     /// Something of an archive.
@@ -63,6 +65,7 @@ fn own(path: &str, ask: &Ask) -> Route {
     match rest {
         "status.json" => return Route::Status,
         "metrics" => return Route::Metrics,
+        "client.conf" => return Route::ClientConf,
         _ => {}
     }
     if let Some(rest) = rest.strip_prefix("HTTPS///") {
@@ -230,6 +233,7 @@ mod tests {
         assert_eq!(route(&ask("GET", "http://192.0.2.1:9977/", &html)), Route::Page);
         assert_eq!(route(&ask("GET", "/status.json", &[])), Route::Status);
         assert_eq!(route(&ask("GET", "http://192.0.2.1:9977/metrics", &[])), Route::Metrics);
+        assert_eq!(route(&ask("GET", "/client.conf", &[])), Route::ClientConf);
         assert_eq!(route(&ask("GET", "/", &[])), Route::Usage);
         assert_eq!(route(&ask("GET", "http://192.0.2.1:9977", &[])), Route::Usage);
     }

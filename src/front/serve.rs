@@ -18,12 +18,13 @@ use super::page;
 use super::route::{Route, TUNNEL_PORT, route};
 use crate::catalog::Place;
 use crate::digest::Digest;
-use crate::edge::{Answer, Doubt, Reply, Slots};
+use crate::edge::{Answer, CACHE, Doubt, Reply, Slots};
 use crate::fetch::{Calendar, Fetcher, Flight, Job, Object, Shelf};
 use crate::limits::OFFERED_MEMORY;
 use crate::report::Numbers;
 use crate::stream::{Failure, Outcome};
 use crate::time::Stamp;
+use crate::troubles::TROUBLE;
 
 /// What the daemon hands to the front.
 pub struct Parts {
@@ -90,12 +91,13 @@ impl Front {
         let date = self.date();
         if !(self.parts.allow)(ask.client) {
             let why = format!("{} is not among the clients that are served; start with --allow {0}", ask.client);
+            log::info!(target: TROUBLE, "{why}");
             return Reply::Now(refuse(403, why, &date));
         }
         match route(ask) {
             Route::Page => {
                 let numbers = (self.parts.numbers)();
-                Reply::Now(answer::html(&date, page::html(ask, &numbers, &self.fetcher().under_way())))
+                Reply::Now(answer::html(&date, page::policy(), page::html(ask, &numbers)))
             }
             Route::Status => {
                 let json = (self.parts.numbers)().json();
@@ -105,6 +107,7 @@ impl Front {
                 let metrics = (self.parts.numbers)().metrics();
                 Reply::Now(answer::typed("text/plain; version=0.0.4; charset=utf-8", &date, metrics))
             }
+            Route::ClientConf => Reply::Now(answer::text(200, vec![("Date", date)], page::client_conf(ask))),
             Route::Usage => Reply::Now(answer::text(406, vec![("Date", date)], page::usage(ask))),
             Route::Refuse(status, why) if ask.method == "CONNECT" => {
                 Reply::Now(answer::aloud(refuse(status, why, &date)))
@@ -139,7 +142,7 @@ impl Front {
                 }
                 crate::store::read_ahead(&stored.file, 0, stored.len);
                 let head = crate::stream::Head { len: Some(stored.len), ..stored.head };
-                let answer = self.wanted(ask, name, Some(digest), date).file(stored.file, &head, "cache");
+                let answer = self.wanted(ask, name, Some(digest), date).file(stored.file, &head, CACHE);
                 match version {
                     Some(version) => Reply::Again { answer, version, doubt: self.doubt(digest) },
                     None => Reply::Now(answer),
@@ -162,7 +165,9 @@ impl Front {
         let leads = matches!(flight.job.goal, crate::fetch::Goal::Release { .. });
         let answer = move |outcome: &Outcome| {
             front.note_given(client, &flight);
-            wanted.outcome(outcome, flight.source())
+            let mut answer = wanted.outcome(outcome, flight.source());
+            answer.note.joined = flight.is_joined();
+            answer
         };
         Reply::Later { stream, answer: Box::new(answer), leads }
     }

@@ -3,13 +3,16 @@
 //!
 //! Owns wording and layout; refuses to know where events come from and where lines go.
 
+mod history;
+mod metrics;
 mod numbers;
 mod survey;
 mod trace;
 
 use std::time::Duration;
 
-pub use self::numbers::Numbers;
+pub use self::history::{History, Traffic};
+pub use self::numbers::{Answers, Archive, Dht, Flight, Numbers, Sharing, is_reached};
 pub use self::survey::{survey, sweep_line};
 pub use self::trace::Trace;
 
@@ -38,6 +41,22 @@ pub fn size(bytes: u64) -> String {
     }
 }
 
+/// A size in few characters, in powers of 1024: `9 bytes`, `1.5 MB`, `12 GB`.
+#[must_use]
+pub fn amount(bytes: u64) -> String {
+    let mut unit = 0;
+    let mut tenths = u128::from(bytes) * 10;
+    while tenths >= 10_240 && unit < 6 {
+        tenths /= 1024;
+        unit += 1;
+    }
+    let name = ["bytes", "KB", "MB", "GB", "TB", "PB", "EB"][unit];
+    if unit > 0 && tenths < 100 && tenths % 10 > 0 {
+        return format!("{}.{} {name}", tenths / 10, tenths % 10);
+    }
+    format!("{} {name}", tenths / 10)
+}
+
 /// `count` and the word for it.
 #[must_use]
 pub fn counted(count: usize, one: &str, many: &str) -> String {
@@ -59,6 +78,8 @@ mod tests {
             assert_eq!(time(Duration::from_secs(seconds)), text);
         }
         assert_eq!([size(9), size(10_240), size(20 << 20)], ["9 bytes", "10 KB", "20 MB"]);
+        let amounts = [0, 1023, 1024, 1536, 10_485_759, 12 << 30, u64::MAX].map(amount);
+        assert_eq!(amounts, ["0 bytes", "1023 bytes", "1 KB", "1.5 KB", "9.9 MB", "12 GB", "15 EB"]);
         assert_eq!([percent(1, 3), percent(0, 0), percent(2, 3)], ["33%", "0%", "67%"]);
         assert_eq!([counted(1, "peer", "peers"), counted(0, "peer", "peers")], ["1 peer", "0 peers"]);
     }

@@ -1,23 +1,40 @@
-//! What a running proxy counts: for people, for programs, and for Prometheus.
-//!
-//! The metrics are in Prometheus' text format, version 0.0.4; names end in their unit, counters in `_total`.
+//! What a running proxy counts and knows of itself: for people, for programs, and for the page.
 
 use std::fmt::Write as _;
 
+use super::history::Traffic;
 use super::{counted, size, time};
-use crate::json::object;
+use crate::dht::Reach;
+use crate::json::{Object, object};
+use crate::time::Stamp;
+use crate::troubles::Trouble;
+
+/// Answers of one kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// How many.
+    pub count: u64,
+    /// Bytes of files in them.
+    pub bytes: u64,
+}
 
 /// The numbers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Numbers {
     /// Seconds since the start.
     pub uptime_s: u64,
+    /// The calendar now.
+    pub now: Stamp,
     /// Clients' connections now.
     pub connections: usize,
     /// Requests answered.
     pub requests: u64,
-    /// Bytes of files sent to clients.
-    pub bytes_sent: u64,
+    /// Of these, with what was stored.
+    pub hits: Answers,
+    /// With a download that another client had brought about.
+    pub joined: Answers,
+    /// With a download of their own.
+    pub misses: Answers,
     /// Bytes received from mirrors.
     pub bytes_from_mirrors: u64,
     /// Bytes of pieces that were right, from neighbours on the LAN.
@@ -30,27 +47,121 @@ pub struct Numbers {
     pub bytes_to_peers: Option<u64>,
     /// Files that are being fetched now.
     pub downloads: usize,
+    /// The first of them.
+    pub flights: Vec<Flight>,
     /// Files in the cache, and their bytes; none without a usable disk.
     pub stored: Option<(u64, u64)>,
+    /// Bytes that its disk has left.
+    pub bytes_free: Option<u64>,
     /// Files that the disk has spoilt, and that were dropped for that.
     pub damaged: u64,
     /// The most bytes that cleanup leaves in the cache.
     pub bytes_max: u64,
-    /// Archives whose Release is known: `host/dir`; of very many, some.
-    pub archives: Vec<String>,
+    /// Archives whose Release is known; of very many, some.
+    pub archives: Vec<Archive>,
     /// How many there are.
     pub archives_known: usize,
-    /// Of archives that clients have used since the start: who signed them.
-    pub signatures: Vec<(String, String)>,
-    /// What is wrong, in plain words with what to do.
+    /// With whom files are exchanged.
+    pub sharing: Sharing,
+    /// What came, step by step; the oldest first, the last one is not over.
+    pub history: Vec<Traffic>,
+    /// What is wrong now, in plain words with what to do.
     pub problems: Vec<String>,
+    /// What went wrong lately, the newest first.
+    pub troubles: Vec<Trouble>,
+}
+
+/// A download under way.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Flight {
+    /// `host/path`, without a query.
+    pub name: String,
+    /// Bytes that are here.
+    pub here: u64,
+    /// Of how many, where that is known.
+    pub len: Option<u64>,
+    /// Bytes a second, lately.
+    pub rate: u64,
+    /// Of the bytes, those that peers gave.
+    pub from_peers: u64,
+    /// Whether it has not begun yet.
+    pub is_waiting: bool,
+}
+
+/// An archive's suite with a known Release.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Archive {
+    /// `host/dir`.
+    pub name: String,
+    /// The `Date` of the newest Release; 0 if it has none.
+    pub date: Stamp,
+    /// Whether all is here that clients use of it, so that it is served when its mirror is away.
+    pub is_whole: bool,
+    /// Who signed it, in words; none: nobody has looked since the start.
+    pub signed: Option<String>,
+}
+
+/// With whom files are exchanged, and how that goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sharing {
+    /// `internet`, `lan` or `off`, as the configuration says.
+    pub with: &'static str,
+    /// The TCP port at which peers are served; none: they are not.
+    pub port: Option<u16>,
+    /// Peers' connections now.
+    pub connections: usize,
+    /// Neighbours on the LAN.
+    pub neighbours: usize,
+    /// The part in the DHT; none: there is none.
+    pub dht: Option<Dht>,
+}
+
+/// The part in the DHT.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Dht {
+    /// The network's name.
+    pub network: String,
+    /// Each family of addresses: its name, whether strangers reach us by it, and the contacts in its table.
+    pub families: Vec<(&'static str, Option<bool>, usize)>,
+    /// Files of ours that others are to find, and those of them that they can find now.
+    pub files: (usize, usize),
+    /// Bytes of datagrams a day, sent and received, at the rate so far.
+    pub bytes_a_day: u64,
+}
+
+/// As a DHT says it; none: not known yet.
+#[must_use]
+pub fn is_reached(reach: Reach) -> Option<bool> {
+    match reach {
+        Reach::Unknown => None,
+        Reach::Open => Some(true),
+        Reach::Closed => Some(false),
+    }
 }
 
 impl Numbers {
-    /// Bytes that clients got and no mirror had to send.
+    /// Bytes of files sent to clients.
+    #[must_use]
+    pub fn bytes_sent(&self) -> u64 {
+        self.hits.bytes + self.joined.bytes + self.misses.bytes
+    }
+
+    /// What came since the start, by where it came from.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        Traffic {
+            cache: self.hits.bytes + self.joined.bytes,
+            neighbours: self.bytes_from_neighbours,
+            strangers: self.bytes_from_strangers,
+            mirrors: self.bytes_from_mirrors,
+        }
+    }
+
+    /// Bytes that no mirror had to send: those that were here already, or came for somebody else, or from peers.
     #[must_use]
     pub fn saved(&self) -> u64 {
-        self.bytes_sent.saturating_sub(self.bytes_from_mirrors)
+        let Traffic { cache, neighbours, strangers, .. } = self.traffic();
+        cache + neighbours + strangers
     }
 
     /// Each number with its name, in words.
@@ -58,7 +169,8 @@ impl Numbers {
     pub fn rows(&self) -> Vec<(&'static str, String)> {
         let mut rows = vec![
             ("Requests answered", self.requests.to_string()),
-            ("Sent to clients", size(self.bytes_sent)),
+            ("Of these, from the cache", (self.hits.count + self.joined.count).to_string()),
+            ("Sent to clients", size(self.bytes_sent())),
             ("Fetched from mirrors", size(self.bytes_from_mirrors)),
             ("Saved the mirrors", size(self.saved())),
         ];
@@ -107,77 +219,109 @@ impl Numbers {
             json.plain("uptime_s", self.uptime_s);
             json.plain("connections", self.connections);
             json.plain("requests", self.requests);
-            json.plain("bytes_sent", self.bytes_sent);
+            for (name, answers) in [("hits", self.hits), ("joined", self.joined), ("misses", self.misses)] {
+                json.object(name, |json| {
+                    json.plain("count", answers.count);
+                    json.plain("bytes", answers.bytes);
+                });
+            }
+            json.plain("bytes_sent", self.bytes_sent());
+            json.plain("bytes_saved", self.saved());
             json.plain("bytes_from_mirrors", self.bytes_from_mirrors);
             json.plain("bytes_from_neighbours", self.bytes_from_neighbours);
             json.plain("bytes_from_strangers", self.bytes_from_strangers);
             json.plain("bytes_to_peers", self.bytes_to_peers);
             json.plain("liars", self.liars);
             json.plain("downloads", self.downloads);
+            json.objects("flights", self.flights.iter().map(Flight::json));
             json.plain("files", self.stored.map(|(files, _)| files));
             json.plain("bytes_stored", self.stored.map(|(_, bytes)| bytes));
+            json.plain("bytes_free", self.bytes_free);
             json.plain("damaged", self.damaged);
             json.plain("bytes_max", self.bytes_max);
-            json.texts("archives", &self.archives);
+            json.objects("archives", self.archives.iter().map(Archive::json));
             json.plain("archives_known", self.archives_known);
-            json.object("signatures", |json| {
-                self.signatures.iter().for_each(|(archive, verdict)| json.text(archive, verdict));
-            });
+            json.object("sharing", |json| self.sharing.fill(json));
+            json.object("history", |json| super::history::fill(&self.history, json));
             json.texts("problems", &self.problems);
+            json.objects("troubles", self.troubles.iter().map(trouble));
         }) + "\n"
-    }
-
-    /// For Prometheus.
-    #[must_use]
-    pub fn metrics(&self) -> String {
-        let mut text = String::new();
-        let mut family = |name: &str, kind: &str, help: &str, values: &[(&str, u64)]| {
-            writeln!(text, "# HELP apt_p2p_{name} {help}").expect("a string takes everything");
-            writeln!(text, "# TYPE apt_p2p_{name} {kind}").expect("a string takes everything");
-            for (labels, value) in values {
-                writeln!(text, "apt_p2p_{name}{labels} {value}").expect("a string takes everything");
-            }
-        };
-        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-        let version = format!("{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
-        family("build_info", "gauge", "The version that runs.", &[(version.as_str(), 1)]);
-        family("uptime_seconds", "gauge", "Time since the start.", &[("", self.uptime_s)]);
-        family("connections", "gauge", "Connections of clients.", &[("", count(self.connections))]);
-        family("requests_total", "counter", "Requests of clients that were answered.", &[("", self.requests)]);
-        family("sent_bytes_total", "counter", "Bytes of files sent to clients.", &[("", self.bytes_sent)]);
-        let received = [
-            ("{from=\"mirror\"}", self.bytes_from_mirrors),
-            ("{from=\"neighbour\"}", self.bytes_from_neighbours),
-            ("{from=\"stranger\"}", self.bytes_from_strangers),
-        ];
-        family("received_bytes_total", "counter", "Bytes of files received, by their source.", &received);
-        let shared = self.bytes_to_peers.unwrap_or(0);
-        family("shared_bytes_total", "counter", "Bytes of files sent to peers.", &[("", shared)]);
-        family("liars_total", "counter", "Peers that sent false bytes.", &[("", self.liars)]);
-        family("downloads", "gauge", "Files that are being fetched.", &[("", count(self.downloads))]);
-        if let Some((files, bytes)) = self.stored {
-            family("stored_files", "gauge", "Files in the cache.", &[("", files)]);
-            family("stored_bytes", "gauge", "Bytes of the files in the cache.", &[("", bytes)]);
-        }
-        let spoilt = "Files found damaged on the disk, and dropped.";
-        family("damaged_files_total", "counter", spoilt, &[("", self.damaged)]);
-        family("stored_bytes_max", "gauge", "The most bytes that cleanup leaves.", &[("", self.bytes_max)]);
-        family("archives", "gauge", "Archives whose Release is known.", &[("", count(self.archives_known))]);
-        family("problems", "gauge", "Things that need somebody's attention.", &[("", count(self.problems.len()))]);
-        text
     }
 }
 
+impl Flight {
+    fn json(&self) -> String {
+        object(|json| {
+            json.text("name", &self.name);
+            json.plain("bytes", self.here);
+            json.plain("bytes_len", self.len);
+            json.plain("bytes_per_s", self.rate);
+            json.plain("bytes_from_peers", self.from_peers);
+            json.plain("waiting", self.is_waiting);
+        })
+    }
+}
+
+impl Archive {
+    fn json(&self) -> String {
+        object(|json| {
+            json.text("name", &self.name);
+            json.plain("date", self.date.0);
+            json.plain("whole", self.is_whole);
+            if let Some(signed) = &self.signed {
+                json.text("signed", signed);
+            }
+        })
+    }
+}
+
+impl Sharing {
+    fn fill(&self, json: &mut Object) {
+        json.text("with", self.with);
+        json.plain("port", self.port.map(u64::from));
+        json.plain("connections", self.connections);
+        json.plain("neighbours", self.neighbours);
+        if let Some(dht) = &self.dht {
+            json.object("dht", |json| {
+                json.text("network", &dht.network);
+                json.objects(
+                    "families",
+                    dht.families.iter().map(|(family, reached, contacts)| {
+                        object(|json| {
+                            json.text("family", family);
+                            json.plain("reached", *reached);
+                            json.plain("contacts", *contacts);
+                        })
+                    }),
+                );
+                json.plain("files", dht.files.0);
+                json.plain("files_announced", dht.files.1);
+                json.plain("bytes_a_day", dht.bytes_a_day);
+            });
+        }
+    }
+}
+
+fn trouble(trouble: &Trouble) -> String {
+    object(|json| {
+        json.text("what", &trouble.what);
+        json.plain("count", trouble.count);
+        json.plain("last", trouble.last.0);
+    })
+}
+
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn some() -> Numbers {
+    pub(in crate::report) fn some() -> Numbers {
         Numbers {
             uptime_s: 3600,
             connections: 2,
             requests: 7,
-            bytes_sent: 3 << 20,
+            hits: Answers { count: 3, bytes: 1 << 20 },
+            joined: Answers { count: 1, bytes: (1 << 20) - 11 },
+            misses: Answers { count: 1, bytes: (1 << 20) + 11 },
             bytes_from_mirrors: 1 << 20,
             bytes_from_neighbours: 5,
             bytes_from_strangers: 6,
@@ -187,17 +331,37 @@ mod tests {
             stored: Some((4, 2 << 20)),
             damaged: 3,
             bytes_max: 1 << 30,
-            archives: vec!["mirror.example.org/debian/dists/stable".into()],
+            archives: vec![Archive { name: "mirror.example.org/debian/dists/stable".into(), ..Archive::default() }],
             archives_known: 1,
-            signatures: vec![("mirror.example.org/debian/dists/stable".into(), "signed by A \"B\"".into())],
+            sharing: Sharing {
+                with: "internet",
+                port: Some(9978),
+                neighbours: 2,
+                dht: Some(Dht {
+                    network: "apt-p2p".into(),
+                    families: vec![("ipv4", Some(true), 40), ("ipv6", None, 0)],
+                    files: (5, 4),
+                    bytes_a_day: 1 << 20,
+                }),
+                ..Sharing::default()
+            },
+            flights: vec![Flight { name: "mirror.example.org/x".into(), here: 5, ..Flight::default() }],
+            history: vec![Traffic { cache: 1, ..Traffic::default() }],
             problems: vec!["The disk is \"full\".".into()],
+            troubles: vec![Trouble { what: "it was \"away\"".into(), count: 2, last: Stamp(7) }],
+            ..Numbers::default()
         }
     }
 
     #[test]
     fn people_read_problems_first_and_nothing_of_peers_where_there_are_none() {
         let text = some().text();
-        assert!(text.starts_with("The disk is \"full\".\nRequests answered                  7\n"), "{text}");
+        assert!(
+            text.starts_with(
+                "The disk is \"full\".\nRequests answered                  7\nOf these, from the cache           4\n"
+            ),
+            "{text}"
+        );
         assert!(text.contains("Saved the mirrors                  2048 KB\n") && text.contains("Up for"), "{text}");
         assert!(text.contains("Damaged on the disk, and dropped   3\n"), "{text}");
         let alone = Numbers { bytes_to_peers: None, liars: 0, stored: None, ..some() }.text();
@@ -210,26 +374,14 @@ mod tests {
         assert_eq!(json["bytes_from_mirrors"], 1 << 20);
         assert_eq!(json["files"], 4);
         assert_eq!(json["problems"][0], "The disk is \"full\".");
+        assert_eq!((json["hits"]["count"].as_u64(), json["bytes_sent"].as_u64()), (Some(3), Some(3 << 20)));
+        assert_eq!(json["sharing"]["dht"]["families"][0]["reached"], true);
+        assert_eq!(
+            (&json["troubles"][0]["count"], &json["flights"][0]["bytes_len"]),
+            (&2.into(), &serde_json::Value::Null)
+        );
+        assert_eq!(json["history"]["cache"][0], 1);
         let alone: serde_json::Value = serde_json::from_str(&Numbers::default().json()).expect("JSON");
         assert!(alone["files"].is_null() && alone["bytes_to_peers"].is_null(), "{alone}");
-    }
-
-    #[test]
-    fn each_metric_has_its_help_and_type_before_its_values() {
-        let metrics = some().metrics();
-        let mut described = "";
-        for line in metrics.lines() {
-            if let Some(rest) = line.strip_prefix("# HELP ") {
-                described = rest.split(' ').next().expect("a name");
-            } else if let Some(rest) = line.strip_prefix("# TYPE ") {
-                assert!(rest.starts_with(described), "{line}");
-                assert_eq!(rest.ends_with("counter"), described.ends_with("_total"), "{line}");
-            } else {
-                let name = line.split(['{', ' ']).next().expect("a name");
-                assert_eq!(name, described);
-                assert!(line.rsplit(' ').next().is_some_and(|value| value.parse::<u64>().is_ok()), "{line}");
-            }
-        }
-        assert!(metrics.contains("apt_p2p_received_bytes_total{from=\"stranger\"} 6\n"), "{metrics}");
     }
 }

@@ -218,6 +218,16 @@ impl Store {
         Ok(((free.saturating_add(self.usage()?.bytes)) / 10 * 8).min(50 << 30))
     }
 
+    /// The bytes that its disk has left.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn bytes_free(&self) -> Result<u64, StoreError> {
+        let dir = &self.0.dir;
+        let fs = rustix::fs::statfs(dir).map_err(|error| at(dir)(error.into()))?;
+        Ok((fs.f_bavail as u64).saturating_mul(fs.f_bsize as u64))
+    }
+
     /// Records what was finished, if the oldest of it has waited long enough.
     ///
     /// # Errors

@@ -92,6 +92,25 @@ impl Store {
         Ok(all)
     }
 
+    /// The newest Release of each such folder: host, folder and Release.
+    ///
+    /// # Errors
+    /// Those of the index.
+    pub fn newest_releases(&self) -> Result<Vec<(String, String, Snapshot)>, StoreError> {
+        let mut all: Vec<(String, String, Snapshot)> = Vec::new();
+        self.0.index.read()?.each(b"S", |_, bytes| {
+            let Suite { host, dir, snapshots } = Suite::decode(bytes).map_err(|_| StoreError::Malformed)?;
+            let Some(newest) = snapshots.into_iter().next() else { return Ok(true) };
+            match all.last_mut().filter(|last| last.0 == host && last.1 == dir) {
+                Some(last) if last.2.date >= newest.date => {}
+                Some(last) => last.2 = newest,
+                None => all.push((host, dir, newest)),
+            }
+            Ok(true)
+        })?;
+        Ok(all)
+    }
+
     /// Adds a snapshot with what it promises, by the hash of each full path. One with the same digest stays as it is but
     /// for what the mirror said of it. The oldest go, but never the newest of which everything is here.
     ///

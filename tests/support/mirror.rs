@@ -189,6 +189,11 @@ impl Mirror {
         self.lock().sent.get(path).copied().unwrap_or(0)
     }
 
+    /// Bytes of files, in all.
+    pub fn sent_in_all(&self) -> u64 {
+        self.lock().sent.values().sum()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.shared.state.lock().expect("no test thread panics with the lock")
     }

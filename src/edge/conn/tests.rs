@@ -117,7 +117,7 @@ impl Pair {
 fn answer(status: u16, body: Body, len: Option<u64>) -> Answer {
     let mut head = format!("HTTP/1.1 {status} X\r\n").into_bytes();
     head.extend(len.map_or(String::new(), |len| format!("Content-Length: {len}\r\n")).bytes());
-    Answer { status, head, body, close: false, note: Note { source: "test", remark: String::new() } }
+    Answer { status, head, body, close: false, note: Note { source: "test", ..Note::default() } }
 }
 
 fn get(path: &str) -> String {
