@@ -31,7 +31,8 @@ pub(crate) struct Cli {
     #[argh(option, arg_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
-    /// where apt's requests are answered; repeatable; default: [::]:9977
+    /// where apt's requests are answered; repeatable; default: [::]:9977, and [::]:3142, where auto-apt-proxy looks, if that
+    /// is free
     #[argh(option, arg_name = "ADDR:PORT")]
     pub(crate) listen: Vec<String>,
 
