@@ -9,6 +9,7 @@ mod host;
 mod on_link;
 mod proxy;
 mod public;
+pub mod settings;
 mod sharing;
 mod size;
 mod upstream;
