@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use crate::config::Config;
+use crate::progress::Progress;
 use crate::report::size;
 use crate::store::{Dropped, Options, Store, StoreError, SweepOptions, SweepReport};
 use crate::time::Stamp;
@@ -29,7 +30,10 @@ pub fn run(config: &Config, how: Report, now: Stamp, out: &mut impl Write) -> Re
         None => store.default_max_bytes()?,
     };
     let options = SweepOptions { max_bytes: Some(max_bytes), grace: config.grace, now, dry_run: how.dry_run };
+    let mut progress = Progress::new();
+    progress.show(|| "looking at all that is stored".to_owned());
     let report = store.sweep(&options)?;
+    progress.clear();
     let written = if how.json { write_json(&report, out) } else { write_text(&report, max_bytes, out) };
     // The work is done whether or not somebody listens.
     written.ok();

@@ -1,19 +1,22 @@
 //! The command line: what can be typed, and what it says about itself.
 //!
-//! A contract (docs/ARCHITECTURE.md): names and defaults stay. Owns the words; `config` owns their meaning.
+//! A contract (docs/ARCHITECTURE.md): names and defaults stay. Owns the words; `config` owns their meaning, and
+//! `examples/manual` makes manual pages and the shells' completions of them.
+
+#![allow(rustdoc::broken_intra_doc_links, reason = "what stands above an option is what --help prints")]
 
 mod commands;
 
 use std::path::PathBuf;
 
-use apt_p2p::config::Flags;
-use argh::FromArgs;
+use crate::config::Flags;
+use argh::{ArgsInfo, FromArgs};
 
-pub(crate) use self::commands::{Cleanup, Crawl, Dht, Import, Lookup, Status, Verify};
+pub use self::commands::{Cleanup, Crawl, Dht, Import, Lookup, Status, Verify};
 
 /// A caching proxy for apt: keeps the packages of a whole network, each checked against its archive's own index.
 /// Without a command it runs the proxy in the foreground.
-#[derive(FromArgs, Debug)]
+#[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(
     example = "Serve the network on port 9977:\n  {command_name}\nKeep at most 20 GB on another disk:\n  {command_name} \
                --cache /srv/apt --max-size 20G\nFetch an archive over https for clients that ask by http:\n  \
@@ -26,96 +29,98 @@ pub(crate) use self::commands::{Cleanup, Crawl, Dht, Import, Lookup, Status, Ver
     error_code(1, "failed; the last line on standard error says why and what to do"),
     error_code(2, "the command line or the configuration cannot be used")
 )]
-pub(crate) struct Cli {
+pub struct Cli {
     /// configuration file; default: /etc/apt-p2p.toml, if it is there
     #[argh(option, arg_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
+    pub config: Option<PathBuf>,
 
-    /// where apt's requests are answered; repeatable; default: [::]:9977
+    /// where apt's requests are answered; repeatable; default: [::]:9977, and [::]:3142, where auto-apt-proxy looks, if that
+    /// is free
     #[argh(option, arg_name = "ADDR:PORT")]
-    pub(crate) listen: Vec<String>,
+    pub listen: Vec<String>,
 
     /// where files are kept; default: /var/cache/apt-p2p as root, else in the user's cache folder
     #[argh(option, arg_name = "DIR")]
-    pub(crate) cache: Option<PathBuf>,
+    pub cache: Option<PathBuf>,
 
     /// the most that stays there, e.g. 20G; default: 80% of the free space, at most 50G
     #[argh(option, arg_name = "SIZE")]
-    pub(crate) max_size: Option<String>,
+    pub max_size: Option<String>,
 
     /// a network or address that is served; repeatable; default: this machine, its links and private networks
     #[argh(option, arg_name = "CIDR")]
-    pub(crate) allow: Vec<String>,
+    pub allow: Vec<String>,
 
     /// where an archive is fetched from, HOST/PATH=URL; repeatable; several for one archive stand in for one another
     #[argh(option, arg_name = "PREFIX=URL")]
-    pub(crate) upstream: Vec<String>,
+    pub upstream: Vec<String>,
 
     /// a private or loopback mirror that may be fetched from: name, address or network; repeatable
     #[argh(option, arg_name = "HOST|CIDR")]
-    pub(crate) allow_upstream: Vec<String>,
+    pub allow_upstream: Vec<String>,
 
     /// the proxy by which mirrors are reached, http://HOST:PORT; those that --allow-upstream names are reached without it
     #[argh(option, arg_name = "URL")]
-    pub(crate) upstream_proxy: Option<String>,
+    pub upstream_proxy: Option<String>,
 
     /// a host to which clients' https sources may be tunnelled (CONNECT, port 443): a name, *.DOMAIN, or none; repeatable;
     /// default: any public host
     #[argh(option, arg_name = "HOST")]
-    pub(crate) allow_connect: Vec<String>,
+    pub allow_connect: Vec<String>,
 
     /// with whom files are exchanged: internet, lan or off; default: internet
     #[argh(option, arg_name = "WITH")]
-    pub(crate) share: Option<String>,
+    pub share: Option<String>,
 
     /// where others reach this machine, by TCP and UDP; default: [::]:9978
     #[argh(option, arg_name = "ADDR:PORT")]
-    pub(crate) peer_listen: Option<String>,
+    pub peer_listen: Option<String>,
 
     /// an archive whose files may be shared though its origin is unknown, HOST/PATH; repeatable
     #[argh(option, arg_name = "PREFIX")]
-    pub(crate) public: Vec<String>,
+    pub public: Vec<String>,
 
     /// bytes a second that others on the Internet get in all; default: 256K
     #[argh(option, arg_name = "RATE")]
-    pub(crate) upload_rate: Option<String>,
+    pub upload_rate: Option<String>,
 
     /// another network than the public one, by its name
     #[argh(option, arg_name = "NAME")]
-    pub(crate) network: Option<String>,
+    pub network: Option<String>,
 
     /// a file with a secret: only who has it too can find what this network shares
     #[argh(option, arg_name = "FILE")]
-    pub(crate) secret: Option<PathBuf>,
+    pub secret: Option<PathBuf>,
 
     /// where others are looked for first, HOST:PORT, or none; repeatable; default: the routers of BitTorrent's DHT. A
     /// private address makes the network private, and BitTorrent's DHT too if there are no others
     #[argh(option, arg_name = "HOST:PORT")]
-    pub(crate) bootstrap: Vec<String>,
+    pub bootstrap: Vec<String>,
 
     /// use of BitTorrent's DHT: ask it for others of this network, serve it too, or off; default: ask
     #[argh(option, arg_name = "HOW")]
-    pub(crate) mainline: Option<String>,
+    pub mainline: Option<String>,
+
     /// a peer on this network, known without being announced; repeatable
     #[argh(option, arg_name = "ADDR:PORT")]
-    pub(crate) neighbour: Vec<String>,
+    pub neighbour: Vec<String>,
 
     /// what to spare: speed (time) or offload (the mirror, a metered line); default: speed
     #[argh(option, arg_name = "speed|offload")]
-    pub(crate) prefer: Option<String>,
+    pub prefer: Option<String>,
 
     /// on or off: whether neighbours and clients find the proxy by multicast DNS; default: on
     #[argh(option, arg_name = "on|off")]
-    pub(crate) mdns: Option<String>,
+    pub mdns: Option<String>,
 
     /// on or off: whether the router is asked to let strangers reach this machine (PCP, NAT-PMP, UPnP); default: on
     #[argh(option, arg_name = "on|off")]
-    pub(crate) port_mapping: Option<String>,
+    pub port_mapping: Option<String>,
 
     /// new versions of packages that were used before: off (nothing), lookup (look for peers that have them) or night (fetch
     /// them from one to five, too); default: lookup
     #[argh(option, arg_name = "off|lookup|night")]
-    pub(crate) prefetch: Option<String>,
+    pub prefetch: Option<String>,
 
     /// who signed an archive's Release: off (nobody asks), report (the page and the log say it) or enforce (what nobody known here
     /// has signed is refused); default: report
@@ -128,31 +133,40 @@ pub(crate) struct Cli {
 
     /// requests worked on at once; default: 4
     #[argh(option, arg_name = "N")]
-    pub(crate) workers: Option<usize>,
+    pub workers: Option<usize>,
 
     /// print name and version
     #[argh(switch)]
-    pub(crate) version: bool,
+    pub version: bool,
 
+    /// what else to do than to run the proxy
     #[argh(subcommand)]
-    pub(crate) command: Option<Command>,
+    pub command: Option<Command>,
 }
 
 /// What else it can do.
-#[derive(FromArgs, Debug)]
+#[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(subcommand)]
-pub(crate) enum Command {
+pub enum Command {
+    /// `cleanup`
     Cleanup(Cleanup),
+    /// `verify`
     Verify(Verify),
+    /// `import`
     Import(Import),
+    /// `status`
     Status(Status),
+    /// `dht`
     Dht(Dht),
+    /// `lookup`
     Lookup(Lookup),
+    /// `crawl`
     Crawl(Crawl),
 }
 
 impl Cli {
-    pub(crate) fn flags(&self) -> Flags {
+    /// What the options say of the configuration.
+    pub fn flags(&self) -> Flags {
         Flags {
             config: self.config.clone(),
             listen: self.listen.clone(),

@@ -9,6 +9,7 @@ mod host;
 mod on_link;
 mod proxy;
 mod public;
+pub mod settings;
 mod sharing;
 mod size;
 mod upstream;
@@ -29,6 +30,11 @@ use self::host::HostPattern;
 
 /// Read if it is there, unless another file is named.
 pub const DEFAULT_FILE: &str = "/etc/apt-p2p.toml";
+
+/// Where apt's requests are answered, unless configured.
+pub const PORT: u16 = 9977;
+/// The port of apt-cacher-ng and apt-cacher, the one at which auto-apt-proxy looks for a proxy on the gateway.
+pub const FOUND_AT: u16 = 3142;
 
 /// Request workers, unless configured.
 const WORKERS: usize = 4;
@@ -133,6 +139,8 @@ const KEYRINGS: [&str; 4] =
 pub struct Config {
     /// Addresses to listen on.
     pub listen: Vec<SocketAddr>,
+    /// Whether [`FOUND_AT`] is listened on too, where it is free: unless addresses are named.
+    pub listen_where_found: bool,
     /// The cache folder.
     pub cache: PathBuf,
     /// The most bytes of files that stay in the cache; by default a share of its disk.
@@ -247,7 +255,7 @@ impl Config {
 
     fn from_settings(settings: file::Settings) -> Result<Config, ConfigError> {
         let listen = match settings.listen.as_slice() {
-            [] => vec![SocketAddr::from(([0_u16; 8], 9977))],
+            [] => vec![SocketAddr::from(([0_u16; 8], PORT))],
             some => parse_all("--listen", some, "an address and a port, such as 192.0.2.1:9977 or [::]:9977")?,
         };
         let allow = match settings.allow.as_slice() {
@@ -288,6 +296,7 @@ impl Config {
             keyrings: settings.keyring.iter().map(String::as_str).chain(KEYRINGS).map(PathBuf::from).collect(),
             upload_rate: settings.upload_rate.as_deref().map_or(Ok(Some(UPLOAD_RATE)), upload_rate)?,
             public,
+            listen_where_found: settings.listen.is_empty(),
             listen,
             cache: settings.cache.map_or_else(default_cache, Ok)?,
             max_size: max_size.transpose()?,

@@ -13,6 +13,7 @@ use crate::control::{self, ControlError, Format, Request};
 use crate::daemon::{self, DhtHandle};
 use crate::dht::{Ask, Event, Hop, Network, NodeId};
 use crate::digest::Digest;
+use crate::progress::Progress;
 use crate::report::{self, Trace};
 
 /// Why a command has nothing to say.
@@ -109,12 +110,17 @@ pub fn crawl(config: &Config, format: Format, duration: Duration, out: &mut impl
         some_nodes(&node)
     };
     let is_json = format == Format::Json;
-    let told = |survey: &crate::dht::Survey| {
-        if !duration.is_zero() {
-            log::warn!("{}", report::sweep_line(survey));
+    let mut progress = Progress::new();
+    let told = |is_swept: bool, survey: &dyn Fn() -> crate::dht::Survey| {
+        if is_swept && !duration.is_zero() {
+            progress.clear();
+            log::warn!("{}", report::sweep_line(&survey()));
+        } else {
+            progress.show(|| report::sweep_line(&survey()));
         }
     };
     let survey = daemon::crawl(config, duration, &begin_with, told).map_err(ExploreError::Node)?;
+    progress.clear();
     if survey.answered + survey.sessions.seen == 0 {
         return Err(ExploreError::Alone(config.sharing.network.clone()));
     }

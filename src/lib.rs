@@ -29,6 +29,7 @@ pub mod front;
 pub mod peer;
 
 pub mod cleanup;
+pub mod cli;
 pub mod explore;
 pub mod import;
 pub mod progress;

@@ -1,6 +1,5 @@
 //! argv in, exit status out: 0 done, 1 failed, 2 the command line or the configuration cannot be used.
 
-mod cli;
 mod logging;
 mod owner;
 
@@ -8,14 +7,13 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use apt_p2p::cli::{self, Cli, Command};
 use apt_p2p::config::{Config, ConfigError, Flags, parse_duration};
 use apt_p2p::control::Format;
 use apt_p2p::daemon::DaemonError;
 use apt_p2p::digest::Digest;
 use apt_p2p::explore::ExploreError;
 use apt_p2p::{cleanup, daemon, explore, import, verify};
-
-use crate::cli::{Cli, Command};
 
 fn main() -> ExitCode {
     spare_memory();

@@ -1,6 +1,6 @@
 //! One line on the terminal that says how far a long command is.
 //!
-//! It stands on standard error, and only where that is a terminal: a log or a pipe gets none of it.
+//! It stands on standard error, and only where that is a terminal that can take a line back: a log or a pipe gets none of it.
 
 use std::io::{IsTerminal, Stderr, Write};
 use std::time::{Duration, Instant};
@@ -20,7 +20,8 @@ impl Progress {
     #[must_use]
     pub fn new() -> Progress {
         let out = std::io::stderr();
-        Progress { out: out.is_terminal().then_some(out), shown: None }
+        let takes_back = std::env::var_os("TERM").is_none_or(|kind| kind != "dumb");
+        Progress { out: (takes_back && out.is_terminal()).then_some(out), shown: None }
     }
 
     /// Shows what `line` says, unless the last line was shown only just now.

@@ -92,3 +92,21 @@ fn what_fails_ends_with_1_in_one_line() {
     let output = run(&["cleanup", "--cache", cache.to_str().expect("a plain path")]);
     assert_eq!((output.status.code(), told(&output).lines().count()), (Some(1), 1), "{}", told(&output));
 }
+
+/// A line that comes and goes is for people who watch: none of it gets into a pipe, or to a terminal that keeps all.
+#[test]
+fn progress_is_shown_on_a_terminal_alone() {
+    let scratch = Scratch::new();
+    let command = format!("{BINARY} cleanup --cache {}", scratch.path().join("cache").display());
+    let on_terminal = |kind: &str| {
+        let mut script = Command::new("script");
+        let output =
+            script.args(["-qec", &command, "/dev/null"]).env("TERM", kind).output().expect("script is there");
+        told(&output)
+    };
+    let watched = on_terminal("xterm");
+    assert!(watched.contains("looking at all that is stored\r\x1b[K0 files"), "{watched:?}");
+    assert!(!on_terminal("dumb").contains("looking"));
+    let output = Command::new("sh").args(["-c", &command]).output().expect("sh is there");
+    assert!(output.stderr.is_empty() && told(&output).starts_with("0 files"), "{}", told(&output));
+}

@@ -2,15 +2,15 @@
 
 use std::path::PathBuf;
 
-use apt_p2p::config::Flags;
-use argh::FromArgs;
+use crate::config::Flags;
+use argh::{ArgsInfo, FromArgs};
 
 /// A command: what it takes, and what all of them take besides.
 macro_rules! command {
     ($(#[$about:meta])* $name:ident { $($own:tt)* }) => {
-        #[derive(FromArgs, Debug)]
+        #[derive(FromArgs, ArgsInfo, Debug)]
         $(#[$about])*
-        pub(crate) struct $name {
+        pub struct $name {
             $($own)*
 
             /// configuration file; default: /etc/apt-p2p.toml, if it is there
@@ -23,12 +23,12 @@ macro_rules! command {
 
             /// print it as JSON
             #[argh(switch)]
-            pub(crate) json: bool,
+            pub json: bool,
         }
 
         impl $name {
             /// Options may stand before the command or behind it: what stands behind wins.
-            pub(crate) fn with_files(&self, before: Flags) -> Flags {
+            pub fn with_files(&self, before: Flags) -> Flags {
                 let (config, cache) = (self.config.clone(), self.cache.clone());
                 Flags { config: config.or(before.config.clone()), cache: cache.or(before.cache.clone()), ..before }
             }
@@ -52,11 +52,11 @@ command! {
     Cleanup {
         /// the most that stays, e.g. 20G
         #[argh(option, arg_name = "SIZE")]
-        pub(crate) max_size: Option<String>,
+        pub max_size: Option<String>,
 
         /// only say what would go
         #[argh(switch)]
-        pub(crate) dry_run: bool,
+        pub dry_run: bool,
     }
 }
 
@@ -109,19 +109,19 @@ command! {
     Lookup {
         /// the file's SHA-256, 64 hexadecimal digits
         #[argh(positional, arg_name = "DIGEST")]
-        pub(crate) digest: String,
+        pub digest: String,
 
         /// another network, by its name
         #[argh(option, arg_name = "NAME")]
-        pub(crate) network: Option<String>,
+        pub network: Option<String>,
 
         /// the file with that network's secret
         #[argh(option, arg_name = "FILE")]
-        pub(crate) secret: Option<PathBuf>,
+        pub secret: Option<PathBuf>,
 
         /// where to begin, HOST:PORT; repeatable
         #[argh(option, arg_name = "HOST:PORT")]
-        pub(crate) bootstrap: Vec<String>,
+        pub bootstrap: Vec<String>,
     }
 }
 
@@ -141,15 +141,15 @@ command! {
     Crawl {
         /// another network, by its name
         #[argh(option, arg_name = "NAME")]
-        pub(crate) network: Option<String>,
+        pub network: Option<String>,
 
         /// where to begin, HOST:PORT; repeatable
         #[argh(option, arg_name = "HOST:PORT")]
-        pub(crate) bootstrap: Vec<String>,
+        pub bootstrap: Vec<String>,
 
         /// how long to go on, e.g. 6h; default: one sweep
         #[argh(option, arg_name = "TIME")]
-        pub(crate) duration: Option<String>,
+        pub duration: Option<String>,
     }
 }
 
@@ -187,27 +187,29 @@ command! {
     Import {
         /// the folder to take from, with all below it
         #[argh(positional, arg_name = "DIR")]
-        pub(crate) dir: PathBuf,
+        pub dir: PathBuf,
 
         /// a Packages or Sources file that counts besides what the proxy knows; repeatable
         #[argh(option, arg_name = "FILE")]
-        pub(crate) index: Vec<PathBuf>,
+        pub index: Vec<PathBuf>,
 
         /// the most that stays there, e.g. 20G: what does not fit is refused
         #[argh(option, arg_name = "SIZE")]
-        pub(crate) max_size: Option<String>,
+        pub max_size: Option<String>,
     }
 }
 
 impl Cleanup {
-    pub(crate) fn flags(&self, before: Flags) -> Flags {
+    /// What the options say of the configuration, over what stood `before` the command.
+    pub fn flags(&self, before: Flags) -> Flags {
         let before = self.with_files(before);
         Flags { max_size: self.max_size.clone().or(before.max_size.clone()), ..before }
     }
 }
 
 impl Lookup {
-    pub(crate) fn flags(&self, before: Flags) -> Flags {
+    /// What the options say of the configuration, over what stood `before` the command.
+    pub fn flags(&self, before: Flags) -> Flags {
         let before = self.with_files(before);
         Flags {
             network: self.network.clone().or(before.network.clone()),
@@ -219,7 +221,8 @@ impl Lookup {
 }
 
 impl Crawl {
-    pub(crate) fn flags(&self, before: Flags) -> Flags {
+    /// What the options say of the configuration, over what stood `before` the command.
+    pub fn flags(&self, before: Flags) -> Flags {
         let before = self.with_files(before);
         Flags {
             network: self.network.clone().or(before.network.clone()),
@@ -230,7 +233,8 @@ impl Crawl {
 }
 
 impl Import {
-    pub(crate) fn flags(&self, before: Flags) -> Flags {
+    /// What the options say of the configuration, over what stood `before` the command.
+    pub fn flags(&self, before: Flags) -> Flags {
         let before = self.with_files(before);
         Flags { max_size: self.max_size.clone().or(before.max_size.clone()), ..before }
     }

@@ -185,6 +185,30 @@ fn the_example_shows_every_setting() {
     loaded.expect("so it is with every setting switched on");
 }
 
+#[test]
+fn settings_are_documented_as_they_are_read() {
+    let all: Vec<_> = settings::SETTINGS.iter().flat_map(|(_, settings)| settings.iter()).collect();
+    let sorted = |mut names: Vec<&'static str>| {
+        names.sort_unstable();
+        names
+    };
+    assert_eq!(sorted(all.iter().map(|setting| setting.name).collect()), sorted(file::KEYS.to_vec()));
+    let unset = load("", &flags()).expect("defaults");
+    let secret = secret_file("settings");
+    for settings::Setting { name, kind, unset: default, example, .. } in all {
+        if let settings::Unset::Value(value) = default {
+            assert_eq!(load(&format!("{name} = {value}"), &flags()).as_ref(), Ok(&unset), "{name}");
+        }
+        let flags = Flags { secret: (*name == "secret").then(|| secret.clone()), ..Flags::default() };
+        assert_ne!(load(&format!("{name} = {example}"), &flags).expect(name), unset, "{name}");
+        let takes = |word: &str| load(&format!("{name} = '{word}'"), &flags).is_ok();
+        if let settings::Kind::Words(words) = kind {
+            assert!(words.iter().all(|word| takes(word)) && !takes("another"), "{name}");
+        }
+    }
+    std::fs::remove_file(&secret).expect("it is there");
+}
+
 proptest! {
     #[test]
     fn no_text_panics(text in "\\PC{0,200}") {

@@ -47,7 +47,8 @@ pub fn lone_node(config: &Config) -> io::Result<Option<DhtHandle>> {
     Ok(None)
 }
 
-/// Walks over all nodes of the overlay, beginning with these; `told` hears of each sweep. SIGINT and SIGTERM end it
+/// Walks over all nodes of the overlay, beginning with these; `told` hears of each sweep (`true`) and, again and again, that it
+/// goes on, and may ask for what was seen. SIGINT and SIGTERM end it
 /// early.
 ///
 /// # Errors
@@ -56,7 +57,7 @@ pub fn crawl(
     config: &Config,
     duration: Duration,
     begin_with: &[SocketAddr],
-    told: impl FnMut(&Survey),
+    told: impl FnMut(bool, &dyn Fn() -> Survey),
 ) -> io::Result<Survey> {
     let dht = sharing::options(config)?.config;
     let plan = CrawlPlan {

@@ -45,7 +45,7 @@ use self::live::Live;
 use self::peers::PeerEdge;
 use self::socket_dir::SocketDir;
 use self::upkeep::Upkeep;
-use crate::config::{Config, ConfigError, Flags, Share};
+use crate::config::{Config, ConfigError, FOUND_AT, Flags, PORT, Share};
 use crate::digest::Digest;
 use crate::edge::{self, Behind, Edge, EdgeConfig, EdgeHandle, Recall, Slots};
 use crate::fetch::{self, Shelf};
@@ -146,12 +146,25 @@ fn reload(live: &Live, flags: &Flags) {
 }
 
 fn listeners(config: &Config) -> Result<Vec<TcpListener>, DaemonError> {
-    let handed_over = edge::from_systemd().map_err(DaemonError::System)?;
-    if !handed_over.is_empty() {
-        return Ok(handed_over);
+    let mut listeners = edge::from_systemd().map_err(DaemonError::System)?;
+    if listeners.is_empty() {
+        let bind = |address: &SocketAddr| edge::bind(*address).map_err(|error| DaemonError::Listen(*address, error));
+        listeners = config.listen.iter().map(bind).collect::<Result<_, _>>()?;
     }
-    let bind = |address: &SocketAddr| edge::bind(*address).map_err(|error| DaemonError::Listen(*address, error));
-    config.listen.iter().map(bind).collect()
+    if config.listen_where_found {
+        listeners.extend(found_at(&listeners));
+    }
+    Ok(listeners)
+}
+
+/// Beside our own port, at the same address, the one at which auto-apt-proxy looks. It is done without where another proxy
+/// has it.
+fn found_at(listeners: &[TcpListener]) -> Option<TcpListener> {
+    let addresses = || listeners.iter().filter_map(|listener| listener.local_addr().ok());
+    let ours = addresses().find(|address| address.port() == PORT)?;
+    let address = SocketAddr::new(ours.ip(), FOUND_AT);
+    let told = |error: &io::Error| log::info!("auto-apt-proxy will not find this proxy at {address}: {error}");
+    if addresses().any(|taken| taken.port() == FOUND_AT) { None } else { edge::bind(address).inspect_err(told).ok() }
 }
 
 fn open_shelf(config: &Config) -> Shelf {

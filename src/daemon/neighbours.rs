@@ -9,7 +9,8 @@ use super::threads;
 use crate::lan::Neighbours;
 use crate::lan::discovery::{Announcement, Discovery};
 
-/// Announces the proxy and its peer edge, and hears of others, if that is wanted. What prevents it is logged.
+/// Announces the proxy to clients, and its peer edge to neighbours, of whom it hears then too, if that is wanted. What prevents
+/// it is logged.
 pub(super) fn discover(
     live: &Live,
     neighbours: &Neighbours,
@@ -17,9 +18,6 @@ pub(super) fn discover(
     peer_port: Option<u16>,
 ) -> Option<Discovery> {
     let config = live.config();
-    if !config.mdns || peer_port.is_none() {
-        return None;
-    }
     let mut listen = listeners.iter().filter_map(|listener| listener.local_addr().ok());
     let announcement = Announcement {
         host: host(),
@@ -27,8 +25,12 @@ pub(super) fn discover(
         proxy_port: listen.find(|address| !address.ip().is_loopback()).map(|address| address.port()),
         peer_port,
     };
+    if !config.mdns || announcement.is_empty() {
+        return None;
+    }
     let started = Discovery::start(&announcement, neighbours.clone());
     let (discovery, listener) = started.inspect_err(|error| log::warn!("{error}")).ok()?;
+    let Some(listener) = listener else { return Some(discovery) };
     match threads::start("neighbours", move || listener.run()) {
         Ok(_) => Some(discovery),
         Err(error) => {

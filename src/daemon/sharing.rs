@@ -15,7 +15,7 @@ pub(super) fn start(config: &Config, peer_port: Option<u16>) -> Option<DhtHandle
     match config.sharing.share {
         Share::Internet => {}
         Share::Lan => {
-            log::info!("nothing is shared with the Internet (--share lan)");
+            log::info!("packages are shared with other proxies of this LAN, and not with the Internet (--share lan)");
             return None;
         }
         Share::Off => {
@@ -29,7 +29,8 @@ pub(super) fn start(config: &Config, peer_port: Option<u16>) -> Option<DhtHandle
         Ok(dht) => {
             let addresses: Vec<String> = dht.addresses().iter().map(SocketAddr::to_string).collect();
             log::info!(
-                "part of the network {} at {} (UDP), where others find what is shared; --share off ends that",
+                "packages of public archives are shared with the Internet, as part of the network {} at {} (UDP); --share lan or \
+                 --share off ends that",
                 dht.network(),
                 addresses.join(" and ")
             );

@@ -1,8 +1,8 @@
 //! DNS-SD over multicast DNS (RFC 6762, RFC 6763): neighbours find each other, and clients find the proxy.
 //!
 //! Announces `_apt-p2p._tcp` (for neighbours: id and network in its TXT record) and `_apt_proxy._tcp` (which
-//! auto-apt-proxy, squid-deb-proxy-client and apt-avahi-discover browse); browses the first. Only on interfaces whose
-//! address is a private one: what is announced is no business of a router's outer side.
+//! auto-apt-proxy and squid-deb-proxy-client browse); browses the first. Only with private addresses that need no interface
+//! beside them: what is announced is no business of a router's outer side, and apt cannot use a link-local IPv6 address.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -33,6 +33,14 @@ pub struct Announcement {
     pub proxy_port: Option<u16>,
     /// The peer edge's port; none when nothing is shared.
     pub peer_port: Option<u16>,
+}
+
+impl Announcement {
+    /// Whether there is nothing to announce.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.proxy_port.is_none() && self.peer_port.is_none()
+    }
 }
 
 /// Why there is no discovery.
@@ -76,17 +84,17 @@ pub struct Listener {
 }
 
 impl Discovery {
-    /// Begins to announce and to listen.
+    /// Begins to announce, and to listen, if we are a neighbour ourselves.
     ///
     /// # Errors
     /// [`DiscoveryError`] when there is no multicast to be had.
     pub fn start(
         announcement: &Announcement,
         neighbours: Neighbours,
-    ) -> Result<(Discovery, Listener), DiscoveryError> {
+    ) -> Result<(Discovery, Option<Listener>), DiscoveryError> {
         let service = ServiceDaemon::new()?;
         service.disable_interface(IfKind::Predicate(IfPredicate::new(|interface| !is_inner(interface.ip()))))?;
-        let events = service.browse(NEIGHBOUR_TYPE)?;
+        let events = announcement.peer_port.map(|_| service.browse(NEIGHBOUR_TYPE)).transpose()?;
         let mut discovery = Discovery { service, names: Vec::new(), goodbyes: Vec::new() };
         let own = neighbours.own();
         // Two daemons may run on one machine: the id tells their names apart.
@@ -99,7 +107,8 @@ impl Discovery {
             discovery.announce(PROXY_TYPE, &name, &announcement.host, port, &[])?;
         }
         let (service, network) = (discovery.service.clone(), announcement.network.clone());
-        Ok((discovery, Listener { service, events, network, neighbours }))
+        let listener = events.map(|events| Listener { service, events, network, neighbours });
+        Ok((discovery, listener))
     }
 
     /// Says goodbye, so that nobody asks a machine that is gone; does not wait until that is said.
@@ -190,19 +199,16 @@ impl Listener {
 }
 
 /// The address to use of several: an IPv4 one, which every LAN has. Never one of the outer side: anybody on the LAN can
-/// announce whatever he likes, and what is missed here is asked there. None that needs an interface beside it.
+/// announce whatever he likes, and what is missed here is asked there.
 fn best(addresses: impl Iterator<Item = IpAddr>) -> Option<IpAddr> {
-    let needs_interface = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
-    addresses
-        .filter(|ip| is_inner(*ip) && !ip.is_loopback() && !needs_interface(ip))
-        .min_by_key(|ip| (ip.is_ipv6(), *ip))
+    addresses.filter(|ip| is_inner(*ip) && !ip.is_loopback()).min_by_key(|ip| (ip.is_ipv6(), *ip))
 }
 
-/// Whether an interface with this address is one of the inside.
+/// Whether this address is one of the inside, and says all that is needed to reach it.
 fn is_inner(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.is_private() || ip.is_link_local() || ip.is_loopback(),
-        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local() || ip.is_loopback(),
+        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_loopback(),
     }
 }
 
@@ -228,9 +234,13 @@ mod tests {
 
     #[test]
     fn the_outer_side_is_left_alone() {
-        for (text, inner) in
-            [("192.168.1.1", true), ("203.0.113.1", false), ("fe80::1", true), ("2001:db8::1", false)]
-        {
+        for (text, inner) in [
+            ("192.168.1.1", true),
+            ("203.0.113.1", false),
+            ("fd00::1", true),
+            ("fe80::1", false),
+            ("2001:db8::1", false),
+        ] {
             assert_eq!(is_inner(text.parse().expect("an address")), inner, "{text}");
         }
     }

@@ -20,7 +20,7 @@ pub(in super::super) fn walk(
     plan: CrawlPlan,
     listen: SocketAddr,
     begin_with: &[SocketAddr],
-    mut told: impl FnMut(&Survey),
+    mut told: impl FnMut(bool, &dyn Fn() -> Survey),
 ) -> io::Result<Survey> {
     let mut poll = Poll::new()?;
     let mut sockets = Sockets::bind(&[listen], poll.registry().try_clone()?, 0)?;
@@ -38,9 +38,10 @@ pub(in super::super) fn walk(
                 // What the network does not take counts as not answered.
                 sockets.send(to, &buffer);
             }
-            CrawlOutput::Swept => told(&crawl.survey(clock())),
+            CrawlOutput::Swept => told(true, &|| crawl.survey(clock())),
             CrawlOutput::Done => break,
             CrawlOutput::WakeAt(at) => {
+                told(false, &|| crawl.survey(clock()));
                 let now = clock();
                 let pause = if sockets.has_more() { now } else { at }.since(now);
                 match poll.poll(&mut events, Some(pause)) {
