@@ -9,12 +9,12 @@
 use std::io::{self, BufRead, BufReader, Read};
 
 use bzip2::bufread::MultiBzDecoder;
-use flate2::bufread::MultiGzDecoder;
 use lzma_rust2::XzReader;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 use super::CatalogError;
+use super::gzip::Gzip;
 use crate::limits::{DICTIONARY_LEN_MAX, INDEX_BUFFER_LEN, PLAIN_INDEX_LEN_MAX};
 
 /// How an index is compressed.
@@ -54,7 +54,7 @@ pub fn decoder<'a, R: Read + 'a>(compression: Compression, reader: R) -> Decoder
     let source = BufReader::with_capacity(INDEX_BUFFER_LEN, Patient { reader, began: false });
     let format = match compression {
         Compression::Plain => Format::Plain(source),
-        Compression::Gzip => Format::Gzip(Box::new(MultiGzDecoder::new(source))),
+        Compression::Gzip => Format::Gzip(Gzip::new(source)),
         Compression::Xz => Format::Xz(Box::new(Xz::new(source))),
         Compression::Bzip2 => Format::Bzip2(Box::new(MultiBzDecoder::new(source))),
         Compression::Zstd => Format::Zstd(Box::new(Zstd::new(source))),
@@ -75,7 +75,7 @@ type Source<'a> = BufReader<Patient<'a>>;
 
 enum Format<'a> {
     Plain(Source<'a>),
-    Gzip(Box<MultiGzDecoder<Source<'a>>>),
+    Gzip(Gzip<Source<'a>>),
     Xz(Box<Xz<'a>>),
     Bzip2(Box<MultiBzDecoder<Source<'a>>>),
     Zstd(Box<Zstd<'a>>),
