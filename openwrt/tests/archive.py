@@ -1,5 +1,6 @@
 """A part of the archive that this machine's apt is configured with, kept in a folder and served from there."""
 
+import functools
 import hashlib
 import http.server
 import os
@@ -115,6 +116,7 @@ class Mirror:
         self.names = {path.name: str(path.relative_to(self.folder)) for path in self.folder.rglob("*.deb")}
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
+    @functools.cache
     def big_digest(self):
         hasher = hashlib.sha256()
         for number in range(self.big_len // BLOCK):
@@ -135,7 +137,7 @@ class Mirror:
         with self.lock:
             self.asked.append(path)
         file = self.folder / path
-        is_big = path.endswith("/big_1_all.deb")
+        is_big = path.endswith("/big_1_all.deb") or "/dists/big/" in path
         if path.endswith(".deb") and self.without_packages:
             return to.send_error(503)
         if ".." in path or not (is_big or file.is_file()):
