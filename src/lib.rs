@@ -6,6 +6,7 @@
 pub mod digest;
 pub mod json;
 pub mod limits;
+pub mod sorted;
 pub mod stream;
 pub mod time;
 pub mod troubles;

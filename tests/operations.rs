@@ -113,3 +113,15 @@ fn an_end_while_downloads_run_is_quick_and_what_had_come_is_not_fetched_again() 
     }
     assert_eq!(daemon.terminate(), Some(0));
 }
+
+/// A panic in a router's build is a trap, which a signal from outside looks like.
+#[test]
+fn a_trap_has_last_words_and_ends_the_process() {
+    for trap in ["TRAP", "ILL"] {
+        let scratch = Scratch::new();
+        let daemon = Daemon::start(&scratch);
+        daemon.signal(trap);
+        daemon.wait_for_log("a bug ended the process");
+        assert_eq!(daemon.end(), Some(1), "{trap}");
+    }
+}

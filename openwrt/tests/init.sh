@@ -222,6 +222,14 @@ switched_off_it_leaves_nothing_behind() {
 	has_not start-stop-daemon
 }
 
+numbers_come_from_where_the_cache_is_and_leave_no_line_in_the_log() {
+	router main.cache=/mnt/sda1/apt-p2p
+	is "$(PROG='echo'; numbers)" "status --config /dev/null --cache $scratch/memory --json"
+	has_not logger
+	mounted /mnt/sda1
+	is "$(PROG='echo'; numbers)" 'status --config /dev/null --cache /mnt/sda1/apt-p2p --json'
+}
+
 cleanup_runs_as_the_cache_s_owner_with_its_size() {
 	router "main.cache=$scratch/disk/apt-p2p" main.max_size=20G
 	mkdir "$scratch/disk"
@@ -246,6 +254,7 @@ for test in as_it_comes_it_serves_the_lan_from_memory a_mounted_disk_is_used \
 	a_folder_that_is_no_path_is_not_used a_disk_without_owners_is_written_to_by_root every_option_becomes_its_flag \
 	the_peer_port_opens_only_for_the_internet_and_when_asked cron_has_one_line_and_others_stay \
 	switched_off_it_leaves_nothing_behind cleanup_runs_as_the_cache_s_owner_with_its_size \
+	numbers_come_from_where_the_cache_is_and_leave_no_line_in_the_log \
 	the_disk_s_coming_and_going_restarts_it; do
 	count=${count:-0}
 	$test

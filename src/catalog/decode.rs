@@ -9,12 +9,12 @@
 use std::io::{self, BufRead, BufReader, Read};
 
 use bzip2::bufread::MultiBzDecoder;
-use flate2::bufread::MultiGzDecoder;
 use lzma_rust2::XzReader;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 use super::CatalogError;
+use super::gzip::Gzip;
 use crate::limits::{DICTIONARY_LEN_MAX, INDEX_BUFFER_LEN, PLAIN_INDEX_LEN_MAX};
 
 /// How an index is compressed.
@@ -48,11 +48,13 @@ impl Compression {
 }
 
 /// A reader that yields the plain bytes of `reader`'s. Its errors are best turned into a [`CatalogError`] with `from`.
-pub fn decoder<R: Read>(compression: Compression, reader: R) -> Decoder<R> {
+pub fn decoder<'a, R: Read + 'a>(compression: Compression, reader: R) -> Decoder<'a> {
+    // One kind of source: five decoders for each kind would be a twentieth of the program.
+    let reader: Box<dyn Read + 'a> = Box::new(reader);
     let source = BufReader::with_capacity(INDEX_BUFFER_LEN, Patient { reader, began: false });
     let format = match compression {
         Compression::Plain => Format::Plain(source),
-        Compression::Gzip => Format::Gzip(Box::new(MultiGzDecoder::new(source))),
+        Compression::Gzip => Format::Gzip(Gzip::new(source)),
         Compression::Xz => Format::Xz(Box::new(Xz::new(source))),
         Compression::Bzip2 => Format::Bzip2(Box::new(MultiBzDecoder::new(source))),
         Compression::Zstd => Format::Zstd(Box::new(Zstd::new(source))),
@@ -61,25 +63,25 @@ pub fn decoder<R: Read>(compression: Compression, reader: R) -> Decoder<R> {
 }
 
 /// See [`decoder`].
-pub struct Decoder<R: Read> {
-    format: Format<R>,
+pub struct Decoder<'a> {
+    format: Format<'a>,
     /// Plain bytes yielded so far.
     passed: u64,
     /// No format promises anything about a read after an error, so there is none.
     failed: bool,
 }
 
-type Source<R> = BufReader<Patient<R>>;
+type Source<'a> = BufReader<Patient<'a>>;
 
-enum Format<R: Read> {
-    Plain(Source<R>),
-    Gzip(Box<MultiGzDecoder<Source<R>>>),
-    Xz(Box<Xz<R>>),
-    Bzip2(Box<MultiBzDecoder<Source<R>>>),
-    Zstd(Box<Zstd<R>>),
+enum Format<'a> {
+    Plain(Source<'a>),
+    Gzip(Gzip<Source<'a>>),
+    Xz(Box<Xz<'a>>),
+    Bzip2(Box<MultiBzDecoder<Source<'a>>>),
+    Zstd(Box<Zstd<'a>>),
 }
 
-impl<R: Read> Read for Decoder<R> {
+impl Read for Decoder<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         // Not every format tells an empty buffer from the end.
         if buf.is_empty() {
@@ -94,7 +96,7 @@ impl<R: Read> Read for Decoder<R> {
     }
 }
 
-impl<R: Read> Decoder<R> {
+impl Decoder<'_> {
     fn read_bounded(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let read = match &mut self.format {
             Format::Plain(plain) => plain.read(buf),
@@ -116,13 +118,13 @@ impl<R: Read> Decoder<R> {
 }
 
 /// Reads again after a signal: not every decoder can be resumed behind such an error.
-struct Patient<R> {
-    reader: R,
+struct Patient<'a> {
+    reader: Box<dyn Read + 'a>,
     /// Whether there was any byte.
     began: bool,
 }
 
-impl<R: Read> Read for Patient<R> {
+impl Read for Patient<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.reader.read(buf) {
@@ -136,10 +138,10 @@ impl<R: Read> Read for Patient<R> {
     }
 }
 
-struct Xz<R: Read>(XzReader<Source<R>>);
+struct Xz<'a>(XzReader<Source<'a>>);
 
-impl<R: Read> Xz<R> {
-    fn new(source: Source<R>) -> Self {
+impl<'a> Xz<'a> {
+    fn new(source: Source<'a>) -> Self {
         // The reader counts its own needs into the limit: 40 KiB and a chunk of compressed bytes (64 KiB).
         const OWN_KB: usize = 40 + 64;
         let limit_kb = u32::try_from(DICTIONARY_LEN_MAX / 1024 + OWN_KB).expect("a dictionary is below 4 GiB");
@@ -147,7 +149,7 @@ impl<R: Read> Xz<R> {
     }
 }
 
-impl<R: Read> Read for Xz<R> {
+impl Read for Xz<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.0.read(buf).map_err(|error| {
             let refused = error.kind() == io::ErrorKind::OutOfMemory && error.raw_os_error().is_none();
@@ -158,8 +160,8 @@ impl<R: Read> Read for Xz<R> {
 
 /// zstd's frames, one after the other, skippable ones left out. Content checksums are not compared: a file that is
 /// learnt from has had its SHA-256 compared.
-struct Zstd<R: Read> {
-    source: Source<R>,
+struct Zstd<'a> {
+    source: Source<'a>,
     frame: FrameDecoder,
     /// Whether a frame has begun whose bytes are not all yielded.
     inside: bool,
@@ -167,8 +169,8 @@ struct Zstd<R: Read> {
     begun: bool,
 }
 
-impl<R: Read> Zstd<R> {
-    fn new(source: Source<R>) -> Self {
+impl<'a> Zstd<'a> {
+    fn new(source: Source<'a>) -> Self {
         let mut frame = FrameDecoder::new();
         frame.set_max_window_size(DICTIONARY_LEN_MAX as u64);
         Zstd { source, frame, inside: false, begun: false }
@@ -193,7 +195,7 @@ impl<R: Read> Zstd<R> {
     }
 }
 
-impl<R: Read> Read for Zstd<R> {
+impl Read for Zstd<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         loop {
             if !self.inside {

@@ -14,6 +14,7 @@
 //! | `stanza` | the line format under all of them (deb822), streaming |
 
 pub mod decode;
+mod gzip;
 pub mod index;
 pub mod package;
 pub mod path;

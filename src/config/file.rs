@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+#[cfg(feature = "config-file")]
 use toml::de::{DeTable, DeValue};
 
 use super::{ConfigError, Flags};
@@ -38,6 +39,7 @@ pub(super) struct Settings {
 }
 
 /// Every setting of the file.
+#[cfg(feature = "config-file")]
 pub(super) const KEYS: [&str; 26] = [
     "listen",
     "cache",
@@ -110,6 +112,7 @@ pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
 /// Where it went wrong, and how.
 type Problem = (usize, String);
 
+#[cfg(feature = "config-file")]
 pub(super) fn parse(text: &str) -> Result<Settings, Problem> {
     let line_of = |offset: usize| text[..offset.min(text.len())].matches('\n').count() + 1;
     let table = DeTable::parse(text).map_err(|error| {
@@ -124,6 +127,17 @@ pub(super) fn parse(text: &str) -> Result<Settings, Problem> {
     Ok(settings)
 }
 
+/// Routers' builds have their settings from flags alone, which the init script makes of UCI's options.
+#[cfg(not(feature = "config-file"))]
+pub(super) fn parse(text: &str) -> Result<Settings, Problem> {
+    let is_empty = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
+    match text.lines().position(|line| !is_empty(line)) {
+        Some(at) => Err((at + 1, "this build reads no settings from files: use flags".to_owned())),
+        None => Ok(Settings::default()),
+    }
+}
+
+#[cfg(feature = "config-file")]
 impl Settings {
     fn take(&mut self, key: &str, item: &DeValue<'_>) -> Result<(), String> {
         match key {
@@ -162,6 +176,7 @@ impl Settings {
     }
 }
 
+#[cfg(feature = "config-file")]
 fn unknown_key(unknown: &str) -> String {
     let nearest = KEYS.into_iter().min_by_key(|key| distance(key, unknown)).expect("there are keys");
     if distance(nearest, unknown) <= 2 {
@@ -171,6 +186,7 @@ fn unknown_key(unknown: &str) -> String {
     }
 }
 
+#[cfg(feature = "config-file")]
 fn text(key: &str, item: &DeValue<'_>) -> Result<String, String> {
     match item {
         DeValue::String(text) => Ok(text.to_string()),
@@ -178,6 +194,7 @@ fn text(key: &str, item: &DeValue<'_>) -> Result<String, String> {
     }
 }
 
+#[cfg(feature = "config-file")]
 fn text_or_number(key: &str, item: &DeValue<'_>) -> Result<String, String> {
     match item {
         DeValue::Integer(number) => Ok(number.to_string()),
@@ -186,6 +203,7 @@ fn text_or_number(key: &str, item: &DeValue<'_>) -> Result<String, String> {
 }
 
 /// A text, or a list of texts.
+#[cfg(feature = "config-file")]
 fn texts(key: &str, item: &DeValue<'_>) -> Result<Vec<String>, String> {
     match item {
         DeValue::Array(items) => items.iter().map(|item| text(key, item.get_ref())).collect(),
@@ -194,6 +212,7 @@ fn texts(key: &str, item: &DeValue<'_>) -> Result<Vec<String>, String> {
 }
 
 /// Letters to add, drop or change to make one word of another (Levenshtein).
+#[cfg(feature = "config-file")]
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().take(64).collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

@@ -4,10 +4,10 @@
 //! is on that link is served by its private address anyway. One without may be anybody's. That the interface leads out
 //! says nothing: the one interface of a NAS does.
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::cidr::{Cidr, is_public};
+use crate::sorted::SortedSet;
 
 /// A route is by way of a neighbour (linux/route.h).
 const RTF_GATEWAY: u32 = 0x2;
@@ -42,9 +42,9 @@ pub fn on_link(routes_v4: &str, routes_v6: &str) -> Vec<Cidr> {
     let routes: Vec<Route<'_>> =
         routes_v4.lines().filter_map(route_v4).chain(routes_v6.lines().filter_map(route_v6)).collect();
     let is_private = |r: &&Route<'_>| r.is_on_link() && is_of_a_site(r.to);
-    let private: BTreeSet<&str> = routes.iter().filter(is_private).map(|r| r.interface).collect();
+    let private: SortedSet<&str> = routes.iter().filter(is_private).map(|r| r.interface).collect();
     let prefixes = routes.iter().filter(|r| r.is_on_link() && r.is_public_prefix());
-    prefixes.filter(|r| private.contains(r.interface)).map(|r| Cidr::new(r.to, r.bits)).collect()
+    prefixes.filter(|r| private.contains(&r.interface)).map(|r| Cidr::new(r.to, r.bits)).collect()
 }
 
 /// A network that somebody runs for himself (RFC 1918, RFC 4193); link-local addresses say nothing, every interface has one.

@@ -5,7 +5,6 @@
 //! downloaded is not left for that: others want it now. The DHT spreads the announcements over time. Only files that a
 //! current index of a public archive names: the store knows which.
 
-use std::collections::BTreeMap;
 use std::iter;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, select};
@@ -19,6 +18,7 @@ use crate::limits::{
     ANNOUNCE_TIME, ANNOUNCED_FILES, ANNOUNCER_FIRST_TIME, ANNOUNCER_TIME, DIALLED_TIME, HINT_PIECES, ITEM_PIECES,
     ITEMS_PER_LOOK, LANDED_TIME, SHARED_PAGE,
 };
+use crate::sorted::SortedMap;
 use crate::store::{Shared, Store, StoreError};
 use crate::time::Time;
 
@@ -52,7 +52,7 @@ struct Announced {
 impl Announcer {
     /// Works until the daemon ends.
     pub(super) fn run(&self) {
-        let mut announced = BTreeMap::new();
+        let mut announced = SortedMap::new();
         let mut dialled: Option<(Time, u16)> = None;
         let mut next_look = (self.clock)() + ANNOUNCER_FIRST_TIME;
         loop {
@@ -96,13 +96,13 @@ impl Announcer {
         &self,
         store: &Store,
         digest: Digest,
-        announced: &mut BTreeMap<Digest, Announced>,
+        announced: &mut SortedMap<Digest, Announced>,
     ) -> Result<(), StoreError> {
         let Some(stored) = store.open_shared(&digest)?.filter(|_| announced.len() < ANNOUNCED_FILES) else {
             return Ok(());
         };
         self.announce(store, digest, stored.len, announced)?;
-        self.put_items(store, &BTreeMap::from([(digest, stored.len)]), announced)
+        self.put_items(store, &SortedMap::from_iter([(digest, stored.len)]), announced)
     }
 
     fn announce(
@@ -110,7 +110,7 @@ impl Announcer {
         store: &Store,
         digest: Digest,
         len: u64,
-        announced: &mut BTreeMap<Digest, Announced>,
+        announced: &mut SortedMap<Digest, Announced>,
     ) -> Result<(), StoreError> {
         if announced.contains_key(&digest) {
             return Ok(());
@@ -126,7 +126,7 @@ impl Announcer {
     }
 
     /// Compares the store with what is announced, and puts some of the items that are due.
-    fn look(&self, store: &Store, announced: &mut BTreeMap<Digest, Announced>) -> Result<(), StoreError> {
+    fn look(&self, store: &Store, announced: &mut SortedMap<Digest, Announced>) -> Result<(), StoreError> {
         let files = newest(store)?;
         let mut gone = Vec::new();
         for digest in announced.keys().filter(|digest| !files.contains_key(digest)) {
@@ -148,8 +148,8 @@ impl Announcer {
     fn put_items(
         &self,
         store: &Store,
-        files: &BTreeMap<Digest, u64>,
-        announced: &mut BTreeMap<Digest, Announced>,
+        files: &SortedMap<Digest, u64>,
+        announced: &mut SortedMap<Digest, Announced>,
     ) -> Result<(), StoreError> {
         let now = (self.clock)();
         let due = announced.iter_mut().filter(|(_, file)| file.item_due.is_some_and(|due| due <= now));
@@ -186,7 +186,7 @@ impl Announcer {
 }
 
 /// What may be shared: of too many files the newest, which others are most likely to want now.
-fn newest(store: &Store) -> Result<BTreeMap<Digest, u64>, StoreError> {
+fn newest(store: &Store) -> Result<SortedMap<Digest, u64>, StoreError> {
     let mut all: Vec<Shared> = Vec::new();
     let mut after = None;
     loop {

@@ -3,11 +3,12 @@
 //! Every answer says at which address it arrives (BEP 42, `ip`); most of the last answers, one vote a /24 or /48, decide.
 //! Whether we can be reached shows when somebody asks whom we never sent anything: behind a NAT that does not happen.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
 use super::contact::Prefix;
 use crate::limits::{ADDRESS_VOTES, ADDRESS_VOTES_MIN, REACH_TIME, REACH_TRIAL_TIME};
+use crate::sorted::SortedMap;
 use crate::time::Time;
 
 /// Whether strangers' datagrams arrive.
@@ -151,9 +152,9 @@ impl Address {
 
 /// What is there most often, and how often.
 fn commonest<T: Ord>(all: impl Iterator<Item = T>) -> Option<(T, usize)> {
-    let mut counts: BTreeMap<T, usize> = BTreeMap::new();
+    let mut counts: SortedMap<T, usize> = SortedMap::new();
     for one in all {
-        *counts.entry(one).or_default() += 1;
+        *counts.get_or_insert(one, 0) += 1;
     }
     counts.into_iter().max_by_key(|(_, count)| *count)
 }

@@ -5,13 +5,13 @@
 //! 100 ms beyond the 10th. One burst of late answers, as after a suspend, at most doubles it: an answer counts as no
 //! later than twice the time after which its call stalled.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::id::NodeId;
 use super::rng::Rng;
 use crate::limits::{CALL_TIME, CALLS, RTT_BUCKETS, RTT_STEP_MS, STALL_MARGIN};
+use crate::sorted::{SortedMap, SortedSet};
 use crate::time::Time;
 
 /// One query that was sent.
@@ -40,9 +40,9 @@ pub(super) enum Late<P> {
 
 pub(super) struct Calls<P> {
     /// By transaction id, as a number.
-    calls: BTreeMap<u32, Call<P>>,
+    calls: SortedMap<u32, Call<P>>,
     /// When each call stalls or is lost.
-    timers: BTreeSet<(Time, u32)>,
+    timers: SortedSet<(Time, u32)>,
     rtt: Rtt,
     tx_len: usize,
 }
@@ -50,7 +50,7 @@ pub(super) struct Calls<P> {
 impl<P: Clone> Calls<P> {
     /// `tx_len`: bytes of a transaction id.
     pub(super) fn new(tx_len: usize) -> Calls<P> {
-        Calls { calls: BTreeMap::new(), timers: BTreeSet::new(), rtt: Rtt::default(), tx_len }
+        Calls { calls: SortedMap::new(), timers: SortedSet::new(), rtt: Rtt::default(), tx_len }
     }
 
     pub(super) fn len(&self) -> usize {

@@ -19,6 +19,7 @@ use crate::limits::{
     CALL_TIME, CRAWL_NODES, CRAWL_PER_ADDRESS, CRAWL_RATE, CRAWL_SESSIONS, CRAWL_SWEEP_TIME, CRAWL_TRIES,
     CRAWL_VERSIONS,
 };
+use crate::sorted::SortedMap;
 use crate::time::Time;
 
 /// Ages at which it is told how many sessions reach them: the original's "another hour" and "5 h", and those around.
@@ -106,7 +107,7 @@ pub struct Crawl {
     allowance: Bucket,
     visits: BTreeMap<SocketAddr, Visit>,
     queue: VecDeque<SocketAddr>,
-    calls: BTreeMap<[u8; 4], (SocketAddr, Time)>,
+    calls: SortedMap<[u8; 4], (SocketAddr, Time)>,
     /// Calls in the order in which they are lost.
     timers: VecDeque<(Time, [u8; 4])>,
     begun: Time,
@@ -117,7 +118,7 @@ pub struct Crawl {
     queries: u64,
     is_cut: bool,
     rtts_ms: Vec<u32>,
-    versions: BTreeMap<String, usize>,
+    versions: SortedMap<String, usize>,
     ended: Vec<(Time, Time)>,
 }
 
@@ -133,7 +134,7 @@ impl Crawl {
             allowance: Bucket::full(1, now),
             visits: BTreeMap::new(),
             queue: VecDeque::new(),
-            calls: BTreeMap::new(),
+            calls: SortedMap::new(),
             timers: VecDeque::new(),
             begun: now,
             sweep_began: now,
@@ -143,7 +144,7 @@ impl Crawl {
             queries: 0,
             is_cut: false,
             rtts_ms: Vec::new(),
-            versions: BTreeMap::new(),
+            versions: SortedMap::new(),
             ended: Vec::new(),
         }
     }
@@ -329,7 +330,7 @@ impl Crawl {
         if self.versions.len() >= CRAWL_VERSIONS && !self.versions.contains_key(&name) {
             name = "others".into();
         }
-        *self.versions.entry(name).or_default() += 1;
+        *self.versions.get_or_insert(name, 0) += 1;
     }
 
     /// Calls that nobody answered: once more, or it is silent.

@@ -10,6 +10,7 @@ use crate::limits::{
     AMPLIFICATION, GUARDED_ADDRESSES, QUERY_BURST, QUERY_RATE, UNVERIFIED_BURST_LEN, UNVERIFIED_RATE, VERIFIED,
     VERIFIED_TIME,
 };
+use crate::sorted::SortedMap;
 use crate::time::Time;
 
 /// So many units, refilled steadily.
@@ -48,7 +49,7 @@ impl Bucket {
 pub(super) struct Guard {
     queries: BTreeMap<IpAddr, Bucket>,
     unverified: Bucket,
-    verified: BTreeMap<SocketAddr, Time>,
+    verified: SortedMap<SocketAddr, Time>,
     /// Queries that were not answered.
     pub(super) refused: u64,
 }
@@ -58,7 +59,7 @@ impl Guard {
         Guard {
             queries: BTreeMap::new(),
             unverified: Bucket::full(UNVERIFIED_BURST_LEN, now),
-            verified: BTreeMap::new(),
+            verified: SortedMap::new(),
             refused: 0,
         }
     }

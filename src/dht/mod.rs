@@ -41,7 +41,6 @@ mod token;
 mod upkeep;
 mod witnesses;
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -66,6 +65,7 @@ use self::own::Own;
 use self::running::{Goal, Owner};
 use crate::digest::Digest;
 use crate::limits::{CLOSEST, ITEM_LEN, SAVED_CONTACTS, UPKEEP_PAUSE, UPKEEP_TIME};
+use crate::sorted::SortedMap;
 use crate::time::Time;
 
 struct Open {
@@ -80,7 +80,7 @@ pub struct Dht {
     common: Common,
     /// The overlay's first.
     nodes: Vec<Node>,
-    asks: BTreeMap<AskId, Open>,
+    asks: SortedMap<AskId, Open>,
     own: Own,
     /// The node by which others reached our port: it announces.
     reached_at: usize,
@@ -89,7 +89,7 @@ pub struct Dht {
     vain_meetings: u32,
     upkeep_at: Time,
     /// When each address last asked to be dialled.
-    dials: BTreeMap<IpAddr, Time>,
+    dials: SortedMap<IpAddr, Time>,
     dialling: usize,
 }
 
@@ -120,13 +120,13 @@ impl Dht {
             config,
             common,
             nodes,
-            asks: BTreeMap::new(),
+            asks: SortedMap::new(),
             own: Own::default(),
             reached_at: 0,
             rendezvous_at: now,
             vain_meetings: 0,
             upkeep_at: now,
-            dials: BTreeMap::new(),
+            dials: SortedMap::new(),
             dialling: 0,
         }
     }

@@ -5,13 +5,13 @@
 //! these name and is not known yet. Not even that can be left out: whoever is asked names the eight closest to one key,
 //! so of what lies about it, and not at it, one lookup hears little.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use super::contact::Contact;
 use super::id::NodeId;
 use super::lookup::Lookup;
 use crate::limits::{ANNOUNCE_WIDTH, CLOSEST, NEAR_ASKED, NEAR_NODES, TOKEN_TIME};
+use crate::sorted::SortedSet;
 use crate::time::Time;
 
 /// A part of the space, and nodes of it.
@@ -20,7 +20,7 @@ pub(super) struct Neighbourhood {
     pub(super) part: (NodeId, NodeId),
     nodes: Vec<(Contact, Vec<u8>)>,
     /// Who did not answer the last time: lost datagrams are no reason to leave a node out, two in a row are.
-    silent: BTreeSet<SocketAddr>,
+    silent: SortedSet<SocketAddr>,
     /// How many were left out.
     gone: usize,
     until: Time,
@@ -33,7 +33,7 @@ impl Neighbourhood {
         let bits = furthest.0.id.common_bits(target) + 1;
         let part = target.sharing(bits);
         let mut near =
-            Neighbourhood { part, nodes: Vec::new(), silent: BTreeSet::new(), gone: 0, until: now + TOKEN_TIME };
+            Neighbourhood { part, nodes: Vec::new(), silent: SortedSet::new(), gone: 0, until: now + TOKEN_TIME };
         near.learn(nodes);
         (near.nodes.len() >= CLOSEST).then_some(near)
     }

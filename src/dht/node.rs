@@ -2,7 +2,6 @@
 //!
 //! Owns the routing table, the queries in flight and the lookups; what others ask of it is in `answer`.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use super::address::{Address, Reach};
@@ -25,6 +24,7 @@ use crate::limits::{
     ANNOUNCE_WIDTH, CALLS, CLOSEST, ENTRANCES, LOOKUP_SEEDS, LOOKUPS, MAINLINE_RECORD_TIME, PATIENCE, RECORD_TIME,
     SPARE_NODES, UPKEEP_LOOKUPS,
 };
+use crate::sorted::{SortedMap, SortedSet};
 use crate::time::Time;
 
 /// What a query in flight is for.
@@ -66,15 +66,15 @@ pub(super) struct Node {
     /// Silent on this network; on the other the same address may answer.
     pub(super) quarantine: Quarantine,
     calls: Calls<Purpose>,
-    pub(super) lookups: BTreeMap<u64, Running>,
-    pub(super) storing: BTreeMap<u64, Storing>,
+    pub(super) lookups: SortedMap<u64, Running>,
+    pub(super) storing: SortedMap<u64, Storing>,
     /// Asks of ours to be dialled.
-    pub(super) witnesses: BTreeMap<AskId, Witnesses>,
+    pub(super) witnesses: SortedMap<AskId, Witnesses>,
     /// Where our own announcements were made lately.
     pub(super) neighbourhoods: Vec<Neighbourhood>,
     next_number: u64,
     /// Where to join: addresses whose ids are not known.
-    pub(super) entrances: BTreeSet<SocketAddr>,
+    pub(super) entrances: SortedSet<SocketAddr>,
     pub(super) join_at: Time,
     pub(super) joins: u32,
     /// Whether it joins however many contacts it has.
@@ -96,12 +96,12 @@ impl Node {
             address: Address::new(seat.reach, now),
             quarantine: Quarantine::default(),
             calls: Calls::new(seat.tx_len),
-            lookups: BTreeMap::new(),
-            storing: BTreeMap::new(),
-            witnesses: BTreeMap::new(),
+            lookups: SortedMap::new(),
+            storing: SortedMap::new(),
+            witnesses: SortedMap::new(),
             neighbourhoods: Vec::new(),
             next_number: 0,
-            entrances: BTreeSet::new(),
+            entrances: SortedSet::new(),
             join_at: now,
             joins: 0,
             is_joining: false,
@@ -193,7 +193,7 @@ impl Node {
             }
         }
         let number = self.number();
-        let running = Running { lookup, goal, owner, peers: BTreeSet::new(), hints: BTreeSet::new() };
+        let running = Running { lookup, goal, owner, peers: SortedSet::new(), hints: SortedSet::new() };
         self.lookups.insert(number, running);
         true
     }

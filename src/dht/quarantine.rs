@@ -1,15 +1,15 @@
 //! Addresses that did not answer: lookups leave them out for a while, the longer the more often it happened.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::limits::{CALL_TIME, QUARANTINE_TIME, QUARANTINED};
+use crate::sorted::SortedMap;
 use crate::time::Time;
 
 #[derive(Default)]
 pub(super) struct Quarantine {
     /// Until when, and after how many silences.
-    silent: BTreeMap<SocketAddr, (Time, u32)>,
+    silent: SortedMap<SocketAddr, (Time, u32)>,
 }
 
 impl Quarantine {

@@ -14,6 +14,7 @@ use super::id::NodeId;
 use super::message::Hint;
 use super::rng::Rng;
 use crate::limits::{EVICTION_STEPS, HINTS_LEN, ITEM_TIME, ITEMS, PEERS_PER_KEY, RECORDS, SWEPT_RECORDS};
+use crate::sorted::{SortedMap, SortedSet};
 use crate::time::Time;
 
 /// A peer's address in 18 bytes: there may be many thousands of them.
@@ -165,10 +166,10 @@ impl Records {
 
     /// Of this key's records one of the prefix that has most of them, the oldest.
     fn evict_from(&mut self, key: &NodeId) {
-        let mut counts: BTreeMap<Prefix, u32> = BTreeMap::new();
-        self.of(key).for_each(|(peer, _)| *counts.entry(peer.prefix()).or_default() += 1);
+        let mut counts = SortedMap::new();
+        self.of(key).for_each(|(peer, _)| *counts.get_or_insert(peer.prefix(), 0_u32) += 1);
         let worst =
-            self.of(key).max_by_key(|(peer, record)| (counts[&peer.prefix()], std::cmp::Reverse(record.expires)));
+            self.of(key).max_by_key(|(peer, record)| (counts.get(&peer.prefix()), std::cmp::Reverse(record.expires)));
         if let Some(peer) = worst.map(|(peer, _)| peer) {
             self.remove(*key, peer);
         }
@@ -196,9 +197,9 @@ impl Records {
 
 /// The two hints that most prefixes gave, one vote each.
 pub(super) fn tally(votes: impl Iterator<Item = (Prefix, Hint)>) -> Vec<Hint> {
-    let mut by_hint: BTreeMap<Hint, BTreeSet<Prefix>> = BTreeMap::new();
+    let mut by_hint: SortedMap<Hint, SortedSet<Prefix>> = SortedMap::new();
     for (prefix, hint) in votes {
-        by_hint.entry(hint).or_default().insert(prefix);
+        by_hint.get_or_insert(hint, SortedSet::new()).insert(prefix);
     }
     let mut ranked: Vec<_> =
         by_hint.into_iter().map(|(hint, voters)| (std::cmp::Reverse(voters.len()), hint)).collect();
@@ -217,7 +218,7 @@ struct Item {
 /// expires first goes.
 #[derive(Default)]
 pub(super) struct Items {
-    by_target: BTreeMap<NodeId, Item>,
+    by_target: SortedMap<NodeId, Item>,
 }
 
 impl Items {
@@ -236,11 +237,12 @@ impl Items {
     }
 
     fn evict(&mut self) {
-        let mut held: BTreeMap<Prefix, usize> = BTreeMap::new();
+        let mut held = SortedMap::new();
         for item in self.by_target.values() {
-            *held.entry(item.by).or_default() += 1;
+            *held.get_or_insert(item.by, 0_usize) += 1;
         }
-        let worst = self.by_target.iter().max_by_key(|(_, item)| (held[&item.by], std::cmp::Reverse(item.expires)));
+        let worst =
+            self.by_target.iter().max_by_key(|(_, item)| (held.get(&item.by), std::cmp::Reverse(item.expires)));
         let worst = worst.map(|(target, _)| *target);
         worst.and_then(|worst| self.by_target.remove(&worst));
     }
@@ -387,7 +389,7 @@ mod tests {
         // What has expired is whose it is put by next.
         let later = Time(1) + ITEM_TIME;
         items.put(key(0), b"1:x", liar, later);
-        assert_eq!(items.by_target[&key(0)].by, Prefix::of(liar));
+        assert_eq!(items.by_target.get(&key(0)).expect("kept").by, Prefix::of(liar));
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! A lookup under way: why and for whom it is made, what it asks, and what it passes on as it finds it.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use super::common::{Common, Ended, Settled};
@@ -12,6 +11,7 @@ use super::message::{Hint, Query, Reply, Want, item_target};
 use super::node::Node;
 use super::output::{Event, Hop};
 use crate::limits::{ITEM_LEN, PEERS_FOUND, VALUES, VALUES_READ};
+use crate::sorted::SortedSet;
 use crate::time::Time;
 
 /// Why a lookup is made.
@@ -54,8 +54,8 @@ pub(super) struct Running {
     pub(super) goal: Goal,
     pub(super) owner: Owner,
     /// Peers that the asker knows already.
-    pub(super) peers: BTreeSet<SocketAddr>,
-    pub(super) hints: BTreeSet<(Prefix, Hint)>,
+    pub(super) peers: SortedSet<SocketAddr>,
+    pub(super) hints: SortedSet<(Prefix, Hint)>,
 }
 
 impl Running {

@@ -6,7 +6,6 @@
 //!
 //! Contacts lie sorted by id, so whatever shares some first bits (a level, what is close to a place) lies together.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::Range;
 
@@ -15,6 +14,7 @@ use super::id::NodeId;
 use crate::limits::{
     BUCKET_LEN, CLOSEST, FIRST_BUCKETS, NODE_FRESH_TIME, NODE_FRESH_TIME_MAX, NODE_MISSES, NODE_RETRY_TIME,
 };
+use crate::sorted::SortedMap;
 use crate::time::Time;
 
 /// A contact that has answered.
@@ -36,12 +36,12 @@ pub(super) struct Table {
     /// Sorted by id.
     entries: Vec<Entry>,
     /// The ids at each address.
-    ids: BTreeMap<SocketAddr, NodeId>,
+    ids: SortedMap<SocketAddr, NodeId>,
 }
 
 impl Table {
     pub(super) fn new(own: NodeId) -> Table {
-        Table { own, entries: Vec::new(), ids: BTreeMap::new() }
+        Table { own, entries: Vec::new(), ids: SortedMap::new() }
     }
 
     pub(super) fn len(&self) -> usize {

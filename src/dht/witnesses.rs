@@ -2,7 +2,6 @@
 //! address where nobody is served, or keep us from announcing. In each family by nodes of it: a router may pass the port on in
 //! one alone, and what is announced in the other would lead nowhere.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::address::Reach;
@@ -14,6 +13,7 @@ use super::node::{Node, Purpose};
 use super::output::Summary;
 use super::{AskId, Dht, Event, Family, Network, Open};
 use crate::limits::{DIAL_TIME, DIALS, GUARDED_ADDRESSES, WITNESS_CHOICE, WITNESSES, WITNESSES_ASKED};
+use crate::sorted::SortedSet;
 use crate::time::Time;
 
 /// Nodes that were asked to dial us, and what they said so far.
@@ -27,7 +27,7 @@ pub(super) struct Witnesses {
 impl Witnesses {
     /// Whom to ask, of these: one a network.
     pub(super) fn chosen(contacts: Vec<Contact>) -> (Witnesses, Vec<Contact>) {
-        let mut networks = BTreeSet::new();
+        let mut networks = SortedSet::new();
         let is_new = |contact: &Contact| networks.insert(Prefix::of(contact.address.ip()));
         let chosen: Vec<Contact> = contacts.into_iter().filter(is_new).take(WITNESSES_ASKED).collect();
         let needed = WITNESSES.min(chosen.len()).max(1);
@@ -58,7 +58,7 @@ impl Node {
             let purpose = Purpose::Token(ask, port);
             if !common.may_ask(true, now) || !self.ask(contact.address, Some(contact.id), query, purpose, now, common)
             {
-                self.witnesses.entry(ask).and_modify(|witnesses| witnesses.note(false));
+                self.witnesses.get_mut(&ask).into_iter().for_each(|witnesses| witnesses.note(false));
             }
         }
         self.settle_dial(ask, now, common);

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use rustls::crypto::{CryptoProvider, KeyProvider};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::sign::SigningKey;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, TlsProvider};
 
 /// Where distributions keep the bundle: Debian and OpenWrt, Fedora, Alpine.
@@ -12,9 +15,23 @@ const BUNDLES: [&str; 3] =
 pub(super) fn config() -> TlsConfig {
     TlsConfig::builder()
         .provider(TlsProvider::Rustls)
-        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .unversioned_rustls_crypto_provider(Arc::new(provider()))
         .root_certs(system_roots())
         .build()
+}
+
+/// Ring's, without what signs for clients that have keys of their own: no mirror knows us.
+fn provider() -> CryptoProvider {
+    CryptoProvider { key_provider: &NoKeys, ..rustls::crypto::ring::default_provider() }
+}
+
+#[derive(Debug)]
+struct NoKeys;
+
+impl KeyProvider for NoKeys {
+    fn load_private_key(&self, _: PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, rustls::Error> {
+        Err(rustls::Error::General("no keys are used here".to_owned()))
+    }
 }
 
 /// The system's authorities; none where no bundle is installed, and then no https mirror can be trusted.

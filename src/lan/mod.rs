@@ -8,12 +8,12 @@
 #[cfg(feature = "mdns")]
 pub mod discovery;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::limits::NEIGHBOURS;
+use crate::sorted::SortedMap;
 
 /// Names a daemon among its neighbours: random, made anew at each start.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,7 +63,7 @@ pub struct Neighbours(Arc<Inner>);
 struct Inner {
     own: LanId,
     /// By the name that each announced itself under.
-    announced: Mutex<BTreeMap<String, Neighbour>>,
+    announced: Mutex<SortedMap<String, Neighbour>>,
 }
 
 impl Neighbours {
@@ -101,7 +101,7 @@ impl Neighbours {
         self.lock().remove(name)
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Neighbour>> {
+    fn lock(&self) -> MutexGuard<'_, SortedMap<String, Neighbour>> {
         self.0.announced.lock().expect("no holder of the lock panics")
     }
 }

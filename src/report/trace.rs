@@ -1,12 +1,12 @@
 //! A lookup as it happens: a line for each step, then what was found.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use super::counted;
 use crate::dht::{Contact, Event, Hop, NodeId, Summary};
 use crate::json::object;
+use crate::sorted::SortedMap;
 
 /// Tells a lookup. Each call returns the lines that it is worth, which may be none.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub struct Trace {
     key: NodeId,
     is_json: bool,
     /// Where each node was met: how many answers led to it, and bits in common with the key.
-    met: BTreeMap<SocketAddr, (u8, usize)>,
+    met: SortedMap<SocketAddr, (u8, usize)>,
     peers: Vec<SocketAddr>,
     hints: Vec<Vec<u8>>,
     first_ms: Option<u64>,
@@ -24,7 +24,7 @@ impl Trace {
     /// A lookup of `key`.
     #[must_use]
     pub fn new(key: NodeId, is_json: bool) -> Trace {
-        Trace { key, is_json, met: BTreeMap::new(), peers: Vec::new(), hints: Vec::new(), first_ms: None }
+        Trace { key, is_json, met: SortedMap::new(), peers: Vec::new(), hints: Vec::new(), first_ms: None }
     }
 
     /// What is looked for, and the table's head.

@@ -62,7 +62,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 pub use self::damage::Damage;
@@ -207,8 +207,8 @@ struct Inner {
     lost: Mutex<Vec<Digest>>,
     /// Files that proved wrong and could not be dropped: they are not there.
     spoilt: Mutex<HashSet<Digest>>,
-    /// How often that grew: the index does not know of it.
-    changes: AtomicU64,
+    /// How often that grew: the index does not know of it. 32 bits, for mips has no wider atomics.
+    changes: AtomicU32,
     /// Packages that clients use; noted with the next batch.
     used: Mutex<HashSet<NameHash>>,
     /// Makes the names of drafts unique that have no digest yet.
@@ -249,7 +249,7 @@ impl Store {
             batch_turn: Mutex::default(),
             lost: Mutex::default(),
             spoilt: Mutex::default(),
-            changes: AtomicU64::new(0),
+            changes: AtomicU32::new(0),
             used: Mutex::default(),
             next_draft: Mutex::default(),
         }));
@@ -271,7 +271,7 @@ impl Store {
     #[must_use]
     pub fn version(&self) -> u64 {
         // Both only grow, and so the sum changes with each.
-        self.0.index.version() + self.0.changes.load(Ordering::SeqCst)
+        self.0.index.version() + u64::from(self.0.changes.load(Ordering::SeqCst))
     }
 }
 

@@ -98,8 +98,13 @@ impl Daemon {
     }
 
     /// SIGTERM; the exit status.
-    pub fn terminate(mut self) -> Option<i32> {
+    pub fn terminate(self) -> Option<i32> {
         self.signal("TERM");
+        self.end()
+    }
+
+    /// The exit status of one that ends by itself.
+    pub fn end(mut self) -> Option<i32> {
         self.child.wait().expect("it ends").code()
     }
 

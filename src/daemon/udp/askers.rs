@@ -1,15 +1,14 @@
 //! Who waits for what: passes events on without ever waiting for whoever reads them.
 
-use std::collections::BTreeMap;
-
 use super::handle::{Asker, is_last};
 use crate::dht::{AskId, Event};
 use crate::limits::{DHT_ANSWERS, DHT_ASKS};
+use crate::sorted::SortedMap;
 
 /// Asks under way.
 #[derive(Default)]
 pub(super) struct Askers {
-    open: BTreeMap<AskId, Asker>,
+    open: SortedMap<AskId, Asker>,
     last: u64,
 }
 
@@ -53,7 +52,15 @@ impl Askers {
 
     /// Asks that nobody waits for any more.
     pub(super) fn take_abandoned(&mut self) -> Vec<AskId> {
-        self.open.extract_if(.., |_, asker| asker.ticket.strong_count() == 0).map(|(ask, _)| ask).collect()
+        let mut abandoned = Vec::new();
+        self.open.retain(|ask, asker| {
+            let is_wanted = asker.ticket.strong_count() > 0;
+            if !is_wanted {
+                abandoned.push(*ask);
+            }
+            is_wanted
+        });
+        abandoned
     }
 }
 

@@ -2,7 +2,6 @@
 //!
 //! Nobody here waits for the loop but [`DhtHandle::report`] and [`DhtHandle::stop`], and they only for a moment.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -15,6 +14,7 @@ use mio::Waker;
 use crate::dht::{self, Ask, Event, Hint, NodeId, NodeStatus, Traffic};
 use crate::digest::Digest;
 use crate::limits::{ANNOUNCED, DHT_ANSWERS, DHT_REPORT_TIME, DHT_STOP_TIME};
+use crate::sorted::SortedMap;
 
 /// Reaches a running DHT from other threads; clones reach the same. When the last one is dropped, the DHT ends.
 #[derive(Clone)]
@@ -283,7 +283,7 @@ pub(super) struct Mailbox {
 #[derive(Default)]
 pub(super) struct Left {
     /// The last wish for each key.
-    pub(super) wishes: BTreeMap<NodeId, Wish>,
+    pub(super) wishes: SortedMap<NodeId, Wish>,
     /// Addresses of bootstrap hosts.
     pub(super) entrances: Vec<SocketAddr>,
     /// Our port is another.
@@ -401,13 +401,13 @@ mod tests {
         let key = |n: usize| NodeId([u8::try_from(n).expect("few"); 20]);
         (0..3 * DHT_ASKS).for_each(|n| handle.announce(key(n), None));
         handle.withdraw(key(5));
-        let mut taken = BTreeMap::new();
+        let mut taken = SortedMap::new();
         while mailbox.has_more() {
             let left = mailbox.open();
             assert!(left.wishes.len() <= WISHES_PER_TURN);
             taken.extend(left.wishes);
         }
-        assert_eq!((taken.len(), &taken[&key(5)]), (3 * DHT_ASKS, &Wish::Withdraw));
+        assert_eq!((taken.len(), taken.get(&key(5))), (3 * DHT_ASKS, Some(&Wish::Withdraw)));
         drop(handle);
         assert!(mailbox.open().is_to_stop);
     }
