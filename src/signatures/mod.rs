@@ -81,7 +81,9 @@ impl Judge {
     pub fn judge(&self, signed: &Signed<'_>) -> Verdict {
         let verdict = match signed.signature {
             None => Verdict::Unsigned,
-            Some(_) if !cfg!(feature = "signatures") => Verdict::Unjudged("this build checks no signatures".to_owned()),
+            Some(_) if !cfg!(feature = "signatures") => {
+                Verdict::Unjudged("this build checks no signatures".to_owned())
+            }
             Some(signature) => match tool::find() {
                 Some(tool) => tool.verify(&self.keyrings, signed.text, signature),
                 None => Verdict::Unjudged("neither gpgv nor sqv is installed here".to_owned()),
