@@ -356,8 +356,8 @@ pub const HOST_MEMORY: usize = 256;
 
 // ── signatures ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-/// Archives of which it is remembered who signed them; full: one is forgotten, and judged again when it is next fetched.
-pub const SUITES_JUDGED: usize = 256;
+/// Releases of which it is remembered who signed them; full: the oldest is forgotten, and judged again when it is next given out.
+pub const RELEASES_JUDGED: usize = 256;
 
 /// Keyrings that are read: a Debian machine has about twenty.
 pub const KEYRINGS: usize = 64;

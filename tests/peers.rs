@@ -82,7 +82,7 @@ impl House {
             news,
             finder: Some(finder),
             signatures: fetch::Signatures {
-                judge: Arc::new(apt_p2p::signatures::Judge::new(Vec::new())),
+                judge: Arc::new(apt_p2p::signatures::Judge::new(Arc::new(Vec::new))),
                 policy: Arc::new(|| fetch::Policy::Off),
             },
             prefetch: apt_p2p::fetch::Prefetch::Night,

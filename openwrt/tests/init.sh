@@ -113,6 +113,25 @@ a_mounted_disk_is_used() {
 	[ ! -e "$scratch/memory" ] || fail "memory is used too"
 }
 
+a_folder_with_other_things_is_left_alone() {
+	router "main.cache=$scratch/disk/other"
+	mkdir -p "$scratch/disk/other"
+	: >"$scratch/disk/other/passwd"
+	mounted "$scratch/disk"
+	start_service
+	has "procd_set_param command /usr/bin/apt-p2p --cache $scratch/memory --share lan"
+	has "logger -t apt-p2p -p daemon.warn $scratch/disk/other holds other things, and a cache has a folder of its own: memory is used instead"
+}
+
+a_time_that_cron_would_run_is_refused() {
+	for time in '* * * * * reboot #' '0 4 * *' '* * * * * *' "$(printf '0 4 * * *\n* * * * *')" '@daily'; do
+		router "main.cleanup=$time"
+		start_service
+		is "$(cat "$CRONTAB")" "0 4 * * * /etc/init.d/apt-p2p cleanup # apt-p2p"
+	done
+	has "logger -t apt-p2p -p daemon.warn cleanup '@daily' is no time as cron writes it: it runs at four"
+}
+
 the_flash_is_never_filled_while_the_disk_is_away() {
 	router "main.cache=/mnt/sda1/apt-p2p" main.max_size=20G
 	start_service
@@ -253,6 +272,7 @@ for test in as_it_comes_it_serves_the_lan_from_memory a_mounted_disk_is_used \
 	the_flash_is_never_filled_while_the_disk_is_away a_root_on_a_disk_is_used_when_the_owner_says_so \
 	a_folder_that_is_no_path_is_not_used a_disk_without_owners_is_written_to_by_root every_option_becomes_its_flag \
 	the_peer_port_opens_only_for_the_internet_and_when_asked cron_has_one_line_and_others_stay \
+	a_folder_with_other_things_is_left_alone a_time_that_cron_would_run_is_refused \
 	switched_off_it_leaves_nothing_behind cleanup_runs_as_the_cache_s_owner_with_its_size \
 	numbers_come_from_where_the_cache_is_and_leave_no_line_in_the_log \
 	the_disk_s_coming_and_going_restarts_it; do

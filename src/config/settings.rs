@@ -182,7 +182,7 @@ const MIRRORS: [Setting; 5] = [
         kind: List("PATH"),
         unset: Words("those of apt alone"),
         example: "[\"/etc/apt-p2p/keyrings\"]",
-        counts: AtStart,
+        counts: AtReload,
         about: "Keyrings, or folders of keyrings, that count besides apt's own.",
     },
 ];

@@ -205,7 +205,10 @@ fn archives(store: &Store, fetcher: &Fetcher) -> (usize, Vec<Archive>) {
     let all = store.newest_releases().unwrap_or_default();
     let (count, mut room) = (all.len(), ARCHIVES_TOLD_LEN);
     let told = all.into_iter().map_while(|(host, dir, newest)| {
-        let name = format!("{host}/{dir}");
+        // What came with credentials may have a name that is one.
+        let stored = store.open_file(&newest.digest, today()).ok().flatten();
+        let is_private = stored.is_some_and(|stored| stored.owner.is_some());
+        let name = if is_private { format!("{host}/…") } else { format!("{host}/{dir}") };
         let signed = fetcher.signed_by(&host, &dir).map(|verdict| verdict.to_string());
         room = room.saturating_sub(name.len() + signed.as_ref().map_or(0, String::len) + 1);
         let is_whole = room > 0 && store.is_complete(&host, &dir, &newest, today()).unwrap_or(false);

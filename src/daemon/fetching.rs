@@ -62,8 +62,8 @@ pub(super) fn start(
 
 /// Who judges Releases, and what that decides.
 fn signatures(live: &Live) -> fetch::Signatures {
-    let judge = Judge::new(live.config().keyrings.clone());
-    let live = live.clone();
+    let (keys, live) = (live.clone(), live.clone());
+    let judge = Judge::new(Arc::new(move || keys.config().keyrings.clone()));
     let policy = move || match live.config().signatures {
         config::Signatures::Off => fetch::Policy::Off,
         config::Signatures::Report => fetch::Policy::Report,

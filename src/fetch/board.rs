@@ -92,6 +92,15 @@ pub struct UnderWay {
 }
 
 impl Flight {
+    /// What it brings, for the log and the page: what needs credentials may have a name that is one.
+    pub(super) fn told(&self) -> String {
+        let Object { host, path, .. } = &self.job.object;
+        match self.job.credentials {
+            None => format!("{host}/{path}"),
+            Some(_) => format!("{host}/…"),
+        }
+    }
+
     fn under_way(&self) -> UnderWay {
         let progress = *self.progress();
         let promised = match self.job.goal {
@@ -301,7 +310,10 @@ impl Board {
     pub(super) fn under_way(&self) -> Vec<UnderWay> {
         let mut flights: Vec<_> = self.lock().flights.values().cloned().collect();
         // What has begun first, then what has waited longest.
-        flights.sort_by_key(|flight| (!flight.progress().is_begun, flight.started, flight.job.object.path.clone()));
+        // Each is looked at once: they go on meanwhile, and a sort may not see that.
+        flights.sort_by_cached_key(|flight| {
+            (!flight.progress().is_begun, flight.started, flight.job.object.path.clone())
+        });
         flights.iter().map(|flight| flight.under_way()).collect()
     }
 

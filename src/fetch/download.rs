@@ -174,10 +174,9 @@ impl Inner {
             }
             Ok(Landed::Passed) => {}
             Ok(Landed::Wrong { got }) => {
-                let object = &flight.job.object;
                 let why = format!(
-                    "{}/{} from the mirror has SHA-256 {got}, and its index promises {digest}: it was thrown away",
-                    object.host, object.path
+                    "{} from the mirror has SHA-256 {got}, and its index promises {digest}: it was thrown away",
+                    flight.told()
                 );
                 log::warn!("{why}");
                 let rounds = self.rounds(flight);

@@ -12,6 +12,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::board::Flight;
 use super::failover::{Failed, worse};
 use super::mirror::{Answer, Ask};
+use super::signed::Origin;
 use super::{Inner, News, bad_gateway, failure, gateway_timeout};
 use crate::catalog::{self, Release, ReleaseFile};
 use crate::digest::NameHash;
@@ -19,15 +20,6 @@ use crate::limits::{COPY_LEN, RELEASE_LEN_MAX, RELEASE_TIME};
 use crate::store::{FileMeta, Finished, NewSnapshot, Snapshot, Store, StoreError, Want};
 use crate::stream::{Failure, Head};
 use crate::time::Stamp;
-
-/// What the mirror says of a snapshot.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Freshness {
-    /// That it is the newest: for a moment it need not be asked again.
-    Confirmed,
-    /// Nothing.
-    Old,
-}
 
 impl Inner {
     pub(super) fn fetch_release(&self, flight: &Flight, dir: &str, file: ReleaseFile) {
@@ -45,7 +37,7 @@ impl Inner {
             let tried = self.in_time(&turn, || match self.ask(flight, &turn.url, ask) {
                 Err(error) => Err(self.failed(flight, &error)),
                 Ok(answer) if answer.status == 304 && known.is_some() => {
-                    self.confirm(flight, dir, file);
+                    self.confirm(flight, dir, file, &turn.url);
                     Ok(())
                 }
                 Ok(mut answer) if answer.status == 200 => {
@@ -66,17 +58,21 @@ impl Inner {
         }
     }
 
-    /// The newest snapshot whose Release file is still there.
+    /// The newest snapshot whose Release file is still there, and may be given out.
     fn known_snapshot(&self, flight: &Flight, dir: &str, file: ReleaseFile) -> Option<Snapshot> {
         let store = self.store()?;
         let snapshots = store.snapshots(&flight.job.object.host, dir, file).ok()?;
-        let newest = snapshots.into_iter().next()?;
-        store.open_file(&newest.digest, self.today()).ok().flatten().map(|_| newest)
+        let from = Origin { dir, file, url: None };
+        snapshots.into_iter().find(|snapshot| {
+            let stored = store.open_file(&snapshot.digest, self.today()).ok().flatten();
+            // What was stored before signatures were enforced must not stand in the way of what is right.
+            stored.is_some_and(|stored| self.refused_stored(flight, from, (snapshot.digest, &stored)).is_none())
+        })
     }
 
-    fn confirm(&self, flight: &Flight, dir: &str, file: ReleaseFile) {
+    fn confirm(&self, flight: &Flight, dir: &str, file: ReleaseFile, url: &str) {
         match self.known_snapshot(flight, dir, file) {
-            Some(snapshot) => self.give(flight, &snapshot, (dir, file), Freshness::Confirmed),
+            Some(snapshot) => self.give(flight, &snapshot, Origin { dir, file, url: Some(url) }),
             None => self.give_up(flight, &failure(503, "the stored Release file is gone; ask again")),
         }
     }
@@ -95,8 +91,9 @@ impl Inner {
         let release = catalog::parse_release(&bytes).map_err(|error| {
             Failed::Nonsense(bad_gateway(format!("{url} is no Release file ({error}); is this a login page?")))
         })?;
-        if let Some(refused) = self.refused(flight, dir, file, &bytes) {
-            log::warn!("{url}: {}", refused.reason);
+        let from = Origin { dir, file, url: Some(url) };
+        if let Some(refused) = self.refused(flight, from, &bytes) {
+            log::warn!("{}", refused.reason);
             return Err(Failed::Nonsense(refused));
         }
         let Some(store) = self.store() else {
@@ -106,13 +103,13 @@ impl Inner {
         if let Some(known) = self.known_snapshot(flight, dir, file)
             && release.date.is_some_and(|date| Stamp(date) < known.date)
         {
-            log::warn!("{url} is older than the Release we have; keeping ours");
-            self.give(flight, &known, (dir, file), Freshness::Old);
+            log::warn!("{} is older than the Release we have; keeping ours", flight.told());
+            self.give(flight, &known, Origin { url: None, ..from });
             return Ok(());
         }
         match self.keep_release(flight, &store, dir, file, &release, &bytes, answer.head.clone()) {
             Ok(snapshot) => {
-                self.give(flight, &snapshot, (dir, file), Freshness::Confirmed);
+                self.give(flight, &snapshot, from);
             }
             Err(error) => {
                 log::warn!("{error}; the Release passes through without being kept");
@@ -183,18 +180,17 @@ impl Inner {
     }
 
     /// Hands a snapshot's Release file to those who wait, if it may be.
-    fn give(&self, flight: &Flight, snapshot: &Snapshot, (dir, file): (&str, ReleaseFile), freshness: Freshness) {
+    fn give(&self, flight: &Flight, snapshot: &Snapshot, from: Origin<'_>) {
         let host = flight.job.object.host.clone();
         let stored = self.store().and_then(|store| store.open_file(&snapshot.digest, self.today()).ok().flatten());
         let Some(stored) = stored else {
             return self.give_up(flight, &failure(503, "the stored Release file is gone; ask again"));
         };
-        let which = (dir, file, snapshot.digest);
-        if let Some(refused) = self.refused_stored(flight, which, &stored) {
+        if let Some(refused) = self.refused_stored(flight, from, (snapshot.digest, &stored)) {
             return self.give_up(flight, &refused);
         }
         // Set before anybody sees it, who may ask again at once.
-        if freshness == Freshness::Confirmed {
+        if from.url.is_some() {
             self.note_fresh(flight.job.object.name());
         }
         // Set before the stream is: whoever sees the outcome sees the snapshot.
@@ -202,23 +198,26 @@ impl Inner {
         flight.stream.stored(Arc::clone(&stored.file), Head { len: Some(stored.len), ..snapshot.head.clone() });
         // Who uses a suite of which nothing changes any more asks for its Release alone.
         if let Some(store) = self.store()
-            && let Err(error) = store.mark_wanted(&host, dir, flight.job.object.name(), self.today())
+            && let Err(error) = store.mark_wanted(&host, from.dir, flight.job.object.name(), self.today())
         {
             log::debug!("{error}");
         }
-        self.tell(News::Release { host, dir: dir.to_owned() });
-        self.report(flight, which, &stored);
+        self.tell(News::Release { host, dir: from.dir.to_owned() });
+        self.report(flight, from, (snapshot.digest, &stored));
     }
 
     /// The mirror is away: the newest set of which everything is here, else the newest.
     pub(super) fn serve_known_release(&self, flight: &Flight, dir: &str, file: ReleaseFile, failure: &Failure) {
         let host = &flight.job.object.host;
+        let from = Origin { dir, file, url: None };
         let choice = self.store().and_then(|store| {
             let snapshots = store.snapshots(host, dir, file).ok()?;
             let here = |s: &&Snapshot| {
                 let stored = store.open_file(&s.digest, self.today()).ok().flatten();
                 // Nobody can say any more whether these credentials are still good.
-                stored.is_some_and(|stored| stored.owner.is_none())
+                stored.is_some_and(|stored| {
+                    stored.owner.is_none() && self.refused_stored(flight, from, (s.digest, &stored)).is_none()
+                })
             };
             let complete = |s: &&Snapshot| store.is_complete(host, dir, s, self.today()).unwrap_or(false);
             let best = snapshots.iter().filter(here).find(complete).or_else(|| snapshots.iter().find(here));
@@ -227,8 +226,8 @@ impl Inner {
         match choice {
             Some(snapshot) => {
                 let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(snapshot.date.0));
-                log::warn!("{}; serving the {host}/{dir} of {date} that is stored", failure.reason);
-                self.give(flight, &snapshot, (dir, file), Freshness::Old);
+                log::warn!("{}; serving the {} of {date} that is stored", failure.reason, flight.told());
+                self.give(flight, &snapshot, from);
             }
             None => self.give_up(flight, failure),
         }

@@ -32,10 +32,20 @@ impl Found {
     }
 }
 
+/// Where nothing can be looked up everything passes through; a Release is read all the same before anybody gets it.
+fn without_store(place: &Place) -> Goal {
+    match place {
+        Place::Release { dir, file } if *file != ReleaseFile::Signature => {
+            Goal::Release { dir: dir.clone(), file: *file }
+        }
+        _ => Goal::Pass,
+    }
+}
+
 impl Front {
     /// Finds `object`; without a store that can be read everything passes through.
     pub(super) fn find(&self, ask: &Ask, object: Object, place: &Place) -> Found {
-        let Some(store) = self.shelf().get() else { return fly(ask, object, Goal::Pass) };
+        let Some(store) = self.shelf().get() else { return fly(ask, object, without_store(place)) };
         match self.find_with(&store, ask, &object, place) {
             Ok(found) => found,
             Err(error) => {
@@ -43,7 +53,7 @@ impl Front {
                 if error.is_of_disk() {
                     self.shelf().suspect();
                 }
-                fly(ask, object, Goal::Pass)
+                fly(ask, object, without_store(place))
             }
         }
     }

@@ -6,13 +6,13 @@
 mod armor;
 mod tool;
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::digest::Digest;
-use crate::limits::SUITES_JUDGED;
+use crate::limits::RELEASES_JUDGED;
 
 /// What is known of the signatures under a Release.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,64 +52,89 @@ pub struct Signed<'a> {
     pub digest: Digest,
     /// What is signed.
     pub text: &'a [u8],
-    /// The signatures, as armour or as bytes.
-    pub signature: Option<&'a [u8]>,
+    /// What vouches for it.
+    pub signature: &'a Signature,
 }
 
-/// Judges Releases, and remembers of each archive what was said last. Shared by all who need it.
+/// What is known of what vouches for a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Signature {
+    /// These signatures, as armour or as bytes.
+    Is(Vec<u8>),
+    /// There is none.
+    None,
+    /// It could not be had.
+    Unknown,
+}
+
+/// Judges Releases, and remembers what it said of the last ones. Shared by all who need it.
 pub struct Judge {
-    keyrings: Vec<PathBuf>,
-    seen: Mutex<BTreeMap<(String, String), (Digest, Verdict)>>,
+    keyrings: Arc<dyn Fn() -> Vec<PathBuf> + Send + Sync>,
+    /// The newest first.
+    seen: Mutex<VecDeque<Judged>>,
+}
+
+struct Judged {
+    host: String,
+    dir: String,
+    digest: Digest,
+    verdict: Verdict,
+}
+
+impl Judged {
+    fn is_of(&self, host: &str, dir: &str) -> bool {
+        self.host == host && self.dir == dir
+    }
 }
 
 impl Judge {
     /// One that trusts the keys of these files, and of the files in these folders.
     #[must_use]
-    pub fn new(keyrings: Vec<PathBuf>) -> Judge {
+    pub fn new(keyrings: Arc<dyn Fn() -> Vec<PathBuf> + Send + Sync>) -> Judge {
         Judge { keyrings, seen: Mutex::default() }
     }
 
-    /// What is known of this Release already.
+    /// What was said of this Release already.
     #[must_use]
     pub fn known(&self, host: &str, dir: &str, digest: &Digest) -> Option<Verdict> {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let (judged, verdict) = seen.get(&(host.to_owned(), dir.to_owned()))?;
-        (judged == digest).then(|| verdict.clone())
-    }
-
-    /// Asks the system's tool, which takes tens of milliseconds; says in the log what is new.
-    pub fn judge(&self, signed: &Signed<'_>) -> Verdict {
-        let verdict = match signed.signature {
-            None => Verdict::Unsigned,
-            Some(_) if !cfg!(feature = "signatures") => {
-                Verdict::Unjudged("this build checks no signatures".to_owned())
-            }
-            Some(signature) => match tool::find() {
-                Some(tool) => tool.verify(&self.keyrings, signed.text, signature),
-                None => Verdict::Unjudged("neither gpgv nor sqv is installed here".to_owned()),
-            },
-        };
-        let archive = (signed.host.to_owned(), signed.dir.to_owned());
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_news = seen.get(&archive).is_none_or(|(_, before)| *before != verdict);
-        if seen.len() >= SUITES_JUDGED && !seen.contains_key(&archive) {
-            seen.pop_first();
-        }
-        seen.insert(archive, (signed.digest, verdict.clone()));
-        drop(seen);
-        if is_news {
-            // That a key is not here is no reason to worry: clients may have it.
-            let level = if matches!(verdict, Verdict::Wrong(_)) { log::Level::Warn } else { log::Level::Info };
-            log::log!(level, "{}/{} is {verdict}", signed.host, signed.dir);
-        }
-        verdict
+        let seen = self.seen();
+        let judged = seen.iter().find(|judged| judged.is_of(host, dir) && judged.digest == *digest)?;
+        Some(judged.verdict.clone())
     }
 
     /// What was said last of an archive.
     #[must_use]
     pub fn last(&self, host: &str, dir: &str) -> Option<Verdict> {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.get(&(host.to_owned(), dir.to_owned())).map(|(_, verdict)| verdict.clone())
+        self.seen().iter().find(|judged| judged.is_of(host, dir)).map(|judged| judged.verdict.clone())
+    }
+
+    /// Asks the system's tool, which takes tens of milliseconds; says in the log what is new.
+    pub fn judge(&self, signed: &Signed<'_>) -> Verdict {
+        let unjudged = |why: &str| Verdict::Unjudged(why.to_owned());
+        let verdict = match signed.signature {
+            Signature::None => Verdict::Unsigned,
+            Signature::Unknown => unjudged("its signature is not to be had now"),
+            Signature::Is(_) if !cfg!(feature = "signatures") => unjudged("this build checks no signatures"),
+            Signature::Is(signature) => match tool::find() {
+                Some(tool) => tool.verify(&(self.keyrings)(), signed.text, signature),
+                None => unjudged("neither gpgv nor sqv is installed here"),
+            },
+        };
+        if self.last(signed.host, signed.dir).is_none_or(|before| before != verdict) {
+            // That a key is not here is no reason to worry: clients may have it.
+            let level = if matches!(verdict, Verdict::Wrong(_)) { log::Level::Warn } else { log::Level::Info };
+            log::log!(level, "{}/{} is {verdict}", signed.host, signed.dir);
+        }
+        let Signed { host, dir, digest, .. } = *signed;
+        let mut seen = self.seen();
+        seen.retain(|judged| !(judged.is_of(host, dir) && judged.digest == digest));
+        seen.truncate(RELEASES_JUDGED - 1);
+        seen.push_front(Judged { host: host.to_owned(), dir: dir.to_owned(), digest, verdict: verdict.clone() });
+        verdict
+    }
+
+    fn seen(&self) -> MutexGuard<'_, VecDeque<Judged>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -118,18 +143,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_too_many_archives_some_are_forgotten_and_none_is_judged_twice() {
-        let judge = Judge::new(Vec::new());
+    fn of_too_many_releases_the_oldest_are_forgotten() {
+        let judge = Judge::new(Arc::new(Vec::new));
         let host = |n: usize| format!("{n}.example.org");
-        for n in 0..=SUITES_JUDGED {
+        for n in 0..=RELEASES_JUDGED {
             let (host, digest) = (host(n), Digest::of(&n.to_be_bytes()));
-            let signed = Signed { host: &host, dir: "dists/x", digest, text: b"x", signature: None };
+            let signed = Signed { host: &host, dir: "dists/x", digest, text: b"x", signature: &Signature::None };
             assert_eq!(judge.known(&host, "dists/x", &digest), None);
             assert_eq!(judge.judge(&signed), Verdict::Unsigned);
             assert_eq!(judge.known(&host, "dists/x", &digest), Some(Verdict::Unsigned));
             assert_eq!(judge.known(&host, "dists/x", &Digest::of(b"newer")), None);
+            // Another form of the same Release does not drive it out, and is what was said last.
+            let other = Signed { digest: Digest::of(b"other"), signature: &Signature::Unknown, ..signed };
+            if n == RELEASES_JUDGED {
+                judge.judge(&other);
+                assert_eq!(judge.known(&host, "dists/x", &digest), Some(Verdict::Unsigned));
+                assert!(matches!(judge.last(&host, "dists/x"), Some(Verdict::Unjudged(_))));
+            }
         }
-        let kept = (0..=SUITES_JUDGED).filter(|n| judge.last(&host(*n), "dists/x").is_some()).count();
-        assert_eq!(kept, SUITES_JUDGED);
+        let kept = (0..=RELEASES_JUDGED).filter(|n| judge.last(&host(*n), "dists/x").is_some()).count();
+        assert_eq!((kept, judge.last(&host(0), "dists/x")), (RELEASES_JUDGED - 1, None));
     }
 }

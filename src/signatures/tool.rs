@@ -52,7 +52,7 @@ impl Tool {
         let mut command = Command::new(self.path());
         command.env_clear().env("LC_ALL", "C").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         if self == Tool::Gpgv {
-            command.args(["--status-fd", "1", "--homedir", "/nonexistent"]);
+            command.args(["--status-fd", "1", "--homedir", "/nonexistent", "--weak-digest", "SHA1"]);
         }
         for path in keyrings {
             command.arg("--keyring");

@@ -251,7 +251,7 @@ pub(super) fn archives(page: &mut Page, numbers: &Numbers) {
         return;
     }
     page.put(
-        "<table><thead><tr><th scope=col>Archive and suite<th scope=col>Released<th scope=col>Mirror away<th scope=col>Signatures<tbody>",
+        "<table><thead><tr><th scope=col>Archive and suite<th scope=col>Released<th scope=col>Mirror away<tbody>",
     );
     numbers.archives.iter().take(ARCHIVES_SHOWN).for_each(|it| archive(page, it, numbers));
     page.put("</table>");
@@ -267,11 +267,14 @@ fn archive(page: &mut Page, archive: &Archive, numbers: &Numbers) {
         Some((name, suite)) => (name, suite),
         None => (archive.name.trim_end_matches('/'), "flat"),
     };
-    page.add(format_args!("<tr><th scope=row>{} <b>{}</b><td>", Cut(name, NAME_LEN), Cut(suite, NAME_LEN)));
+    page.add(format_args!("<tr><th scope=row>{} <b>{}</b>", Cut(name, NAME_LEN), Cut(suite, NAME_LEN)));
+    if let Some(signed) = &archive.signed {
+        page.add(format_args!("<br><span class=soft>{}</span>", Cut(signed, SIGNERS_LEN)));
+    }
+    page.put("<td>");
     match archive.date.0 {
         0 => page.put("no date"),
         _ => page.add(format_args!("{}", ago(numbers.now.secs_since(archive.date)))),
     }
-    page.put(if archive.is_whole { "<td>still served<td>" } else { "<td>not all here<td>" });
-    page.add(format_args!("{}", Cut(archive.signed.as_deref().unwrap_or("not checked"), SIGNERS_LEN)));
+    page.put(if archive.is_whole { "<td>still served" } else { "<td>not all here" });
 }

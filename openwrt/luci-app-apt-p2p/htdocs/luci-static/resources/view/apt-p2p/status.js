@@ -33,7 +33,7 @@ function share(part, whole) {
 }
 
 function rows(numbers) {
-	const saved = Math.max(0, numbers.bytes_sent - numbers.bytes_from_mirrors);
+	const saved = numbers.bytes_saved;
 	return [
 		[ _('Running for'), age(numbers.uptime_s) ],
 		[ _('Requests answered'), _('%d, from %d connections now').format(numbers.requests, numbers.connections) ],
@@ -46,7 +46,7 @@ function rows(numbers) {
 		[ _('Peers that sent false bytes'), String(numbers.liars ?? '-') ],
 		[ _('Downloads now'), String(numbers.downloads) ],
 		[ _('On the disk'), _('%s of at most %s, %s files').format(size(numbers.bytes_stored), size(numbers.bytes_max), numbers.files ?? '-') ],
-		[ _('Archives'), (numbers.archives ?? []).join(', ') || '-' ]
+		[ _('Archives'), (numbers.archives ?? []).map((archive) => archive.name).join(', ') || '-' ]
 	];
 }
 
