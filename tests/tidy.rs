@@ -184,7 +184,16 @@ fn nothing_is_left_half_done() {
             files.push((path, text));
         }
     }
+    for entry in fs::read_dir(root().join("docs")).expect("the documents") {
+        let path = entry.expect("a document").path();
+        if path.extension().is_some_and(|ending| ending == "md") {
+            let text = fs::read_to_string(&path).expect("a document");
+            files.push((path, text));
+        }
+    }
     for (path, text) in files {
+        let is_torn = text.lines().any(|line| line.starts_with("<<<<<<< ") || line.starts_with(">>>>>>> "));
+        assert!(!is_torn, "{} has a merge's marks", path.display());
         for word in &words {
             assert!(!text.contains(word.as_str()), "{} has {word}", path.display());
         }
