@@ -385,29 +385,25 @@ fn allow_connect(texts: &[String]) -> Result<Option<Vec<HostPattern>>, ConfigErr
 }
 
 fn prefer(text: &str) -> Result<Prefer, ConfigError> {
-    match text {
-        "speed" => Ok(Prefer::Speed),
-        "offload" => Ok(Prefer::Offload),
-        _ => Err(value("--prefer", text.to_owned(), "speed or offload")),
-    }
+    one_of("--prefer", text, &[("speed", Prefer::Speed), ("offload", Prefer::Offload)], "speed or offload")
 }
 
 fn prefetch(text: &str) -> Result<Prefetch, ConfigError> {
-    match text {
-        "off" => Ok(Prefetch::Off),
-        "lookup" => Ok(Prefetch::Lookup),
-        "night" => Ok(Prefetch::Night),
-        _ => Err(value("--prefetch", text.to_owned(), "off, lookup or night")),
-    }
+    one_of(
+        "--prefetch",
+        text,
+        &[("off", Prefetch::Off), ("lookup", Prefetch::Lookup), ("night", Prefetch::Night)],
+        "off, lookup or night",
+    )
 }
 
 fn signatures(text: &str) -> Result<Signatures, ConfigError> {
-    match text {
-        "off" => Ok(Signatures::Off),
-        "report" => Ok(Signatures::Report),
-        "enforce" => Ok(Signatures::Enforce),
-        _ => Err(value("--signatures", text.to_owned(), "off, report or enforce")),
-    }
+    one_of(
+        "--signatures",
+        text,
+        &[("off", Signatures::Off), ("report", Signatures::Report), ("enforce", Signatures::Enforce)],
+        "off, report or enforce",
+    )
 }
 
 /// On, unless somebody says otherwise.
@@ -427,6 +423,17 @@ fn upload_rate(text: &str) -> Result<Option<u64>, ConfigError> {
     let rate = size::parse(text).filter(|rate| *rate >= UPLOAD_RATE_MIN);
     let expected = "bytes a second, at least 1K, such as 256K or 2M, or unlimited";
     rate.map(Some).ok_or_else(|| value("--upload-rate", text.to_owned(), expected))
+}
+
+/// What one of these words stands for.
+fn one_of<T: Copy>(
+    setting: &'static str,
+    text: &str,
+    words: &[(&str, T)],
+    expected: &'static str,
+) -> Result<T, ConfigError> {
+    let named = words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning);
+    named.ok_or_else(|| value(setting, text.to_owned(), expected))
 }
 
 fn value(setting: &'static str, value: String, expected: &'static str) -> ConfigError {

@@ -11,6 +11,15 @@ def connect(port):
     return socket.create_connection(("127.0.0.1", port), timeout=30)
 
 
+def pour(connection, chunks):
+    """Sends until the other side takes no more."""
+    try:
+        for chunk in chunks:
+            connection.sendall(chunk)
+    except OSError:
+        pass
+
+
 def half_open(count):
     def begin(port):
         connections = [connect(port) for _ in range(count)]
@@ -23,12 +32,7 @@ def half_open(count):
 def large_head(length):
     def begin(port):
         connection = connect(port)
-        try:
-            connection.sendall(b"GET / HTTP/1.1\r\nX: ")
-            for _ in range(length >> 16):
-                connection.sendall(b"a" * (1 << 16))
-        except OSError:
-            pass
+        pour(connection, [b"GET / HTTP/1.1\r\nX: "] + [b"a" * (1 << 16)] * (length >> 16))
         return [connection]
     return f"a head of {length >> 20} MB", begin
 
@@ -46,12 +50,8 @@ def pipelined(count):
         connection = connect(port)
         connection.settimeout(0.5)
         request = b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n"
-        try:
-            for _ in range(count // 100):
-                connection.sendall(100 * request)
-        except OSError:
-            # It reads no further than it answers, and we read nothing.
-            pass
+        # It reads no further than it answers, and we read nothing.
+        pour(connection, [100 * request] * (count // 100))
         return [connection]
     return f"{count} requests in a row, no answer read", begin
 

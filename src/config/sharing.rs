@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::file::Settings;
-use super::{ConfigError, cidr, value};
+use super::{ConfigError, cidr, one_of, value};
 
 /// The overlay that everybody is in who names none.
 const NETWORK: &str = "apt-p2p";
@@ -98,21 +98,21 @@ impl Sharing {
 }
 
 fn share(text: &str) -> Result<Share, ConfigError> {
-    match text {
-        "internet" => Ok(Share::Internet),
-        "lan" => Ok(Share::Lan),
-        "off" => Ok(Share::Off),
-        _ => Err(value("--share", text.to_owned(), "internet, lan or off")),
-    }
+    one_of(
+        "--share",
+        text,
+        &[("internet", Share::Internet), ("lan", Share::Lan), ("off", Share::Off)],
+        "internet, lan or off",
+    )
 }
 
 fn mainline(text: &str) -> Result<Mainline, ConfigError> {
-    match text {
-        "ask" => Ok(Mainline::Ask),
-        "serve" => Ok(Mainline::Serve),
-        "off" => Ok(Mainline::Off),
-        _ => Err(value("--mainline", text.to_owned(), "ask, serve or off")),
-    }
+    one_of(
+        "--mainline",
+        text,
+        &[("ask", Mainline::Ask), ("serve", Mainline::Serve), ("off", Mainline::Off)],
+        "ask, serve or off",
+    )
 }
 
 fn network(text: &str) -> Result<String, ConfigError> {

@@ -1,0 +1,94 @@
+//! What follows a head: nothing, a growing body in one framing or the other, one that breaks.
+
+use super::*;
+
+#[test]
+fn head_has_no_body_whatever_the_answer_says() {
+    let mut pair = Pair::new();
+    pair.say("HEAD /a HTTP/1.1\r\nHost: x\r\n\r\n");
+    pair.requests();
+    pair.reply(0, "body");
+    assert!(pair.text().ends_with("Content-Length: 4\r\n\r\n"));
+    pair.say(&get("/b"));
+    pair.requests();
+    pair.reply(1, "b");
+    assert_eq!(pair.bodies(), ["b"]);
+}
+
+#[test]
+fn a_growing_body_is_chunked_for_1_1_and_ends_the_connection_for_1_0() {
+    let mut pair = Pair::new();
+    pair.say(&get("/a"));
+    pair.requests();
+    let stream = follow(&mut pair, 0, None, 0);
+    assert_eq!(pair.text(), "");
+    stream.begin(Head::default(), None);
+    let patience = std::time::Duration::from_millis(1);
+    for part in ["abc", "defg"] {
+        stream.push(part.as_bytes(), patience).expect("followed");
+        pair.drain();
+    }
+    stream.finish(7);
+    pair.drain();
+    let text = pair.text();
+    assert!(text.contains("Transfer-Encoding: chunked\r\n\r\n"), "{text}");
+    assert!(text.ends_with("\r\n\r\n3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n"), "{text}");
+    assert_eq!((pair.logs[0].bytes, pair.logs[0].whole, pair.shut), (7, true, false));
+
+    let mut pair = Pair::new();
+    pair.say("GET /a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    pair.requests();
+    let stream = follow(&mut pair, 0, None, 0);
+    stream.begin(Head::default(), None);
+    stream.push(b"abc", patience).expect("followed");
+    pair.drain();
+    stream.finish(3);
+    pair.drain();
+    let text = pair.text();
+    assert!(text.ends_with("Connection: close\r\n\r\nabc") && pair.shut, "{text}");
+}
+
+#[test]
+fn a_body_that_breaks_closes_the_connection_at_once() {
+    for len in [None, Some(10)] {
+        let mut pair = Pair::new();
+        pair.say(&[get("/a"), get("/b")].concat());
+        pair.requests();
+        pair.reply(1, "must not be sent");
+        let stream = follow(&mut pair, 0, len, 0);
+        stream.begin(Head { len, ..Head::default() }, None);
+        stream.push(b"abc", std::time::Duration::from_millis(1)).expect("followed");
+        pair.drain();
+        stream.fail(Failure { status: 502, reason: "x".into(), retry_after: None, challenge: None });
+        pair.drain();
+        let text = pair.text();
+        assert!(text.ends_with("abc") || text.ends_with("abc\r\n"), "{text}");
+        assert!(pair.closed && !pair.logs[0].whole);
+    }
+}
+
+#[test]
+fn a_stream_that_ends_before_its_announced_length_is_broken() {
+    let mut pair = Pair::new();
+    pair.say(&get("/a"));
+    pair.requests();
+    let stream = follow(&mut pair, 0, Some(10), 0);
+    stream.begin(Head { len: Some(10), ..Head::default() }, None);
+    stream.push(b"abc", std::time::Duration::from_millis(1)).expect("followed");
+    stream.finish(3);
+    pair.drain();
+    assert!(pair.closed && !pair.logs[0].whole);
+}
+
+#[test]
+fn a_failure_before_the_body_is_an_answer_and_the_connection_goes_on() {
+    let mut pair = Pair::new();
+    pair.say(&get("/a"));
+    pair.requests();
+    let stream = follow(&mut pair, 0, Some(10), 0);
+    stream.fail(Failure { status: 502, reason: "x".into(), retry_after: None, challenge: None });
+    pair.drain();
+    assert!(pair.text().starts_with("HTTP/1.1 502 "));
+    pair.say(&get("/b"));
+    assert_eq!(pair.requests(), [(1, "/b".into())]);
+}
