@@ -12,6 +12,7 @@ mod agent;
 mod ahead;
 mod asking;
 mod beside;
+mod blocks;
 mod board;
 mod download;
 mod errand;
