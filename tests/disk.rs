@@ -162,8 +162,10 @@ impl Supervised {
         let path = self.mirror.put_by_hash(&content[..]);
         assert!(get(self.daemon.address, &self.mirror.url(&path)).body == content);
         let digest = Digest::of(&content).to_string();
-        let (place, mark) = (format!("cache/files/{}/{digest}", &digest[..2]), format!("cache/drafts/{digest}.done"));
-        wait_until(Duration::from_secs(30), "it is recorded", || self.disk.has(&place) && !self.disk.has(&mark));
+        let place = format!("cache/files/{}/{digest}", &digest[..2]);
+        wait_until(Duration::from_secs(30), "it is recorded", || {
+            self.disk.has(&place) && !self.disk.has_unrecorded()
+        });
         (path, content)
     }
 

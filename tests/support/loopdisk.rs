@@ -83,6 +83,16 @@ impl LoopDisk {
         self.inside("test", &["-e", text(&self.at.join(name))]).is_ok()
     }
 
+    /// Whether finished files wait to be recorded in the cache on it.
+    pub fn has_unrecorded(&self) -> bool {
+        let log = ["-name", "finished-*"];
+        self.inside(
+            "find",
+            &[&[text(&self.at.join("cache/drafts"))], &log[..], &["-exec", "false", "{}", "+"]].concat(),
+        )
+        .is_err()
+    }
+
     /// Takes the disk away while it is in use.
     pub fn pull(&mut self) {
         self.keep();
