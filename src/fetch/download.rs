@@ -427,10 +427,9 @@ pub(super) fn refusal(url: &str, answer: &Answer) -> Failure {
         _ => 502,
     };
     Failure {
-        status,
-        reason: format!("{url}: the mirror answers {}", answer.status),
         retry_after: answer.retry_after,
         challenge: answer.challenge.clone(),
+        ..failure(status, format!("{url}: the mirror answers {}", answer.status))
     }
 }
 
