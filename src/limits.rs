@@ -336,6 +336,16 @@ pub const FLIGHTS_TOLD: usize = 32;
 /// What is not just read from a counter is looked at anew after this, however many look at the page.
 pub const SLOW_NUMBERS_TIME: Duration = Duration::from_secs(3);
 /// Bytes of one's name; a longer one is cut.
+/// Of them, on the page; …
+pub const FLIGHTS_SHOWN: usize = 8;
+/// … of its troubles, the last …
+pub const TROUBLES_SHOWN: usize = 6;
+/// … and of archives: of more, how many there are.
+pub const ARCHIVES_SHOWN: usize = 12;
+/// Bytes of a name there; a longer one is cut.
+pub const NAME_SHOWN_LEN: usize = 100;
+/// Bytes there of who signed an archive; more are cut.
+pub const SIGNED_SHOWN_LEN: usize = 160;
 pub const FLIGHT_NAME_LEN: usize = 300;
 /// Seconds by which a Release may be of the future before the clock counts as wrong.
 pub const CLOCK_SLACK_S: u64 = 86_400;

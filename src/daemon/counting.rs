@@ -13,7 +13,8 @@ use crate::lan::Neighbours;
 use crate::limits::{
     ARCHIVES_TOLD_LEN, CLOCK_SLACK_S, DAMAGE_TIME_S, DISK_FREE_MIN, FLIGHT_NAME_LEN, FLIGHTS_TOLD, SLOW_NUMBERS_TIME,
 };
-use crate::report::{self, Answers, Archive, Dht, Flight, History, Numbers, Sharing, counted, is_reached};
+use crate::report::{self, Archive, Dht, Flight, History, Numbers, Sharing, counted, is_reached};
+use crate::signatures::Verdict;
 use crate::store::{Damage, Store};
 use crate::time::{Stamp, Time};
 use crate::troubles;
@@ -123,9 +124,9 @@ impl Counter {
             uptime_s: clock().since(self.start).as_secs(),
             connections: stats.connections,
             requests: stats.requests,
-            hits: answers(stats.hits),
-            joined: answers(stats.joined),
-            misses: answers(stats.misses),
+            hits: stats.hits,
+            joined: stats.joined,
+            misses: stats.misses,
             bytes_from_mirrors: fetcher.received().bytes,
             bytes_from_neighbours: from_peers.neighbours,
             bytes_from_strangers: from_peers.strangers,
