@@ -151,6 +151,8 @@ impl Learner {
         snapshots.extend(store.snapshots(host, dir, ReleaseFile::Release)?);
         Ok(snapshots.into_iter().max_by_key(|snapshot| (snapshot.date, snapshot.fetched)))
     }
+        // What nobody may be given promises nothing.
+        snapshots.retain(|snapshot| self.fetcher.may_be_given(host, dir, &snapshot.digest));
 
     fn read_suite<'a>(
         &self,

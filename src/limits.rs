@@ -321,6 +321,8 @@ pub const CONTROL_LINE_LEN: u64 = 256 * 1024;
 /// of one, and an answer is one line.
 pub const ARCHIVES_TOLD_LEN: usize = 8 * 1024;
 
+/// Bytes of what is told there of one's signers; more are cut: who signs an archive must not keep others from being told.
+pub const SIGNED_TOLD_LEN: usize = 240;
 // ── the page ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /// Things that went wrong that are told, at half a KB each; full: what was longest ago is forgotten.
@@ -369,7 +371,10 @@ pub const HOST_MEMORY: usize = 256;
 /// Releases of which it is remembered who signed them; full: the oldest is forgotten, and judged again when it is next given out.
 pub const RELEASES_JUDGED: usize = 256;
 
-/// Keyrings that are read: a Debian machine has about twenty.
+/// Signers, or keys that are missing, that a verdict names; of more, how many there are.
+pub const SIGNERS: usize = 4;
+
+/// Keyrings that are read: a Debian machine has about twenty; more are not looked into.
 pub const KEYRINGS: usize = 64;
 
 /// Bytes of an armoured keyring; Debian's have 12 KB.

@@ -175,10 +175,11 @@ impl Front {
         Ok(None)
     }
 
-    /// The snapshot that this client got last, else the newest.
+    /// The snapshot that this client got last, else the newest, of those that may be given out.
     fn snapshot_for(&self, store: &Store, ask: &Ask, host: &str, dir: &str) -> Result<Option<Snapshot>, StoreError> {
         let mut all = store.snapshots(host, dir, ReleaseFile::InRelease)?;
         all.extend(store.snapshots(host, dir, ReleaseFile::Release)?);
+        all.retain(|snapshot| self.fetcher().may_be_given(host, dir, &snapshot.digest));
         if let Some(last) = self.given().last(ask.client, host, dir)
             && let Some(at) = all.iter().position(|snapshot| snapshot.id == last)
         {
@@ -201,7 +202,7 @@ impl Front {
         if ask.credentials.is_none()
             && !ask.doubts
             && self.fetcher().is_fresh(object.name())
-            && let Some(snapshot) = store.snapshots(&object.host, dir, file)?.into_iter().next()
+            && let Some(snapshot) = self.newest(store, &object.host, dir, file)?
             && let Some(stored) = store.open_file(&snapshot.digest, self.today())?
             && stored.owner.is_none()
         {
@@ -211,6 +212,18 @@ impl Front {
             return Ok(Found::Here { stored, digest, snapshot, version: None });
         }
         Ok(fly(ask, object, Goal::Release { dir: dir.to_owned(), file }))
+    }
+
+    /// The newest Release of this form that may be given out: the one that was found fresh.
+    fn newest(
+        &self,
+        store: &Store,
+        host: &str,
+        dir: &str,
+        file: ReleaseFile,
+    ) -> Result<Option<Snapshot>, StoreError> {
+        let mut all = store.snapshots(host, dir, file)?.into_iter();
+        Ok(all.find(|snapshot| self.fetcher().may_be_given(host, dir, &snapshot.digest)))
     }
 
     /// An index that is served from the store may never have been learnt: it is offered once in a while.
