@@ -49,7 +49,7 @@ impl Front {
         match self.find_with(&store, ask, &object, place) {
             Ok(found) => found,
             Err(error) => {
-                log::warn!("{error}; {}/{} passes through", object.host, object.path);
+                log::warn!("{error}; {} passes through", told(ask, &object));
                 if error.is_of_disk() {
                     self.shelf().suspect();
                 }
@@ -125,7 +125,7 @@ impl Front {
         if let Err(error) = read
             && found.is_none()
         {
-            log::warn!("{}/{name}: {error}", object.host);
+            log::warn!("the index of patches of {}: {error}", told(ask, object));
         }
         Ok(found)
     }
@@ -245,6 +245,14 @@ struct Known {
 impl From<Promise> for Known {
     fn from(promise: Promise) -> Known {
         Known { digest: promise.digest, len: Some(promise.len), by_hash: None, is_index: false }
+    }
+}
+
+/// What is asked for, for the log and the page: what needs credentials may have a name that is one.
+fn told(ask: &Ask, object: &Object) -> String {
+    match ask.credentials {
+        None => format!("{}/{}", object.host, object.path),
+        Some(_) => format!("{}/…", object.host),
     }
 }
 
