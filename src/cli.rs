@@ -1,6 +1,6 @@
 //! The command line: what can be typed, and what it says about itself.
 //!
-//! A contract (docs/ARCHITECTURE.md): names and defaults stay. Owns the words; `config` owns their meaning, and
+//! A contract (docs/CHANGELOG.md): names and defaults stay. Owns the words; `config` owns their meaning, and
 //! `examples/manual` makes manual pages and the shells' completions of them.
 
 #![allow(rustdoc::broken_intra_doc_links, reason = "what stands above an option is what --help prints")]

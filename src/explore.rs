@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::control::{self, ControlError, Format, Request};
-use crate::daemon::{self, DhtHandle};
+use crate::daemon::{self, CrawlNews, DhtHandle};
 use crate::dht::{Ask, Event, Hop, Network, NodeId};
 use crate::digest::Digest;
 use crate::progress::Progress;
@@ -111,13 +111,12 @@ pub fn crawl(config: &Config, format: Format, duration: Duration, out: &mut impl
     };
     let is_json = format == Format::Json;
     let mut progress = Progress::new();
-    let told = |is_swept: bool, survey: &dyn Fn() -> crate::dht::Survey| {
-        if is_swept && !duration.is_zero() {
+    let told = |news, survey: &dyn Fn() -> crate::dht::Survey| match news {
+        CrawlNews::Swept if !duration.is_zero() => {
             progress.clear();
             log::warn!("{}", report::sweep_line(&survey()));
-        } else {
-            progress.show(|| report::sweep_line(&survey()));
         }
+        CrawlNews::Swept | CrawlNews::GoesOn => progress.show(|| report::sweep_line(&survey())),
     };
     let survey = daemon::crawl(config, duration, &begin_with, told).map_err(ExploreError::Node)?;
     progress.clear();

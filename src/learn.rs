@@ -91,7 +91,9 @@ impl Learner {
                 News::Package { host, path } => self.place_late(store, &mut late, host, path),
             };
             if let Err(error) = learnt.and_then(|()| self.settle_all(store, &mut late, &item)) {
-                log::warn!("{item}: {error}");
+                // Here it is not known whether the name is one of those that must not be told.
+                log::warn!("what {} promises is not learnt: {error}", item.host());
+                log::debug!("not learnt: {item}");
             }
         }
     }
@@ -149,6 +151,8 @@ impl Learner {
     fn newest(&self, store: &Store, host: &str, dir: &str) -> Result<Option<Snapshot>, StoreError> {
         let mut snapshots = store.snapshots(host, dir, ReleaseFile::InRelease)?;
         snapshots.extend(store.snapshots(host, dir, ReleaseFile::Release)?);
+        // What nobody may be given promises nothing.
+        snapshots.retain(|snapshot| self.fetcher.may_be_given(host, dir, &snapshot.digest));
         Ok(snapshots.into_iter().max_by_key(|snapshot| (snapshot.date, snapshot.fetched)))
     }
 
@@ -232,7 +236,8 @@ impl Learner {
         log::info!("learnt {}/{index_path}: {report}", suite.host);
         if skipped > 0 {
             let what = "have no SHA-256 or length, or a name that leads out of the archive";
-            log::warn!("{}/{index_path}: {skipped} entries {what}; these files pass through unverified", suite.host);
+            log::warn!("{}: {skipped} entries {what}; these files pass through unverified", suite.host);
+            log::debug!("{skipped} entries were skipped of {}/{index_path}", suite.host);
         }
         moved.wishes.into_iter().for_each(|wish| self.fetcher.wish(wish));
         Ok(())
@@ -322,6 +327,13 @@ fn asked_folder(path: &str) -> &str {
 
 fn folder(path: &str) -> &str {
     path.rfind('/').map_or("", |slash| &path[..slash])
+}
+
+impl News {
+    fn host(&self) -> &str {
+        let (News::Release { host, .. } | News::Index { host, .. } | News::Package { host, .. }) = self;
+        host
+    }
 }
 
 impl fmt::Display for News {

@@ -1,9 +1,10 @@
 //! Every bound on one page (the DHT's and those on peers on two more): what it holds, why it is so, and what happens when it is reached.
 //!
-//! Owns numbers only. The sums that matter for a router with 64 MB (docs/ARCHITECTURE.md, "Memory") are asserted at
-//! the end, at compile time.
+//! Owns numbers only. Where one depends on another, that is asserted in `held`, at compile time. Their sum is in
+//! docs/ARCHITECTURE.md, "Memory".
 
 mod dht;
+mod held;
 mod peers;
 
 use std::time::Duration;
@@ -319,9 +320,11 @@ pub const CONTROL_TIME: Duration = Duration::from_secs(3);
 pub const CONTROL_ANSWER_TIME: Duration = Duration::from_secs(20);
 /// Bytes of a line of an answer; longer: it is none.
 pub const CONTROL_LINE_LEN: u64 = 256 * 1024;
-/// Bytes of the names of archives that status tells, some 200 names; of more, how many there are. JSON makes up to six bytes
-/// of one, and an answer is one line.
+/// Bytes of the names and signers of archives that status tells, some 30 signed ones; of more, how many there are. JSON makes
+/// up to six bytes of one, and an answer is one line.
 pub const ARCHIVES_TOLD_LEN: usize = 8 * 1024;
+/// Bytes of what is told there of one's signers; more are cut: who signs an archive must not keep others from being told.
+pub const SIGNED_TOLD_LEN: usize = 240;
 
 // ── the page ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -335,6 +338,16 @@ pub const HISTORY_STEPS: usize = 288;
 pub const HISTORY_STEP: Duration = Duration::from_secs(300);
 /// Downloads under way that are told; of more, how many there are.
 pub const FLIGHTS_TOLD: usize = 32;
+/// Of them, on the page; …
+pub const FLIGHTS_SHOWN: usize = 8;
+/// … of its troubles, the last …
+pub const TROUBLES_SHOWN: usize = 6;
+/// … and of archives: of more, how many there are.
+pub const ARCHIVES_SHOWN: usize = 12;
+/// Bytes of a name there; a longer one is cut.
+pub const NAME_SHOWN_LEN: usize = 100;
+/// Bytes there of who signed an archive; more are cut.
+pub const SIGNED_SHOWN_LEN: usize = 160;
 /// What is not just read from a counter is looked at anew after this, however many look at the page.
 pub const SLOW_NUMBERS_TIME: Duration = Duration::from_secs(3);
 /// Bytes of one's name; a longer one is cut.
@@ -361,7 +374,10 @@ pub const HOST_MEMORY: usize = 256;
 /// Releases of which it is remembered who signed them; full: the oldest is forgotten, and judged again when it is next given out.
 pub const RELEASES_JUDGED: usize = 256;
 
-/// Keyrings that are read: a Debian machine has about twenty.
+/// Signers, or keys that are missing, that a verdict names; of more, how many there are.
+pub const SIGNERS: usize = 4;
+
+/// Keyrings that are read: a Debian machine has about twenty; more are not looked into.
 pub const KEYRINGS: usize = 64;
 
 /// Bytes of an armoured keyring; Debian's have 12 KB.
@@ -396,7 +412,7 @@ pub const IGD_SEARCH_TIME: Duration = Duration::from_secs(3);
 
 // ── announcer ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/// Files that are announced; of more, the newest. So many cost a router 7 datagrams a second (docs/DHT.md).
+/// Files that are announced; of more, the newest. So many cost a router 9 datagrams a second (docs/DHT.md).
 pub const ANNOUNCED_FILES: usize = 5_000;
 /// Files that are read from the index at once.
 pub const SHARED_PAGE: usize = 256;
@@ -419,7 +435,7 @@ pub const ITEMS_PER_LOOK: usize = 10;
 
 // ── daemon ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/// A thread's stack: enough for a TLS handshake and an xz block header, small enough for 25 threads on a router.
+/// A thread's stack: enough for a TLS handshake and an xz block header, small enough for some 40 threads on a router.
 pub const THREAD_STACK_LEN: usize = 512 * 1024;
 /// News waiting to be learnt; full: it is dropped, and comes again with the next request.
 pub const NEWS: usize = 64;

@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::process::Command;
 
 use apt_p2p::digest::Digest;
+use support::archive::{Archive, Package, SUITE};
 use support::client::{get, get_with};
 use support::daemon::{BINARY, Daemon};
 use support::mirror::Mirror;
@@ -103,6 +104,28 @@ fn a_hit_that_is_doubted_is_hashed_again_at_once() {
     assert!(doubted.is_good() && doubted.body == house.content);
     house.daemon.wait_for_log("was damaged on the disk; it is dropped and fetched again");
     house.expect_healed(1);
+}
+
+#[test]
+fn in_the_place_of_a_release_that_is_lost_no_older_one_is_asked_about() {
+    let scratch = Scratch::new();
+    let (daemon, mirror) = (Daemon::start(&scratch), Mirror::start());
+    let older = Archive::new(vec![Package::new("hello", "1", 1000)]);
+    let newer = Archive { date: older.date + 86_400, ..Archive::new(vec![Package::new("hello", "2", 1000)]) };
+    let (path, fresh) = (format!("{SUITE}/InRelease"), ["Cache-Control: no-cache"]);
+    for archive in [&older, &newer] {
+        archive.publish(&mirror, None);
+        let got = get_with(daemon.address, &mirror.url(&path), &fresh);
+        assert!(got.body == archive.release().into_bytes());
+    }
+    let digest = Digest::of(newer.release().as_bytes()).to_string();
+    fs::remove_file(daemon.wait_until_recorded(&digest)).expect("a stored file");
+    // A mirror that is behind would say that nothing has changed.
+    older.publish(&mirror, None);
+    mirror.forget_seen();
+    assert_eq!(get_with(daemon.address, &mirror.url(&path), &fresh).status, 200);
+    let seen = mirror.seen(&path);
+    assert!(seen.len() == 1 && !seen[0].headers.contains_key("if-modified-since"), "{seen:?}");
 }
 
 #[test]

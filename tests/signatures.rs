@@ -7,9 +7,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use support::archive::{Archive, Key, Package, SUITE};
-use support::client::{Response, get};
+use support::client::{Client, Response, get, get_with};
 use support::daemon::{BINARY, Daemon};
-use support::mirror::Mirror;
+use support::mirror::{Fault, Mirror};
 use support::{Scratch, skip, wait_until};
 
 /// An archive with a key of its own, both ways to keep that key, and the flags for a daemon that fetches from it.
@@ -91,7 +91,7 @@ fn where_signatures_are_enforced_only_what_is_signed_by_a_known_key_is_given_out
     put("InRelease", release.as_bytes());
     let refused = signing.get(&daemon, "InRelease");
     assert_eq!(refused.status, 403, "{}", refused.text());
-    assert!(refused.text().contains("not signed; add its key with --keyring"), "{}", refused.text());
+    assert!(refused.text().contains("not signed; --signatures enforce refuses it"), "{}", refused.text());
 
     let altered = String::from_utf8(signed.clone()).expect("armour").replacen("Label: Test", "Label: Best", 1);
     put("InRelease", altered.as_bytes());
@@ -125,7 +125,7 @@ fn what_was_stored_before_signatures_were_enforced_is_judged_too() {
     assert_eq!(signing.get(&daemon, "InRelease").status, 200);
     wait_until(Duration::from_secs(20), "the verdict", || said_of_it(&daemon) == "not signed");
     daemon.terminate();
-    let daemon = Daemon::start_with(&signing.cache("cache"), &[&FLAGS[..], &["--signatures", "enforce"]].concat());
+    let daemon = Daemon::start_with(&signing.cache("cache"), &ENFORCE);
     assert_eq!(signing.get(&daemon, "InRelease").status, 403);
     signing.mirror.set_down(true);
     assert_eq!(signing.get(&daemon, "InRelease").status, 504, "what is stored is refused");
@@ -268,4 +268,69 @@ fn sqv_judges_where_there_is_no_gpgv() {
     put("Release.gpg", &signing.key.detach_sign(&release));
     let got = signing.get(&daemon, "Release");
     assert!(got.is_good() && got.body == release.as_bytes(), "{} {}", got.status, got.text());
+}
+
+// ── judged anew ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn a_newer_release_that_is_refused_is_given_to_nobody_and_not_followed() {
+    let Some(signing) = Signing::new() else { return };
+    let packages = |archive: &Archive| archive.indexes().swap_remove(0);
+    let (right, keyring) = (packages(&signing.archive), signing.keyring("ours.gpg"));
+    let date = signing.archive.date + 86_400;
+    let wrong = Archive { date, ..Archive::new(vec![Package::new("hello", "2", 1000)]) };
+    wrong.publish(&signing.mirror, None);
+    let daemon = Daemon::start_with(&signing.cache("cache"), &FLAGS);
+    assert_eq!(signing.get(&daemon, "InRelease").status, 200);
+    assert_eq!(signing.get(&daemon, &right.0).body, packages(&wrong).1);
+    daemon.wait_for_log("learnt ");
+    daemon.terminate();
+
+    signing.archive.publish(&signing.mirror, Some(&signing.key));
+    let flags = [&FLAGS[..], &["--signatures", "enforce", "--keyring", &keyring]].concat();
+    let daemon = Daemon::start_with(&signing.cache("cache"), &flags);
+    let first = signing.get(&daemon, "InRelease");
+    assert!(first.is_good() && first.body.starts_with(b"-----BEGIN PGP SIGNED"), "{}", first.text());
+    // For some seconds nobody asks the mirror about it.
+    signing.mirror.forget_seen();
+    let second = signing.get(&daemon, "InRelease");
+    assert!(second.is_good() && second.body == first.body, "{}", second.text());
+    assert_eq!(signing.mirror.all_seen().len(), 0);
+    // A client that was given none yet follows it, too, and so does what is learnt.
+    let url = signing.mirror.url(&format!("{SUITE}/{}", right.0));
+    let index = Client::connect_from("127.0.0.2", daemon.address).get(&url, &[]);
+    assert!(index.is_good() && index.body == right.1, "{}", index.status);
+    daemon.wait_for_log("learnt ");
+}
+
+#[test]
+fn a_key_that_comes_later_counts() {
+    let Some(signing) = Signing::new() else { return };
+    signing.archive.publish(&signing.mirror, Some(&signing.key));
+    let keys = signing.cache("keys");
+    std::fs::create_dir(&keys).expect("a scratch folder");
+    let flags = [&FLAGS[..], &["--keyring", keys.to_str().expect("a plain path")]].concat();
+    let daemon = Daemon::start_with(&signing.cache("cache"), &flags);
+    assert_eq!(signing.get(&daemon, "InRelease").status, 200);
+    wait_until(Duration::from_secs(20), "a verdict", || !said_of_it(&daemon).is_empty());
+    assert!(!said_of_it(&daemon).starts_with("signed by"), "{}", said_of_it(&daemon));
+    signing.key.export(&keys.join("ours.gpg"));
+    let url = signing.mirror.url(&format!("{SUITE}/InRelease"));
+    assert_eq!(get_with(daemon.address, &url, &["Cache-Control: no-cache"]).status, 200);
+    wait_until(Duration::from_secs(20), "the key counts", || said_of_it(&daemon).starts_with("signed by Test"));
+}
+
+#[test]
+fn the_page_names_the_host_alone_of_what_needs_credentials() {
+    let Some(signing) = Signing::new() else { return };
+    let line = "Authorization: Basic Zm9vOmJhcg==";
+    signing.mirror.fault(&format!("{SUITE}/InRelease"), Fault::Credentials("Basic Zm9vOmJhcg==".into()));
+    signing.mirror.put(&format!("{SUITE}/InRelease"), signing.archive.release());
+    let flags = ENFORCE;
+    let daemon = Daemon::start_with(&signing.cache("cache"), &flags);
+    let url = signing.mirror.url(&format!("{SUITE}/InRelease"));
+    let refused = get_with(daemon.address, &url, &[line]);
+    assert!(refused.status == 403 && refused.text().contains("not signed"), "{} {}", refused.status, refused.text());
+    let told = get(daemon.address, "/status.json").text();
+    assert!(told.contains("not signed") && !told.contains("dists/stable"), "{told}");
 }

@@ -199,6 +199,8 @@ fn newest(store: &Store) -> Result<SortedMap<Digest, u64>, StoreError> {
             all.truncate(ANNOUNCED_FILES);
         }
         if is_last {
+            // In their order, so that the map that is made of them only grows at its end.
+            all.sort_unstable_by_key(|file| file.digest);
             return Ok(all.into_iter().map(|file| (file.digest, file.len)).collect());
         }
     }

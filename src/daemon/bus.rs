@@ -12,13 +12,13 @@ use signal_hook::low_level::exit;
 use signal_hook_registry::register_unchecked;
 
 const LAST_WORDS: &[u8] =
-    b"ERROR the disk with the cache's index fails or is gone (SIGBUS): the process ends. Started anew, \
+    b"error: the disk with the cache's index fails or is gone (SIGBUS): the process ends. Started anew, \
 it passes everything through from the mirrors until the disk is back\n";
 /// As after any failure: supervisors start it again.
 const STATUS: i32 = 1;
 
 const BUG: &[u8] =
-    b"ERROR a bug ended the process. Whoever has this build's symbols finds the place by its address, 0x";
+    b"error: a bug ended the process. Whoever has this build's symbols finds the place by its address, 0x";
 
 /// Has the process say why it ends.
 pub(super) fn watch() -> io::Result<()> {

@@ -7,13 +7,16 @@ use super::live::Live;
 use super::udp::{DhtHandle, DhtReport};
 use crate::config::Share;
 use crate::dht::{Family, Network};
+use crate::digest::Digest;
 use crate::edge::{EdgeHandle, Stats};
 use crate::fetch::{Clock, Fetcher, Shelf, UnderWay};
 use crate::lan::Neighbours;
 use crate::limits::{
-    ARCHIVES_TOLD_LEN, CLOCK_SLACK_S, DAMAGE_TIME_S, DISK_FREE_MIN, FLIGHT_NAME_LEN, FLIGHTS_TOLD, SLOW_NUMBERS_TIME,
+    ARCHIVES_TOLD_LEN, CLOCK_SLACK_S, DAMAGE_TIME_S, DISK_FREE_MIN, FLIGHT_NAME_LEN, FLIGHTS_TOLD, SIGNED_TOLD_LEN,
+    SLOW_NUMBERS_TIME,
 };
-use crate::report::{self, Answers, Archive, Dht, Flight, History, Numbers, Sharing, counted, is_reached};
+use crate::report::{self, Archive, Dht, Flight, History, Numbers, Sharing, counted, is_reached};
+use crate::signatures::Verdict;
 use crate::store::{Damage, Store};
 use crate::time::{Stamp, Time};
 use crate::troubles;
@@ -118,14 +121,13 @@ impl Counter {
     fn counters(&self) -> Numbers {
         let Sources { edge, peers, fetcher, clock, .. } = &self.sources;
         let (stats, from_peers) = (edge.stats(), fetcher.from_peers());
-        let answers = |given: crate::edge::Given| Answers { count: given.count, bytes: given.bytes };
         Numbers {
             uptime_s: clock().since(self.start).as_secs(),
             connections: stats.connections,
             requests: stats.requests,
-            hits: answers(stats.hits),
-            joined: answers(stats.joined),
-            misses: answers(stats.misses),
+            hits: stats.hits,
+            joined: stats.joined,
+            misses: stats.misses,
             bytes_from_mirrors: fetcher.received().bytes,
             bytes_from_neighbours: from_peers.neighbours,
             bytes_from_strangers: from_peers.strangers,
@@ -180,36 +182,47 @@ impl Counter {
             known.0 = Some(now);
         }
         let slow = Slow {
-            archives: store.map(|store| archives(store, &self.sources.fetcher)).unwrap_or_default(),
+            archives: store.map(|store| self.archives(store)).unwrap_or_default(),
             bytes_free: store.and_then(|store| store.bytes_free().ok()),
             dht: self.sources.dht.as_ref().and_then(DhtHandle::report).as_ref().map(dht),
         };
         self.slow.lock().expect("no holder of the lock panics").1 = slow.clone();
         slow
     }
+
+    fn archives(&self, store: &Store) -> (usize, Vec<Archive>) {
+        archives(store, &|host, dir, release| self.sources.fetcher.signed_by(host, dir, release))
+    }
 }
 
 fn flight(flight: UnderWay) -> Flight {
     let UnderWay { object, here, len, rate, from_peers, is_waiting } = flight;
-    let mut name = format!("{}/{}", object.host, object.path);
-    if name.len() > FLIGHT_NAME_LEN {
-        let end = (0..=FLIGHT_NAME_LEN).rev().find(|at| name.is_char_boundary(*at)).unwrap_or(0);
-        name.truncate(end);
-        name.push('…');
-    }
+    let name = cut(format!("{}/{}", object.host, object.path), FLIGHT_NAME_LEN);
     Flight { name, here, len, rate, from_peers, is_waiting }
 }
 
+fn cut(mut text: String, len: usize) -> String {
+    if text.len() > len {
+        let end = (0..=len).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
+/// Who signed a Release: by host, folder and file.
+type SignedBy<'a> = &'a dyn Fn(&str, &str, &Digest) -> Option<Verdict>;
+
 /// How many there are, and as many of them as fit an answer.
-fn archives(store: &Store, fetcher: &Fetcher) -> (usize, Vec<Archive>) {
+fn archives(store: &Store, signed_by: SignedBy<'_>) -> (usize, Vec<Archive>) {
     let all = store.newest_releases().unwrap_or_default();
     let (count, mut room) = (all.len(), ARCHIVES_TOLD_LEN);
     let told = all.into_iter().map_while(|(host, dir, newest)| {
         // What came with credentials may have a name that is one.
-        let stored = store.open_file(&newest.digest, today()).ok().flatten();
-        let is_private = stored.is_some_and(|stored| stored.owner.is_some());
+        let is_private = store.may_be_private(&newest.digest).unwrap_or(true);
         let name = if is_private { format!("{host}/…") } else { format!("{host}/{dir}") };
-        let signed = fetcher.signed_by(&host, &dir).map(|verdict| verdict.to_string());
+        let verdict = signed_by(&host, &dir, &newest.digest);
+        let signed = verdict.map(|verdict| cut(verdict.to_string(), SIGNED_TOLD_LEN));
         room = room.saturating_sub(name.len() + signed.as_ref().map_or(0, String::len) + 1);
         let is_whole = room > 0 && store.is_complete(&host, &dir, &newest, today()).unwrap_or(false);
         (room > 0).then_some(Archive { name, date: newest.date, is_whole, signed })
@@ -265,4 +278,67 @@ fn clock_behind(numbers: &Numbers) -> Option<String> {
          for that."
             .to_owned()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::ReleaseFile;
+    use crate::store::test_dir::TestDir;
+    use crate::store::{FileMeta, Finished, NewSnapshot, Options, Want};
+
+    const NOW: Stamp = Stamp(1_700_000_000);
+
+    fn open(dir: &TestDir) -> Store {
+        Store::open(&Options { dir: dir.path().to_owned() }).expect("a store in a scratch folder")
+    }
+
+    /// Stores a Release, and says which file it is.
+    fn add(store: &Store, dir: &str, owner: Option<&str>) -> Digest {
+        let mut draft = store.draft(Want::Unknown).expect("a draft");
+        draft.append(dir.as_bytes()).expect("room");
+        let meta = FileMeta { owner: owner.map(str::to_owned), ..FileMeta::default() };
+        let Finished { digest, len, .. } = draft.finish(meta, NOW).expect("right");
+        let new = NewSnapshot {
+            digest,
+            len,
+            date: NOW,
+            fetched: NOW,
+            head: Default::default(),
+            by_hash: false,
+            origin: None,
+        };
+        store.add_snapshot("h", dir, ReleaseFile::InRelease, new, std::iter::empty()).expect("an index");
+        store.commit(NOW).expect("recorded");
+        digest
+    }
+
+    #[test]
+    fn what_needed_credentials_is_told_by_its_host_alone_also_when_its_release_is_lost() {
+        let dir = TestDir::new();
+        let store = open(&dir);
+        add(&store, "public/dists/x", None);
+        add(&store, "secret/dists/x", Some("h"));
+        std::fs::remove_dir_all(dir.path().join("files")).expect("a folder");
+        let (count, told) = archives(&store, &|_, _, _| None);
+        let mut names: Vec<String> = told.into_iter().map(|archive| archive.name).collect();
+        names.sort();
+        assert_eq!((count, names), (2, vec!["h/public/dists/x".to_owned(), "h/…".to_owned()]));
+    }
+
+    #[test]
+    fn who_signs_an_archive_is_that_file_s_and_keeps_no_other_from_being_told() {
+        let dir = TestDir::new();
+        let store = open(&dir);
+        let digests: Vec<Digest> = (0..20).map(|n| add(&store, &format!("{n:02}/dists/x"), None)).collect();
+        let signed_by = |_: &str, dir: &str, release: &Digest| {
+            let n: usize = dir[..2].parse().expect("a number");
+            assert_eq!(*release, digests[n]);
+            Some(Verdict::Untrusted("é".repeat(1000 * n)))
+        };
+        let (count, told) = archives(&store, &signed_by);
+        assert_eq!((count, told.len()), (20, 20));
+        let signed = |archive: &Archive| archive.signed.clone().unwrap_or_default();
+        assert!(told.iter().all(|archive| signed(archive).len() <= SIGNED_TOLD_LEN + "…".len()));
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::clock::boot_clock;
 use super::sharing;
-use super::udp::{DhtHandle, run_dht, saved_contacts, walk};
+use super::udp::{CrawlNews, DhtHandle, run_dht, saved_contacts, walk};
 use crate::config::Config;
 use crate::dht::{CrawlPlan, Mainline, Network, Reach, Survey};
 use crate::limits::{CLOSEST, LONE_JOIN_TIME};
@@ -47,9 +47,8 @@ pub fn lone_node(config: &Config) -> io::Result<Option<DhtHandle>> {
     Ok(None)
 }
 
-/// Walks over all nodes of the overlay, beginning with these; `told` hears of each sweep (`true`) and, again and again, that it
-/// goes on, and may ask for what was seen. SIGINT and SIGTERM end it
-/// early.
+/// Walks over all nodes of the overlay, beginning with these; `told` hears how it goes, and may ask for what was seen. SIGINT
+/// and SIGTERM end it early.
 ///
 /// # Errors
 /// When it cannot have a socket.
@@ -57,7 +56,7 @@ pub fn crawl(
     config: &Config,
     duration: Duration,
     begin_with: &[SocketAddr],
-    told: impl FnMut(bool, &dyn Fn() -> Survey),
+    told: impl FnMut(CrawlNews, &dyn Fn() -> Survey),
 ) -> io::Result<Survey> {
     let dht = sharing::options(config)?.config;
     let plan = CrawlPlan {

@@ -35,7 +35,7 @@ use tiny_http::Server;
 
 pub use self::clock::{clock, today};
 pub use self::lone::{crawl, lone_node};
-pub use self::udp::{Answers, Datagrams, DhtHandle, DhtOptions, DhtReport, run_dht};
+pub use self::udp::{Answers, CrawlNews, Datagrams, DhtHandle, DhtOptions, DhtReport, run_dht};
 
 use self::announcer::Announcer;
 use self::control::{Control, Held};
@@ -136,10 +136,7 @@ fn reload(live: &Live, flags: &Flags) {
     match Config::load(flags) {
         Ok(config) => {
             live.replace(config);
-            log::info!(
-                "the configuration was read again; addresses, the cache folder, workers, the upstream proxy and sharing, but \
-                 for upload-rate, change at a restart"
-            );
+            log::info!("the configuration was read again; docs/CONFIG.md marks what changes at a restart");
         }
         Err(error) => log::error!("the configuration stays as it was: {error}"),
     }

@@ -155,7 +155,7 @@ impl Flight {
 
     /// A client gets its answer from it; whether another has had one before.
     #[must_use]
-    pub fn is_joined(&self) -> bool {
+    pub fn join(&self) -> bool {
         self.has_client.swap(true, Ordering::Relaxed)
     }
 
@@ -163,13 +163,16 @@ impl Flight {
     #[must_use]
     pub fn source(&self) -> &'static str {
         match (self.from_mirror.load(Ordering::Relaxed), self.from_peers.load(Ordering::Relaxed)) {
-            (false, false) => "cache",
+            (false, false) => FROM_CACHE,
             (true, false) => "mirror",
             (false, true) => "peers",
             (true, true) => "mirror+peers",
         }
     }
 }
+
+/// What the log says of bytes that were here already: the edge counts them by this word, and has the same.
+pub const FROM_CACHE: &str = "cache";
 
 /// No more flights can be started now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

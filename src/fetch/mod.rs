@@ -44,7 +44,7 @@ use std::sync::{Arc, Mutex};
 use crossbeam_channel::Sender;
 
 pub use self::ahead::{Prefetch, Wish};
-pub use self::board::{Flight, Full, UnderWay};
+pub use self::board::{FROM_CACHE, Flight, Full, UnderWay};
 pub use self::finder::{Finder, Lead, Leads, Lookup};
 pub use self::mirror::{MirrorError, NearRule};
 pub use self::names::{AddressRule, NameThread};

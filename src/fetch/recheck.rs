@@ -9,23 +9,15 @@ impl Inner {
     /// Whether the stored file is what its digest says, as far as it is there. One that is not, or that cannot be read, is
     /// dropped, and fetched again by the flight that asked.
     pub(super) fn is_right(&self, flight: &Flight, store: &Store, digest: Digest) -> bool {
-        let object = &flight.job.object;
+        let told = flight.told();
         match store.verify_file(&digest, self.today()) {
             Ok(true) => true,
             Ok(false) => {
-                log::warn!(
-                    "{}/{} ({digest}) was damaged on the disk; it is dropped and fetched again",
-                    object.host,
-                    object.path
-                );
+                log::warn!("{told} ({digest}) was damaged on the disk; it is dropped and fetched again");
                 false
             }
             Err(error) => {
-                log::warn!(
-                    "{}/{} ({digest}) cannot be checked, or not be dropped: {error}; it is fetched again",
-                    object.host,
-                    object.path
-                );
+                log::warn!("{told} ({digest}) cannot be checked, or not be dropped: {error}; it is fetched again");
                 false
             }
         }

@@ -36,14 +36,17 @@ impl Inner {
             let ask = Ask { unless, credentials: self.credentials(flight), ..Ask::default() };
             let tried = self.in_time(&turn, || match self.ask(flight, &turn.url, ask) {
                 Err(error) => Err(self.failed(flight, &error)),
-                Ok(answer) if answer.status == 304 && known.is_some() => {
-                    self.confirm(flight, dir, file, &turn.url);
-                    Ok(())
+                Ok(mut answer) => {
+                    let from = Origin { dir, file, url: Some(&turn.url) };
+                    match (answer.status, &known) {
+                        (304, Some(snapshot)) => {
+                            self.give(flight, snapshot, from);
+                            Ok(())
+                        }
+                        (200, _) => self.take_release(flight, from, &turn.url, &mut answer, known.as_ref()),
+                        _ => Err(Failed::Refused(super::download::refusal(&turn.url, &answer))),
+                    }
                 }
-                Ok(mut answer) if answer.status == 200 => {
-                    self.take_release(flight, dir, file, &turn.url, &mut answer)
-                }
-                Ok(answer) => Err(Failed::Refused(super::download::refusal(&turn.url, &answer))),
             });
             match tried {
                 Ok(()) => return self.note_good(&rounds, &turn.url),
@@ -58,40 +61,36 @@ impl Inner {
         }
     }
 
-    /// The newest snapshot whose Release file is still there, and may be given out.
+    /// The newest snapshot that may be given out; none where its Release file is lost. What is older is not asked about: a
+    /// mirror that is behind would confirm it, and it would stand in the place of the newer one.
     fn known_snapshot(&self, flight: &Flight, dir: &str, file: ReleaseFile) -> Option<Snapshot> {
         let store = self.store()?;
         let snapshots = store.snapshots(&flight.job.object.host, dir, file).ok()?;
         let from = Origin { dir, file, url: None };
-        snapshots.into_iter().find(|snapshot| {
-            let stored = store.open_file(&snapshot.digest, self.today()).ok().flatten();
+        for snapshot in snapshots {
+            let stored = store.open_file(&snapshot.digest, self.today()).ok().flatten()?;
             // What was stored before signatures were enforced must not stand in the way of what is right.
-            stored.is_some_and(|stored| self.refused_stored(flight, from, (snapshot.digest, &stored)).is_none())
-        })
-    }
-
-    fn confirm(&self, flight: &Flight, dir: &str, file: ReleaseFile, url: &str) {
-        match self.known_snapshot(flight, dir, file) {
-            Some(snapshot) => self.give(flight, &snapshot, Origin { dir, file, url: Some(url) }),
-            None => self.give_up(flight, &failure(503, "the stored Release file is gone; ask again")),
+            if self.refused_stored(flight, from, (snapshot.digest, &stored)).is_none() {
+                return Some(snapshot);
+            }
         }
+        None
     }
 
-    /// Reads, understands and keeps a new Release file, and gives it out.
+    /// Reads, understands and keeps a new Release file, and gives it out, unless the one that is known is newer.
     fn take_release(
         &self,
         flight: &Flight,
-        dir: &str,
-        file: ReleaseFile,
+        from: Origin<'_>,
         url: &str,
         answer: &mut Answer,
+        known: Option<&Snapshot>,
     ) -> Result<(), Failed> {
         let bytes = self.read_whole(url, answer)?;
         flight.from_mirror.store(true, Ordering::Relaxed);
         let release = catalog::parse_release(&bytes).map_err(|error| {
             Failed::Nonsense(bad_gateway(format!("{url} is no Release file ({error}); is this a login page?")))
         })?;
-        let from = Origin { dir, file, url: Some(url) };
         if let Some(refused) = self.refused(flight, from, &bytes) {
             log::warn!("{}", refused.reason);
             return Err(Failed::Nonsense(refused));
@@ -100,15 +99,15 @@ impl Inner {
             self.show_unkept(flight, answer.head.clone(), &bytes);
             return Ok(());
         };
-        if let Some(known) = self.known_snapshot(flight, dir, file)
-            && release.date.is_some_and(|date| Stamp(date) < known.date)
-        {
+        if let Some(known) = known.filter(|known| release.date.is_some_and(|date| Stamp(date) < known.date)) {
             log::warn!("{} is older than the Release we have; keeping ours", flight.told());
-            self.give(flight, &known, Origin { url: None, ..from });
+            self.give(flight, known, Origin { url: None, ..from });
             return Ok(());
         }
-        match self.keep_release(flight, &store, dir, file, &release, &bytes, answer.head.clone()) {
+        match self.keep_release(flight, &store, from, &release, &bytes, answer.head.clone()) {
             Ok(snapshot) => {
+                // Whoever judges it reads it again, and a Release may have megabytes.
+                drop((bytes, release));
                 self.give(flight, &snapshot, from);
             }
             Err(error) => {
@@ -147,13 +146,11 @@ impl Inner {
         Ok(bytes)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "each names one thing that the record holds")]
     fn keep_release(
         &self,
         flight: &Flight,
         store: &Store,
-        dir: &str,
-        file: ReleaseFile,
+        Origin { dir, file, .. }: Origin<'_>,
         release: &Release,
         bytes: &[u8],
         head: Head,

@@ -198,6 +198,11 @@ mod tests {
     }
 
     #[test]
+    fn what_a_flight_had_here_already_counts_as_a_hit() {
+        assert_eq!(crate::fetch::FROM_CACHE, crate::edge::CACHE);
+    }
+
+    #[test]
     fn a_failure_says_why_in_one_line() {
         let failure = Failure { status: 503, reason: "too busy".into(), retry_after: Some(2), challenge: None };
         let answer = wanted(None, false).outcome(&Outcome::Failed(failure), "cache");

@@ -49,7 +49,7 @@ impl Front {
         match self.find_with(&store, ask, &object, place) {
             Ok(found) => found,
             Err(error) => {
-                log::warn!("{error}; {}/{} passes through", object.host, object.path);
+                log::warn!("{error}; {} passes through", told(ask, &object));
                 if error.is_of_disk() {
                     self.shelf().suspect();
                 }
@@ -125,7 +125,7 @@ impl Front {
         if let Err(error) = read
             && found.is_none()
         {
-            log::warn!("{}/{name}: {error}", object.host);
+            log::warn!("the index of patches of {}: {error}", told(ask, object));
         }
         Ok(found)
     }
@@ -175,10 +175,11 @@ impl Front {
         Ok(None)
     }
 
-    /// The snapshot that this client got last, else the newest.
+    /// The snapshot that this client got last, else the newest, of those that may be given out.
     fn snapshot_for(&self, store: &Store, ask: &Ask, host: &str, dir: &str) -> Result<Option<Snapshot>, StoreError> {
         let mut all = store.snapshots(host, dir, ReleaseFile::InRelease)?;
         all.extend(store.snapshots(host, dir, ReleaseFile::Release)?);
+        all.retain(|snapshot| self.fetcher().may_be_given(host, dir, &snapshot.digest));
         if let Some(last) = self.given().last(ask.client, host, dir)
             && let Some(at) = all.iter().position(|snapshot| snapshot.id == last)
         {
@@ -201,7 +202,7 @@ impl Front {
         if ask.credentials.is_none()
             && !ask.doubts
             && self.fetcher().is_fresh(object.name())
-            && let Some(snapshot) = store.snapshots(&object.host, dir, file)?.into_iter().next()
+            && let Some(snapshot) = self.newest(store, &object.host, dir, file)?
             && let Some(stored) = store.open_file(&snapshot.digest, self.today())?
             && stored.owner.is_none()
         {
@@ -211,6 +212,18 @@ impl Front {
             return Ok(Found::Here { stored, digest, snapshot, version: None });
         }
         Ok(fly(ask, object, Goal::Release { dir: dir.to_owned(), file }))
+    }
+
+    /// The newest Release of this form that may be given out: the one that was found fresh.
+    fn newest(
+        &self,
+        store: &Store,
+        host: &str,
+        dir: &str,
+        file: ReleaseFile,
+    ) -> Result<Option<Snapshot>, StoreError> {
+        let mut all = store.snapshots(host, dir, file)?.into_iter();
+        Ok(all.find(|snapshot| self.fetcher().may_be_given(host, dir, &snapshot.digest)))
     }
 
     /// An index that is served from the store may never have been learnt: it is offered once in a while.
@@ -232,6 +245,14 @@ struct Known {
 impl From<Promise> for Known {
     fn from(promise: Promise) -> Known {
         Known { digest: promise.digest, len: Some(promise.len), by_hash: None, is_index: false }
+    }
+}
+
+/// What is asked for, for the log and the page: what needs credentials may have a name that is one.
+fn told(ask: &Ask, object: &Object) -> String {
+    match ask.credentials {
+        None => format!("{}/{}", object.host, object.path),
+        Some(_) => format!("{}/…", object.host),
     }
 }
 

@@ -166,7 +166,7 @@ impl Front {
         let answer = move |outcome: &Outcome| {
             front.note_given(client, &flight);
             let mut answer = wanted.outcome(outcome, flight.source());
-            answer.note.joined = flight.is_joined();
+            answer.note.joined = flight.join();
             answer
         };
         Reply::Later { stream, answer: Box::new(answer), leads }

@@ -115,11 +115,13 @@ impl Learner {
             if kept.digest == digest {
                 log::info!("{host}/{path} came before its index was learnt, and is what that promises");
             } else {
+                // Its name may be one of those that must not be told.
                 log::warn!(
-                    "{host}/{path} came before its index was learnt, with SHA-256 {}; the index promises {digest}: it is \
+                    "a file of {host} came before its index was learnt, with SHA-256 {}; the index promises {digest}: it is \
                      forgotten, and fetched again when it is asked for",
                     kept.digest
                 );
+                log::debug!("it is {host}/{path}");
                 // The file itself may be another's, promised elsewhere: `cleanup` takes it if it is not.
             }
             store.forget_name(name)?;

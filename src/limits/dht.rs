@@ -203,6 +203,8 @@ pub const DHT_ANSWERS: usize = 256;
 pub const DHT_REPORT_TIME: Duration = Duration::from_secs(1);
 /// The DHT has this long to save its contacts; later: the daemon ends without it.
 pub const DHT_STOP_TIME: Duration = Duration::from_millis(1500);
+/// Keys to be announced or withdrawn that the DHT's thread takes at a time.
+pub const WISHES_PER_TURN: usize = 64;
 /// Datagrams that are read from a socket before everything else has its turn.
 pub const DATAGRAMS_PER_TURN: usize = 64;
 /// Datagrams that wait for a socket that takes no more; full: the newest is dropped, as the network would.

@@ -12,7 +12,7 @@ mod trace;
 use std::time::Duration;
 
 pub use self::history::{History, Traffic};
-pub use self::numbers::{Answers, Archive, Dht, Flight, Numbers, Sharing, is_reached};
+pub use self::numbers::{Archive, Dht, Flight, Numbers, Sharing, is_reached};
 pub use self::survey::{survey, sweep_line};
 pub use self::trace::Trace;
 

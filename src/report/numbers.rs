@@ -5,18 +5,10 @@ use std::fmt::Write as _;
 use super::history::Traffic;
 use super::{counted, size, time};
 use crate::dht::Reach;
+use crate::edge::Given;
 use crate::json::{Object, object};
 use crate::time::Stamp;
 use crate::troubles::Trouble;
-
-/// Answers of one kind.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Answers {
-    /// How many.
-    pub count: u64,
-    /// Bytes of files in them.
-    pub bytes: u64,
-}
 
 /// The numbers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,11 +22,11 @@ pub struct Numbers {
     /// Requests answered.
     pub requests: u64,
     /// Of these, with what was stored.
-    pub hits: Answers,
+    pub hits: Given,
     /// With a download that another client had brought about.
-    pub joined: Answers,
+    pub joined: Given,
     /// With a download of their own.
-    pub misses: Answers,
+    pub misses: Given,
     /// Bytes received from mirrors.
     pub bytes_from_mirrors: u64,
     /// Bytes of pieces that were right, from neighbours on the LAN.
@@ -157,11 +149,11 @@ impl Numbers {
         }
     }
 
-    /// Bytes that no mirror had to send: those that were here already, or came for somebody else, or from peers.
+    /// Bytes that clients got and no mirror had to send: those that were here already, came for somebody else, or from peers.
+    /// What was fetched ahead counts once, when somebody gets it, and as nothing that was saved where a mirror sent it.
     #[must_use]
     pub fn saved(&self) -> u64 {
-        let Traffic { cache, neighbours, strangers, .. } = self.traffic();
-        cache + neighbours + strangers
+        self.bytes_sent().saturating_sub(self.bytes_from_mirrors)
     }
 
     /// Each number with its name, in words.
@@ -319,9 +311,9 @@ pub(super) mod tests {
             uptime_s: 3600,
             connections: 2,
             requests: 7,
-            hits: Answers { count: 3, bytes: 1 << 20 },
-            joined: Answers { count: 1, bytes: (1 << 20) - 11 },
-            misses: Answers { count: 1, bytes: (1 << 20) + 11 },
+            hits: Given { count: 3, bytes: 1 << 20 },
+            joined: Given { count: 1, bytes: (1 << 20) - 11 },
+            misses: Given { count: 1, bytes: (1 << 20) + 11 },
             bytes_from_mirrors: 1 << 20,
             bytes_from_neighbours: 5,
             bytes_from_strangers: 6,
@@ -366,6 +358,15 @@ pub(super) mod tests {
         assert!(text.contains("Damaged on the disk, and dropped   3\n"), "{text}");
         let alone = Numbers { bytes_to_peers: None, liars: 0, stored: None, ..some() }.text();
         assert!(!alone.contains("eers") && !alone.contains("neighbours") && !alone.contains("Stored"), "{alone}");
+    }
+
+    #[test]
+    fn what_was_fetched_ahead_is_saved_once_and_only_when_no_mirror_sent_it() {
+        let ahead = Numbers { bytes_from_neighbours: 100, ..Numbers::default() };
+        assert_eq!(ahead.saved(), 0, "nobody has got it yet");
+        let given = Numbers { hits: Given { count: 1, bytes: 100 }, ..ahead };
+        assert_eq!((given.saved(), given.bytes_sent()), (100, 100));
+        assert_eq!(Numbers { bytes_from_mirrors: 130, ..given }.saved(), 0);
     }
 
     #[test]

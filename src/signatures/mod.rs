@@ -1,4 +1,4 @@
-//! Who signed the Release files: judged by the system's own sqv or gpgv, with the keyrings that apt has here.
+//! Who signed the Release files: judged by the system's own gpgv or sqv, with the keyrings that apt has here.
 //!
 //! Every client's apt judges for itself; this is so that a wrong mirror is seen, and, if that is wanted, stopped, at the
 //! proxy. Refuses to know any key of its own, and to judge where the system has no tool: then it says so.
@@ -48,19 +48,21 @@ pub struct Signed<'a> {
     pub host: &'a str,
     /// The Release's folder there.
     pub dir: &'a str,
-    /// The file: two with the same digest are judged once.
+    /// The digest of the file as it is stored: its verdict is remembered under that, and another file's there beside it.
     pub digest: Digest,
+    /// What the log and the page may call it: what needs credentials may have a name that is one.
+    pub told: &'a str,
     /// What is signed.
     pub text: &'a [u8],
     /// What vouches for it.
-    pub signature: &'a Signature,
+    pub signature: Signature<'a>,
 }
 
 /// What is known of what vouches for a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Signature {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signature<'a> {
     /// These signatures, as armour or as bytes.
-    Is(Vec<u8>),
+    Is(&'a [u8]),
     /// There is none.
     None,
     /// It could not be had.
@@ -108,22 +110,26 @@ impl Judge {
         self.seen().iter().find(|judged| judged.is_of(host, dir)).map(|judged| judged.verdict.clone())
     }
 
+    /// Whether this machine can ask anybody. Where it cannot, no Release needs to be read for [`Judge::judge`], nor a
+    /// signature fetched.
+    #[must_use]
+    pub fn can_judge(&self) -> bool {
+        the_tool().is_ok()
+    }
+
     /// Asks the system's tool, which takes tens of milliseconds; says in the log what is new.
     pub fn judge(&self, signed: &Signed<'_>) -> Verdict {
         let unjudged = |why: &str| Verdict::Unjudged(why.to_owned());
-        let verdict = match signed.signature {
-            Signature::None => Verdict::Unsigned,
-            Signature::Unknown => unjudged("its signature is not to be had now"),
-            Signature::Is(_) if !cfg!(feature = "signatures") => unjudged("this build checks no signatures"),
-            Signature::Is(signature) => match tool::find() {
-                Some(tool) => tool.verify(&(self.keyrings)(), signed.text, signature),
-                None => unjudged("neither gpgv nor sqv is installed here"),
-            },
+        let verdict = match (signed.signature, the_tool()) {
+            (Signature::None, _) => Verdict::Unsigned,
+            (_, Err(why)) => unjudged(why),
+            (Signature::Unknown, Ok(_)) => unjudged("its signature is not to be had now"),
+            (Signature::Is(signature), Ok(tool)) => tool.verify(&(self.keyrings)(), signed.text, signature),
         };
         if self.last(signed.host, signed.dir).is_none_or(|before| before != verdict) {
             // That a key is not here is no reason to worry: clients may have it.
             let level = if matches!(verdict, Verdict::Wrong(_)) { log::Level::Warn } else { log::Level::Info };
-            log::log!(level, "{}/{} is {verdict}", signed.host, signed.dir);
+            log::log!(level, "{} is {verdict}", signed.told);
         }
         let Signed { host, dir, digest, .. } = *signed;
         let mut seen = self.seen();
@@ -138,6 +144,14 @@ impl Judge {
     }
 }
 
+/// Who is asked here, or why nobody is.
+fn the_tool() -> Result<tool::Tool, &'static str> {
+    if !cfg!(feature = "signatures") {
+        return Err("this build checks no signatures");
+    }
+    tool::find().ok_or("neither gpgv nor sqv is installed here")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,13 +162,14 @@ mod tests {
         let host = |n: usize| format!("{n}.example.org");
         for n in 0..=RELEASES_JUDGED {
             let (host, digest) = (host(n), Digest::of(&n.to_be_bytes()));
-            let signed = Signed { host: &host, dir: "dists/x", digest, text: b"x", signature: &Signature::None };
+            let signature = Signature::None;
+            let signed = Signed { host: &host, dir: "dists/x", digest, told: &host, text: b"x", signature };
             assert_eq!(judge.known(&host, "dists/x", &digest), None);
             assert_eq!(judge.judge(&signed), Verdict::Unsigned);
             assert_eq!(judge.known(&host, "dists/x", &digest), Some(Verdict::Unsigned));
             assert_eq!(judge.known(&host, "dists/x", &Digest::of(b"newer")), None);
             // Another form of the same Release does not drive it out, and is what was said last.
-            let other = Signed { digest: Digest::of(b"other"), signature: &Signature::Unknown, ..signed };
+            let other = Signed { digest: Digest::of(b"other"), signature: Signature::Unknown, ..signed };
             if n == RELEASES_JUDGED {
                 judge.judge(&other);
                 assert_eq!(judge.known(&host, "dists/x", &digest), Some(Verdict::Unsigned));

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::io::Errno;
 
 use super::{Verdict, armor};
-use crate::limits::{JUDGE_SAID_MAX, JUDGE_TIME, KEYRING_LEN_MAX, KEYRINGS};
+use crate::limits::{JUDGE_SAID_MAX, JUDGE_TIME, KEYRING_LEN_MAX, KEYRINGS, SIGNERS};
 
 /// One of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +118,9 @@ fn keyring_files(keyrings: &[PathBuf]) -> Vec<PathBuf> {
             files.push(path.clone());
         }
     }
+    if files.len() > KEYRINGS {
+        log::debug!("of {} keyrings the last {} are not read", files.len(), files.len() - KEYRINGS);
+    }
     files.truncate(KEYRINGS);
     files
 }
@@ -142,7 +146,11 @@ fn hear(stdout: &mut (impl Read + std::os::fd::AsFd), said: &mut Vec<u8>, time: 
     let mut left = SLICES;
     let mut buffer = [0; 4096];
     loop {
-        let ready = poll(&mut [PollFd::new(&*stdout, PollFlags::IN)], Some(&slice))?;
+        let ready = match poll(&mut [PollFd::new(&*stdout, PollFlags::IN)], Some(&slice)) {
+            // A signal to the process takes a slice, or it could go on for ever.
+            Err(Errno::INTR) => 0,
+            ready => ready?,
+        };
         if ready == 0 {
             left = left.checked_sub(1).ok_or(io::ErrorKind::TimedOut)?;
             continue;
@@ -159,34 +167,59 @@ fn hear(stdout: &mut (impl Read + std::os::fd::AsFd), said: &mut Vec<u8>, time: 
 
 /// Reads GnuPG's status lines (its doc/DETAILS). One good signature is enough, as it is for apt; a wrong one spoils all.
 fn of_gpgv(said: &str) -> Verdict {
-    let (mut names, mut valid, mut missing, mut bad) = (Vec::new(), 0, Vec::new(), None);
+    let (mut names, mut valid, mut missing, mut bad) = (Few::default(), 0, Few::default(), None);
     for line in said.lines().filter_map(|line| line.strip_prefix("[GNUPG:] ")) {
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         let (key, name) = rest.split_once(' ').unwrap_or((rest, ""));
         match word {
-            "GOODSIG" if !names.iter().any(|known| known == name) => names.push(printable(name)),
+            "GOODSIG" => names.add(printable(name)),
             "VALIDSIG" => valid += 1,
             "BADSIG" => bad = Some(format!("the signature of {} does not fit the file", printable(name))),
-            "EXPKEYSIG" => missing.push(format!("the key of {} has expired", printable(name))),
-            "EXPSIG" => missing.push(format!("the signature of {} has expired", printable(name))),
-            "REVKEYSIG" => missing.push(format!("the key of {} was revoked", printable(name))),
-            "NO_PUBKEY" => missing.push(format!("the key {} is not here", printable(key))),
+            "EXPKEYSIG" => missing.add(format!("the key of {} has expired", printable(name))),
+            "EXPSIG" => missing.add(format!("the signature of {} has expired", printable(name))),
+            "REVKEYSIG" => missing.add(format!("the key of {} was revoked", printable(name))),
+            "NO_PUBKEY" => missing.add(format!("the key {} is not here", printable(key))),
             _ => {}
         }
     }
     match bad {
         Some(why) => Verdict::Wrong(why),
-        None if valid > 0 && !names.is_empty() => Verdict::Signed(names),
-        None if missing.is_empty() => Verdict::Untrusted("gpgv found no signature that it could read".to_owned()),
-        None => Verdict::Untrusted(missing.join(", ")),
+        None if valid > 0 && !names.told.is_empty() => Verdict::Signed(names.all()),
+        None if missing.told.is_empty() => {
+            Verdict::Untrusted("gpgv found no signature that it could read".to_owned())
+        }
+        None => Verdict::Untrusted(missing.all().join(", ")),
+    }
+}
+
+/// Each word once, of many the first: whoever writes a signature can write a thousand, and what is said of them is logged,
+/// kept and shown.
+#[derive(Default)]
+struct Few {
+    told: Vec<String>,
+    more: usize,
+}
+
+impl Few {
+    fn add(&mut self, word: String) {
+        if self.told.contains(&word) {
+            return;
+        }
+        if self.told.len() < SIGNERS { self.told.push(word) } else { self.more += 1 }
+    }
+
+    fn all(self) -> Vec<String> {
+        let more = (self.more > 0).then(|| format!("{} more", self.more));
+        self.told.into_iter().chain(more).collect()
     }
 }
 
 /// Sequoia's tool prints the fingerprint of each key that has signed.
 fn of_sqv(said: &str, is_good: bool) -> Verdict {
-    let keys: Vec<String> = said.lines().filter(|line| !line.is_empty()).map(printable).collect();
-    match is_good && !keys.is_empty() {
-        true => Verdict::Signed(keys),
+    let mut keys = Few::default();
+    said.lines().filter(|line| !line.is_empty()).for_each(|line| keys.add(printable(line)));
+    match is_good && !keys.told.is_empty() {
+        true => Verdict::Signed(keys.all()),
         false => Verdict::Untrusted("sqv found no valid signature of a key that is here".to_owned()),
     }
 }
@@ -217,6 +250,18 @@ mod tests {
             (String::new(), "gpgv found no signature that it could read"),
         ] {
             assert_eq!(of_gpgv(&said), Verdict::Untrusted(why.to_owned()));
+        }
+    }
+
+    #[test]
+    fn of_a_thousand_signatures_a_few_are_told() {
+        let lines = |line: &dyn Fn(usize) -> String| (0..1000).map(line).collect::<String>();
+        let missing = lines(&|n| format!("[GNUPG:] NO_PUBKEY {n:016X}\n"));
+        let signers = lines(&|n| format!("[GNUPG:] GOODSIG 01 {}{n}\n[GNUPG:] VALIDSIG 45\n", "A".repeat(110)));
+        let keys = lines(&|n| format!("{n:040X}\n"));
+        for verdict in [of_gpgv(&missing), of_gpgv(&signers), of_sqv(&keys, true)] {
+            let said = verdict.to_string();
+            assert!(said.len() < 600 && said.ends_with("996 more"), "{said}");
         }
     }
 

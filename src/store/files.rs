@@ -206,15 +206,12 @@ impl Store {
     /// Those of the disk and the index.
     pub fn default_max_bytes(&self) -> Result<u64, StoreError> {
         const TMPFS_MAGIC: u64 = 0x0102_1994;
-        let dir = &self.0.dir;
-        let fs = rustix::fs::statfs(dir).map_err(|error| at(dir)(error.into()))?;
-        let (kind, block) = (fs.f_type as u64 & 0xffff_ffff, fs.f_bsize as u64);
+        let (kind, free) = self.disk()?;
         if kind == TMPFS_MAGIC {
             let memory = rustix::system::sysinfo();
             let bytes = memory.totalram as u64 * u64::from(memory.mem_unit);
             return Ok((bytes / 8).min(16 << 20));
         }
-        let free = fs.f_bavail as u64 * block;
         Ok(((free.saturating_add(self.usage()?.bytes)) / 10 * 8).min(50 << 30))
     }
 
@@ -223,9 +220,15 @@ impl Store {
     /// # Errors
     /// Those of the disk.
     pub fn bytes_free(&self) -> Result<u64, StoreError> {
+        self.disk().map(|(_, free)| free)
+    }
+
+    /// Which kind of file system the cache lies on, and the bytes that it has left.
+    fn disk(&self) -> Result<(u64, u64), StoreError> {
         let dir = &self.0.dir;
         let fs = rustix::fs::statfs(dir).map_err(|error| at(dir)(error.into()))?;
-        Ok((fs.f_bavail as u64).saturating_mul(fs.f_bsize as u64))
+        let free = (fs.f_bavail as u64).saturating_mul(fs.f_bsize as u64);
+        Ok((fs.f_type as u64 & 0xffff_ffff, free))
     }
 
     /// Records what was finished, if the oldest of it has waited long enough.

@@ -47,6 +47,18 @@ impl Store {
         Ok(open_whole(&self.0.file_path(digest), &record)?.map(|(stored, _)| stored))
     }
 
+    /// Whether a file belongs to somebody, or nothing is known of it, as the index has it: nobody uses it by that.
+    ///
+    /// # Errors
+    /// Those of the index.
+    pub fn may_be_private(&self, digest: &Digest) -> Result<bool, StoreError> {
+        if let Some(waiting) = self.0.waiting().get(digest) {
+            return Ok(waiting.meta.owner.is_some());
+        }
+        let record = self.0.index.read()?.get::<FileRecord>(&key::of_digest(b'F', digest))?;
+        Ok(record.is_none_or(|record| record.owner.is_some()))
+    }
+
     /// Up to `count` files that may be announced, in the order of digests, behind `after`.
     ///
     /// # Errors

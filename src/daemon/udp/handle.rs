@@ -13,7 +13,7 @@ use mio::Waker;
 
 use crate::dht::{self, Ask, Event, Hint, NodeId, NodeStatus, Traffic};
 use crate::digest::Digest;
-use crate::limits::{ANNOUNCED, DHT_ANSWERS, DHT_REPORT_TIME, DHT_STOP_TIME};
+use crate::limits::{ANNOUNCED, DHT_ANSWERS, DHT_REPORT_TIME, DHT_STOP_TIME, WISHES_PER_TURN};
 use crate::sorted::SortedMap;
 
 /// Reaches a running DHT from other threads; clones reach the same. When the last one is dropped, the DHT ends.
@@ -264,9 +264,6 @@ pub struct Datagrams {
     pub dropped: u64,
 }
 
-/// Wishes that the loop takes at a time.
-const WISHES_PER_TURN: usize = 64;
-
 /// What is to become of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Wish {
@@ -303,7 +300,7 @@ impl Mailbox {
         let mut left = self.lock();
         let mut taken = Left { is_to_stop: left.is_to_stop, ..Left::default() };
         while taken.wishes.len() < WISHES_PER_TURN
-            && let Some((key, wish)) = left.wishes.pop_first()
+            && let Some((key, wish)) = left.wishes.pop_last()
         {
             taken.wishes.insert(key, wish);
         }

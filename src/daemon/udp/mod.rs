@@ -26,6 +26,7 @@ use crate::dht;
 
 pub(super) use self::contacts::read as saved_contacts;
 pub use self::handle::{Answers, Datagrams, DhtHandle, DhtReport};
+pub use self::walk::CrawlNews;
 pub(super) use self::walk::walk;
 
 /// What makes a running DHT.

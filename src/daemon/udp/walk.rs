@@ -12,6 +12,15 @@ use super::super::clock::boot_clock;
 use super::sockets::Sockets;
 use crate::dht::{Crawl, CrawlInput, CrawlOutput, CrawlPlan, Survey};
 
+/// What somebody who waits for a crawl hears of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CrawlNews {
+    /// A sweep is over.
+    Swept,
+    /// It goes on; said again and again.
+    GoesOn,
+}
+
 /// Walks from `begin_with` on; `told` hears of each sweep. `families` of the plan are those that there are sockets for.
 ///
 /// # Errors
@@ -20,7 +29,7 @@ pub(in super::super) fn walk(
     plan: CrawlPlan,
     listen: SocketAddr,
     begin_with: &[SocketAddr],
-    mut told: impl FnMut(bool, &dyn Fn() -> Survey),
+    mut told: impl FnMut(CrawlNews, &dyn Fn() -> Survey),
 ) -> io::Result<Survey> {
     let mut poll = Poll::new()?;
     let mut sockets = Sockets::bind(&[listen], poll.registry().try_clone()?, 0)?;
@@ -38,10 +47,10 @@ pub(in super::super) fn walk(
                 // What the network does not take counts as not answered.
                 sockets.send(to, &buffer);
             }
-            CrawlOutput::Swept => told(true, &|| crawl.survey(clock())),
+            CrawlOutput::Swept => told(CrawlNews::Swept, &|| crawl.survey(clock())),
             CrawlOutput::Done => break,
             CrawlOutput::WakeAt(at) => {
-                told(false, &|| crawl.survey(clock()));
+                told(CrawlNews::GoesOn, &|| crawl.survey(clock()));
                 let now = clock();
                 let pause = if sockets.has_more() { now } else { at }.since(now);
                 match poll.poll(&mut events, Some(pause)) {

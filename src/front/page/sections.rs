@@ -3,32 +3,22 @@
 
 use super::text::{Cut, Escaped, ago, grouped, several};
 use super::{CLIENT_FILE, Page};
+use crate::limits::{ARCHIVES_SHOWN, FLIGHTS_SHOWN, NAME_SHOWN_LEN, SIGNED_SHOWN_LEN, TROUBLES_SHOWN};
 use crate::report::{Archive, Flight, Numbers, amount, counted, time};
-
-/// Rows of each list: of more, how many there are.
-const FLIGHTS_SHOWN: usize = 8;
-const TROUBLES_SHOWN: usize = 6;
-const ARCHIVES_SHOWN: usize = 12;
-/// Bytes of a name.
-const NAME_LEN: usize = 100;
-/// Bytes of the page that say who signed an archive.
-const SIGNERS_LEN: usize = 160;
 
 /// The numbers that matter most.
 pub(super) fn glance(page: &mut Page, numbers: &Numbers) {
-    let (saved, mirrors) = (numbers.saved(), numbers.bytes_from_mirrors);
-    let all = saved.saturating_add(mirrors);
+    let (saved, all) = (numbers.saved(), numbers.bytes_sent());
     page.put("<dl class=\"tiles wide\"><div><dt>Saved since the start<dd class=big>");
     let of = match all {
         0 => "No client has asked for anything yet".to_owned(),
-        // A mirror that sent anything was not spared all of it.
-        all => format!("of the {} that clients needed came from no mirror", amount(all)),
+        all => format!("of the {} that clients got came from no mirror", amount(all)),
     };
     let percent = u128::from(saved) * 100 / u128::from(all.max(1));
     page.add(format_args!("{} <span>{percent}%</span><dd class=soft>{of}</div>", amount(saved)));
     let from_cache = numbers.hits.count + numbers.joined.count;
     page.add(format_args!(
-        "<div><dt>Given to clients<dd class=big>{}<dd class=soft>{}, {} of them served from the cache</div>",
+        "<div><dt>Given to clients<dd class=big>{}<dd class=soft>{}, {} of them without a download of their own</div>",
         amount(numbers.bytes_sent()),
         several(numbers.requests, "request", "requests"),
         grouped(from_cache)
@@ -113,7 +103,7 @@ pub(super) fn downloads(page: &mut Page, numbers: &Numbers) {
 
 fn flight(page: &mut Page, flight: &Flight) {
     let (dir, file) = flight.name.rsplit_once('/').unwrap_or(("", &flight.name));
-    let (dir, file) = (Cut(dir, NAME_LEN), Cut(file, NAME_LEN));
+    let (dir, file) = (Cut(dir, NAME_SHOWN_LEN), Cut(file, NAME_SHOWN_LEN));
     page.add(format_args!("<li><div class=name><b>{file}</b><small>{dir}</small></div>"));
     match flight.len {
         Some(len) if len > 0 => page.add(format_args!(
@@ -216,11 +206,11 @@ fn peers(page: &mut Page, numbers: &Numbers) {
     ));
     let is_closed = |(_, reached, _): &(&str, Option<bool>, usize)| *reached == Some(false);
     if dht.families.iter().any(is_closed) && !dht.families.iter().any(|(_, reached, _)| *reached == Some(true)) {
-        page.add(format_args!(
-            "<p class=soft>The router lets nobody in: others are asked, and cannot ask. Forward port {}, TCP and UDP, to this \
-             machine to change that.",
-            sharing.port.unwrap_or(0)
-        ));
+        page.put("<p class=soft>The router lets nobody in: others are asked, and cannot ask.");
+        // Without one, what is wrong stands at the top.
+        if let Some(port) = sharing.port {
+            page.add(format_args!(" Forward port {port}, TCP and UDP, to this machine to change that."));
+        }
     }
 }
 
@@ -267,9 +257,9 @@ fn archive(page: &mut Page, archive: &Archive, numbers: &Numbers) {
         Some((name, suite)) => (name, suite),
         None => (archive.name.trim_end_matches('/'), "flat"),
     };
-    page.add(format_args!("<tr><th scope=row>{} <b>{}</b>", Cut(name, NAME_LEN), Cut(suite, NAME_LEN)));
+    page.add(format_args!("<tr><th scope=row>{} <b>{}</b>", Cut(name, NAME_SHOWN_LEN), Cut(suite, NAME_SHOWN_LEN)));
     if let Some(signed) = &archive.signed {
-        page.add(format_args!("<br><span class=soft>{}</span>", Cut(signed, SIGNERS_LEN)));
+        page.add(format_args!("<br><span class=soft>{}</span>", Cut(signed, SIGNED_SHOWN_LEN)));
     }
     page.put("<td>");
     match archive.date.0 {

@@ -1,8 +1,9 @@
 //! The page with everything on it, with the worst that may be on it, and with nothing.
 
 use super::*;
+use crate::edge::Given;
 use crate::limits::{FLIGHT_NAME_LEN, HISTORY_STEPS, TROUBLE_LEN, TROUBLES};
-use crate::report::{Answers, Archive, Dht, Flight, Sharing, Traffic};
+use crate::report::{Archive, Dht, Flight, Sharing, Traffic};
 use crate::time::Stamp;
 use crate::troubles::Trouble;
 
@@ -44,9 +45,9 @@ fn usual() -> Numbers {
         now: Stamp(1_800_000_000),
         connections: 6,
         requests: 18_204,
-        hits: Answers { count: 15_310, bytes: 21_400 << 20 },
-        joined: Answers { count: 402, bytes: 1800 << 20 },
-        misses: Answers { count: 1811, bytes: 6900 << 20 },
+        hits: Given { count: 15_310, bytes: 21_400 << 20 },
+        joined: Given { count: 402, bytes: 1800 << 20 },
+        misses: Given { count: 1811, bytes: 7450 << 20 },
         bytes_from_mirrors: 3_350 << 20,
         bytes_from_neighbours: 1_400 << 20,
         bytes_from_strangers: 2_700 << 20,
@@ -205,6 +206,10 @@ fn it_says_with_whom_files_are_shared_and_how_to_change_that() {
     }
     let page = html(&ask("router.lan"), &shut);
     assert!(page.contains("Forward port 9978, TCP and UDP") && page.contains("no node answers yet"));
+    // Another program has it.
+    shut.sharing.port = None;
+    let page = html(&ask("router.lan"), &shut);
+    assert!(page.contains("The router lets nobody in") && !page.contains("Forward port"));
 }
 
 #[test]

@@ -38,6 +38,22 @@ fn only_public_files_that_are_nobodys_are_given_before_and_after_they_are_record
 }
 
 #[test]
+fn whose_a_file_is_is_known_without_it() {
+    let dir = TestDir::new();
+    let store = open(&dir);
+    let digests = [None, Some("h")].map(|owner| finish(&store, owner.unwrap_or("nobody").as_bytes(), false, owner));
+    let private = |store: &Store| digests.each_ref().map(|digest| store.may_be_private(digest).expect("an index"));
+    assert_eq!(private(&store), [false, true]);
+    store.commit(NOW).expect("recorded");
+    assert_eq!(private(&store), [false, true]);
+    for digest in &digests {
+        std::fs::remove_file(store.0.file_path(digest)).expect("a stored file");
+    }
+    assert_eq!(private(&store), [false, true], "the file is not looked at");
+    assert!(store.may_be_private(&Digest([7; 32])).expect("an index"), "who knows");
+}
+
+#[test]
 fn a_file_that_was_withheld_is_given_once_it_comes_as_a_public_one() {
     let dir = TestDir::new();
     let store = open(&dir);
