@@ -1,5 +1,5 @@
 // LuCI's loader wraps each view in a function, with what its 'require' lines name as arguments.
-const given = [ 'E', 'L', '_', 'form', 'fs', 'poll', 'rpc', 'view' ];
+const given = [ 'E', 'L', '_', 'form', 'poll', 'rpc', 'view' ];
 
 export default [ {
 	files: [ '**/*.js' ],

@@ -347,10 +347,11 @@ impl Config {
     }
 
     /// Whether others may have what is fetched from `whole` (host/path): it is named, or its origin is a known distribution
-    /// and all `addresses` that it came from are public ones.
+    /// and all `addresses` that it came from are public ones, which ask for no password.
     #[must_use]
     pub fn is_public(&self, whole: &str, origin: Option<&str>, addresses: &[IpAddr]) -> bool {
-        self.public.iter().any(|prefix| prefix.has(whole)) || public::is_public(origin, addresses)
+        let is_opened = || self.upstream_for(whole).is_some_and(|(rule, _)| rule.has_password());
+        self.public.iter().any(|prefix| prefix.has(whole)) || public::is_public(origin, addresses) && !is_opened()
     }
 
     /// Whether a peer at this address is a neighbour, and no stranger.

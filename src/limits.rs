@@ -255,6 +255,8 @@ pub const BATCH_FILES: usize = 32;
 /// Finished files that wait while a batch is recorded, with a descriptor each; nearly full: downloads wait for the batch. Full,
 /// which is so only when recording fails: what comes passes through unkept.
 pub const WAITING_FILES: usize = 4 * BATCH_FILES;
+/// Bytes of what an earlier process noted of them that are read: some 300 for each.
+pub const FINISHED_LOG_LEN_MAX: u64 = 1024 * 1024;
 /// Seconds after which they are recorded however few they are.
 pub const BATCH_TIME_S: u64 = 4;
 /// Missing files remembered until the next batch; more are remembered when they are next asked for.

@@ -44,7 +44,8 @@ pub(crate) fn start(filter: &str) {
     let mut builder = env_logger::Builder::new();
     builder.parse_filters(&filter);
     builder.format(move |out, record| {
-        let message = record.args();
+        let message = record.args().to_string();
+        let message = troubles::without_passwords(&message);
         match (to_journal, record.level()) {
             (true, level) => writeln!(out, "<{}>{message}", priority(level)),
             (false, Level::Info) if is_terminal => writeln!(out, "{message}"),

@@ -13,6 +13,7 @@ use apt_p2p::control::Format;
 use apt_p2p::daemon::DaemonError;
 use apt_p2p::digest::Digest;
 use apt_p2p::explore::ExploreError;
+use apt_p2p::troubles::without_passwords;
 use apt_p2p::{cleanup, daemon, explore, import, verify};
 
 fn main() -> ExitCode {
@@ -160,12 +161,13 @@ fn format(is_json: bool) -> Format {
 }
 
 fn refuse(error: &ConfigError) -> ExitCode {
-    eprintln!("apt-p2p: {error}");
+    // As it is in the log, where this line ends up too.
+    eprintln!("apt-p2p: {}", without_passwords(&error.to_string()));
     ExitCode::from(2)
 }
 
 fn fail(error: &dyn std::error::Error) -> ExitCode {
-    eprintln!("apt-p2p: {error}");
+    eprintln!("apt-p2p: {}", without_passwords(&error.to_string()));
     ExitCode::FAILURE
 }
 

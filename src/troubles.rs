@@ -4,7 +4,9 @@
 //! The same again, but for its numbers, is counted and not listed twice. Refuses to keep what nobody else should read:
 //! credentials and queries in addresses are cut out.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::{Mutex, MutexGuard};
 
 use crate::limits::{TROUBLE_LEN, TROUBLES};
@@ -109,7 +111,9 @@ fn is_like(one: &str, other: &str) -> bool {
 /// One line of bounded length, without what an address has of passwords and queries.
 fn fit_to_show(text: &str) -> String {
     let mut out = String::new();
-    for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
+    for word in
+        without_passwords(text).split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty())
+    {
         if !out.is_empty() {
             out.push(' ');
         }
@@ -127,21 +131,48 @@ fn fit_to_show(text: &str) -> String {
 }
 
 fn push_word(out: &mut String, word: &str) {
-    let mut rest = word;
-    if let Some(at) = word.find("://") {
-        let (scheme, authority) = word.split_at(at + 3);
-        let end = authority.find('/').unwrap_or(authority.len());
-        out.push_str(scheme);
-        rest = authority[..end].rfind('@').map_or(authority, |at| &authority[at + 1..]);
-    }
-    match rest.find('?').filter(|at| rest[..*at].contains('/')) {
+    match word.find('?').filter(|at| word[..*at].contains('/')) {
         Some(at) => {
-            out.push_str(&rest[..=at]);
+            out.push_str(&word[..=at]);
             out.push('…');
         }
-        None => out.push_str(rest),
+        None => out.push_str(word),
     }
 }
+
+/// A text without the names and passwords that stand in its addresses: whoever reads a log or an error may not be meant to know
+/// them.
+#[must_use]
+pub fn without_passwords(text: &str) -> Cow<'_, str> {
+    if !text.contains('@') {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    for word in text.split_inclusive(|c: char| c.is_whitespace() || c.is_control()) {
+        match password(word) {
+            Some(secret) => out.extend([&word[..secret.start], &word[secret.end..]]),
+            None => out.push_str(word),
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// Where a word names who asks and with what password: `http://me:secret@host/`, the same as it is asked of a proxy
+/// (`/me:secret@host/`, `/HTTPS///me:secret@host/`), and `me:secret@host` alone. What looks like somebody's mail address is none.
+fn password(word: &str) -> Option<Range<usize>> {
+    let after_scheme = word.find("://").map(|at| at + 3);
+    let mut start = after_scheme.unwrap_or_else(|| usize::from(word.starts_with('/')));
+    if word.get(start..start + HTTPS.len()).is_some_and(|name| name.eq_ignore_ascii_case(HTTPS)) {
+        start += HTTPS.len();
+    }
+    let authority = &word[start..];
+    let authority = &authority[..authority.find('/').unwrap_or(authority.len())];
+    let end = authority.rfind('@')?;
+    (start > 0 || authority[..end].contains(':')).then_some(start..start + end + 1)
+}
+
+/// apt-cacher-ng's way to ask for an https mirror.
+const HTTPS: &str = "HTTPS///";
 
 #[cfg(test)]
 mod tests {
@@ -186,6 +217,13 @@ mod tests {
             ("mail a@b.example.org why?", "mail a@b.example.org why?"),
             ("two\nlines\u{1b}[31m", "two lines [31m"),
             ("http://a@b@c.example.org/@d", "http://c.example.org/@d"),
+            ("GET /me:secret@a.example.org/x 400", "GET /a.example.org/x 400"),
+            ("GET /HTTPS///me:secret@a.example.org/x", "GET /HTTPS///a.example.org/x"),
+            ("GET http://HTTPS///me:secret@a.example.org/x", "GET http://HTTPS///a.example.org/x"),
+            ("CONNECT me:secret@a.example.org:443 400", "CONNECT a.example.org:443 400"),
+            ("x=https://secret@a.example.org", "x=https://a.example.org"),
+            ("signed by A <a@example.org>: é@ü", "signed by A <a@example.org>: é@ü"),
+            ("/x/a@b.deb", "/x/a@b.deb"),
         ] {
             let told = said(text);
             assert!(told.starts_with(shown) && !told.contains("secret"), "{text}: {told}");

@@ -162,8 +162,10 @@ impl Supervised {
         let path = self.mirror.put_by_hash(&content[..]);
         assert!(get(self.daemon.address, &self.mirror.url(&path)).body == content);
         let digest = Digest::of(&content).to_string();
-        let (place, mark) = (format!("cache/files/{}/{digest}", &digest[..2]), format!("cache/drafts/{digest}.done"));
-        wait_until(Duration::from_secs(30), "it is recorded", || self.disk.has(&place) && !self.disk.has(&mark));
+        let place = format!("cache/files/{}/{digest}", &digest[..2]);
+        wait_until(Duration::from_secs(30), "it is recorded", || {
+            self.disk.has(&place) && !self.disk.has_unrecorded()
+        });
         (path, content)
     }
 
@@ -201,7 +203,22 @@ impl Supervised {
         self.said.iter().chain(&self.daemon.log()).any(|line| line.contains(words))
     }
 
-    /// Waits until the cache is used, in this process or in the next one.
+    /// Puts the disk back and waits until its cache is used, in this process or in the next one.
+    fn put_back(&mut self) {
+        let (pid, told) = (self.daemon.pid(), self.times_used());
+        self.disk.put_back();
+        // Until the next look at the disk what is known of it is the old one's.
+        wait_until(Duration::from_secs(60), "the disk is found", || {
+            self.look_after();
+            self.daemon.pid() != pid || self.times_used() > told
+        });
+        self.wait_until_used();
+    }
+
+    fn times_used(&self) -> usize {
+        self.daemon.log().iter().filter(|line| line.contains("can be used now")).count()
+    }
+
     fn wait_until_used(&mut self) {
         let content = noise(20_000, 99);
         let path = self.mirror.put_by_hash(&content[..]);
@@ -240,8 +257,7 @@ fn a_disk_that_is_pulled_is_done_without_and_used_again_when_it_is_back() {
         house.look_after();
         house.has_said(pass_through) || house.has_said("nothing is cached until that is mended")
     });
-    house.disk.put_back();
-    house.wait_until_used();
+    house.put_back();
     // What was stored before is still known, and what came meanwhile is kept from now on.
     for (path, content) in &stored {
         house.mirror.forget_seen();
@@ -266,8 +282,7 @@ fn a_disk_on_which_the_kernel_finds_an_error_is_done_without_and_used_again_when
         }
         house.expect_right(&path, &content);
     }
-    house.disk.put_back();
-    house.wait_until_used();
+    house.put_back();
     for (path, content) in &stored {
         house.mirror.forget_seen();
         house.expect_right(path, content);

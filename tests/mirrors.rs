@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use support::archive::{Archive, Package, SUITE};
-use support::client::{Client, Response, get};
+use support::client::{Client, Response, get, get_with};
 use support::daemon::Daemon;
 use support::mirror::{Blackhole, Fault, Mirror};
 use support::{Scratch, noise, wait_until};
@@ -216,4 +216,70 @@ fn a_release_and_what_nothing_promises_come_from_whoever_has_them() {
     let foreign = support::client::get_with(house.daemon.address, &url("/debian/doc/README"), &apt);
     assert_eq!(foreign.text(), "foreign");
     assert!(house.first.seen("/debian/doc/README").is_empty(), "the first rests by now");
+}
+
+#[test]
+fn names_and_passwords_in_addresses_are_told_to_nobody_but_their_mirror() {
+    let (scratch, mirror, other) = (Scratch::new(), Mirror::start(), Mirror::start());
+    let rule = format!("archive.example.org=http://jane-doe:secret@{}", mirror.address);
+    let flags = ["--allow-upstream", "127.0.0.0/8", "--upstream", &rule];
+    let daemon = Daemon::start_with(&scratch.path().join("cache"), &flags);
+    let ask = |target: &str| get_with(daemon.address, target, &["User-Agent: Debian APT-HTTP/1.3 (2.6.1)"]);
+    let content = noise(1000, 1);
+    let path = mirror.put_by_hash(&content[..]);
+    assert!(ask(&url(&path)).body == content);
+    let wanted = Some("Basic amFuZS1kb2U6c2VjcmV0");
+    assert_eq!(mirror.seen(&path)[0].headers.get("authorization").map(String::as_str), wanted);
+
+    let leads = format!("http://jane-doe:secret@{}/gone", other.address);
+    let faults = [
+        (Fault::Status(500), 500),
+        (Fault::Status(404), 404),
+        (Fault::Html, 502),
+        (Fault::Raw(b"nonsense\r\n\r\n".to_vec()), 502),
+        (Fault::Length(7), 502),
+        (Fault::Redirect(leads), 404),
+        (Fault::Redirect("ftp://jane-doe:secret@other.example.org/x".into()), 502),
+    ];
+    let mut told = Vec::new();
+    for (n, (fault, status)) in (2..).zip(faults) {
+        let by_hash = mirror.put_by_hash(&noise(1000, n)[..]);
+        for path in [by_hash, format!("{SUITE}-{n}/InRelease"), format!("/debian/pool/main/x/x/x_{n}_all.deb")] {
+            mirror.put(&path, noise(1000, n));
+            mirror.fault(&path, fault.clone());
+            let got = ask(&url(&path));
+            let is_kept = got.status == 200 && !path.contains("InRelease") && !path.contains("by-hash");
+            assert!(got.status == status || is_kept, "{fault:?} {path}: {} {}", got.status, got.text());
+            told.push(got);
+        }
+    }
+    let host = mirror.address;
+    for target in [
+        format!("http://jane-doe:secret@{host}{path}"),
+        format!("/jane-doe:secret@{host}{path}"),
+        format!("http://secret@{host}{path}"),
+        format!("/HTTPS///jane-doe:secret@archive.example.org{path}"),
+        format!("http://HTTPS///jane-doe:secret@archive.example.org{path}"),
+    ] {
+        let got = ask(&target);
+        assert_eq!(got.status, 400, "{target}: {}", got.text());
+        told.push(got);
+    }
+    let mut client = Client::connect(daemon.address);
+    client.ask("CONNECT", "jane-doe:secret@archive.example.org:443", &[]);
+    assert_eq!(client.read("CONNECT").status, 400);
+
+    for (target, lines) in [("/", &["Accept: text/html"][..]), ("/status.json", &[]), ("/metrics", &[])] {
+        let got = get_with(daemon.address, target, lines);
+        assert!(got.is_good(), "{target}: {}", got.status);
+        told.push(got);
+    }
+    daemon.wait_for_log("CONNECT archive.example.org:443 400");
+    daemon.wait_for_log(&format!("http://{}{path}", mirror.address));
+    for text in told.iter().map(|got| format!("{:?} {}", got.headers, got.text())).chain(daemon.log()) {
+        let is_clean = ["secret", "jane-doe", "amFuZS1kb2"].iter().all(|word| !text.contains(word));
+        assert!(is_clean, "{text}");
+    }
+    let status = told[told.len() - 2].text();
+    assert!(status.contains(&format!("http://{}/", mirror.address)), "troubles name the mirror: {status}");
 }

@@ -3,11 +3,12 @@
 mod support;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use support::archive::{Archive, Key, Package, SUITE};
 use support::client::{Response, get};
-use support::daemon::Daemon;
+use support::daemon::{BINARY, Daemon};
 use support::mirror::Mirror;
 use support::{Scratch, skip, wait_until};
 
@@ -53,6 +54,7 @@ fn said_of_it(daemon: &Daemon) -> String {
     archives.iter().find_map(|archive| archive["signed"].as_str()).unwrap_or("").to_owned()
 }
 
+const ENFORCE: [&str; 4] = ["--allow-upstream", "127.0.0.0/8", "--signatures", "enforce"];
 const FLAGS: [&str; 2] = ["--allow-upstream", "127.0.0.0/8"];
 
 #[test]
@@ -127,4 +129,143 @@ fn what_was_stored_before_signatures_were_enforced_is_judged_too() {
     assert_eq!(signing.get(&daemon, "InRelease").status, 403);
     signing.mirror.set_down(true);
     assert_eq!(signing.get(&daemon, "InRelease").status, 504, "what is stored is refused");
+}
+
+#[test]
+fn what_is_not_to_be_given_out_is_not_given_out_without_a_disk_either() {
+    let Some(signing) = Signing::new() else { return };
+    let (release, keyring) = (signing.archive.release(), signing.keyring("ours.gpg"));
+    // A file stands where the folder should be.
+    std::fs::write(signing.cache("cache"), "").expect("a scratch file");
+    let daemon = Daemon::start_with(&signing.cache("cache"), &[&ENFORCE[..], &["--keyring", &keyring]].concat());
+    assert!(daemon.log().iter().any(|line| line.contains("nothing is cached")), "{:?}", daemon.log());
+    let put = |file: &str, content: &[u8]| signing.mirror.put(&format!("{SUITE}/{file}"), content);
+    for file in ["InRelease", "Release"] {
+        put(file, release.as_bytes());
+        let refused = signing.get(&daemon, file);
+        assert_eq!(refused.status, 403, "{file}: {}", refused.text());
+        assert!(refused.text().contains("is not signed"), "{file}: {}", refused.text());
+    }
+    let signed = signing.key.clear_sign(&release);
+    put("InRelease", &signed);
+    put("Release.gpg", &signing.key.detach_sign(&release));
+    for (file, content) in [("InRelease", &signed[..]), ("Release", release.as_bytes())] {
+        let got = signing.get(&daemon, file);
+        assert!(got.is_good() && got.body == content, "{file}: {} {}", got.status, got.text());
+    }
+}
+
+#[test]
+fn a_key_that_comes_later_is_known_without_a_restart() {
+    let Some(signing) = Signing::new() else { return };
+    signing.archive.publish(&signing.mirror, Some(&signing.key));
+    signing.mirror.put(&format!("{SUITE}/Release.gpg"), signing.key.detach_sign(&signing.archive.release()));
+    let folder = signing.scratch.path().join("keyrings");
+    std::fs::create_dir(&folder).expect("a scratch folder");
+    let (folder_name, file) = (folder.to_str().expect("a plain path"), signing.scratch.path().join("later.gpg"));
+    for (n, keyring) in [folder_name, file.to_str().expect("a plain path")].into_iter().enumerate() {
+        let flags = [&ENFORCE[..], &["--keyring", keyring]].concat();
+        let daemon = Daemon::start_with(&signing.cache(&format!("cache-{n}")), &flags);
+        for release in ["InRelease", "Release"] {
+            let refused = signing.get(&daemon, release);
+            assert_eq!(refused.status, 403, "{keyring}, {release}: {}", refused.text());
+        }
+        signing.key.export(&if n == 0 { folder.join("archive.asc") } else { file.clone() });
+        for release in ["InRelease", "Release"] {
+            let got = signing.get(&daemon, release);
+            assert!(got.is_good(), "{keyring}, {release}: {} {}", got.status, got.text());
+        }
+        assert_eq!(said_of_it(&daemon), "signed by Test <a@example.org>", "{keyring}");
+    }
+}
+
+#[test]
+fn a_stored_release_that_is_refused_does_not_stand_before_one_that_is_not() {
+    let Some(signing) = Signing::new() else { return };
+    let keyring = signing.keyring("ours.gpg");
+    // What nobody has signed is the newer one, by its own word.
+    let mut newer = signing.archive.clone();
+    newer.date += 86_400;
+    newer.publish(&signing.mirror, None);
+    let daemon = Daemon::start_with(&signing.cache("cache"), &FLAGS);
+    assert_eq!(signing.get(&daemon, "InRelease").status, 200);
+    assert_eq!(daemon.terminate(), Some(0));
+
+    let flags = [&ENFORCE[..], &["--keyring", &keyring]].concat();
+    let daemon = Daemon::start_with(&signing.cache("cache"), &flags);
+    assert_eq!(signing.get(&daemon, "InRelease").status, 403);
+    signing.archive.publish(&signing.mirror, Some(&signing.key));
+    let good = signing.get(&daemon, "InRelease");
+    assert!(good.is_good() && good.text().contains("BEGIN PGP SIGNATURE"), "{} {}", good.status, good.text());
+    assert_eq!(daemon.terminate(), Some(0));
+
+    // Nor when the mirror confirms the good one, nor when it is away.
+    let daemon = Daemon::start_with(&signing.cache("cache"), &flags);
+    signing.mirror.forget_seen();
+    assert_eq!(signing.get(&daemon, "InRelease").body, good.body);
+    let asked = signing.mirror.seen(&format!("{SUITE}/InRelease"));
+    assert!(asked.iter().any(|seen| seen.headers.contains_key("if-modified-since")), "{asked:?}");
+    signing.mirror.set_down(true);
+    assert_eq!(daemon.terminate(), Some(0));
+    let daemon = Daemon::start_with(&signing.cache("cache"), &flags);
+    let kept = signing.get(&daemon, "InRelease");
+    assert!(kept.is_good() && kept.body == good.body, "{} {}", kept.status, kept.text());
+}
+
+/// The program where sqv is all that the system has for signatures.
+fn where_only_sqv_is(scratch: &Scratch) -> Option<Command> {
+    if !Path::new("/usr/bin/sqv").exists() {
+        skip("sqv is not here");
+        return None;
+    }
+    let folder = scratch.path().join("bin");
+    std::fs::create_dir(&folder).expect("a scratch folder");
+    std::fs::copy("/usr/bin/sqv", folder.join("sqv")).expect("a scratch folder");
+    let mut command = Command::new("unshare");
+    let script = format!("mount --bind {} /usr/bin && exec \"$0\" \"$@\"", folder.display());
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &script]);
+    let mut tried = Command::new("unshare");
+    tried.args(command.get_args()).arg("/usr/bin/sqv").arg("--version");
+    let output = tried.output();
+    if !output.as_ref().is_ok_and(|output| output.status.success()) {
+        skip(&format!("mounting in a namespace of one's own: {output:?}"));
+        return None;
+    }
+    command.arg(BINARY);
+    Some(command)
+}
+
+#[test]
+fn sqv_judges_where_there_is_no_gpgv() {
+    let Some(signing) = Signing::new() else { return };
+    let Some(command) = where_only_sqv_is(&signing.scratch) else { return };
+    // The key comes later, in armour beside one that is not.
+    let folder = signing.scratch.path().join("keyrings");
+    std::fs::create_dir(&folder).expect("a scratch folder");
+    let flags = [&ENFORCE[..], &["--keyring", folder.to_str().expect("a plain path")]].concat();
+    let daemon = Daemon::try_start(&signing.cache("cache"), &flags, command).expect("it starts");
+    let release = signing.archive.release();
+    let signed = signing.key.clear_sign(&release);
+    let put = |file: &str, content: &[u8]| signing.mirror.put(&format!("{SUITE}/{file}"), content);
+    put("InRelease", &signed);
+    assert_eq!(signing.get(&daemon, "InRelease").status, 403);
+    signing.key.export(&folder.join("a.gpg"));
+    signing.key.export(&folder.join("b.asc"));
+
+    let altered = String::from_utf8(signed.clone()).expect("armour").replacen("Label: Test", "Label: Best", 1);
+    put("InRelease", altered.as_bytes());
+    let refused = signing.get(&daemon, "InRelease");
+    assert_eq!(refused.status, 403);
+    assert!(refused.text().contains("sqv found no valid signature"), "{}", refused.text());
+    put("InRelease", &signed);
+    let got = signing.get(&daemon, "InRelease");
+    assert!(got.is_good() && got.body == signed, "{} {}", got.status, got.text());
+    assert_eq!(said_of_it(&daemon), format!("signed by {}", signing.key.fingerprint()));
+
+    put("Release", release.as_bytes());
+    put("Release.gpg", &signing.key.detach_sign("another text"));
+    assert_eq!(signing.get(&daemon, "Release").status, 403, "it is another's signature");
+    put("Release.gpg", &signing.key.detach_sign(&release));
+    let got = signing.get(&daemon, "Release");
+    assert!(got.is_good() && got.body == release.as_bytes(), "{} {}", got.status, got.text());
 }

@@ -79,7 +79,7 @@ impl Servers {
     pub fn settle(&self) {
         wait_until(Duration::from_secs(30), "everything is recorded", || {
             let drafts = fs::read_dir(&self.drafts).expect("the cache").flatten();
-            drafts.filter(|entry| entry.path().extension().is_some_and(|ending| ending == "done")).count() == 0
+            drafts.filter(|entry| entry.file_name().to_string_lossy().starts_with("finished-")).count() == 0
         });
     }
 

@@ -1,7 +1,5 @@
 """A part of the archive that this machine's apt is configured with, kept in a folder and served from there."""
 
-import functools
-import hashlib
 import http.server
 import os
 import re
@@ -85,16 +83,11 @@ APT::Install-Recommends "false"; Debug::NoLocking "true";
 BLOCK = 1 << 20
 
 
-def big_block(number):
-    """One of the large file: no two are the same."""
-    return number.to_bytes(8, "big") * (BLOCK // 8)
-
-
 class Mirror:
-    """The kept part of the archive over HTTP, and a file of `big_len` bytes that lies nowhere."""
+    """A folder over HTTP. What else it has, and what it does while it sends, a heir says."""
 
-    def __init__(self, kept, big_len):
-        self.folder, self.big_len, self.without_packages = kept / "mirror", big_len, False
+    def __init__(self, folder):
+        self.folder, self.without_packages = folder, False
         self.asked, self.lock = [], threading.Lock()
         outer = self
 
@@ -116,13 +109,6 @@ class Mirror:
         self.names = {path.name: str(path.relative_to(self.folder)) for path in self.folder.rglob("*.deb")}
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
-    @functools.cache
-    def big_digest(self):
-        hasher = hashlib.sha256()
-        for number in range(self.big_len // BLOCK):
-            hasher.update(big_block(number))
-        return hasher.digest()
-
     def path_of(self, apts_name):
         """Where apt's copy of a package comes from: apt writes a version's colon as %3a, the archive leaves the epoch out."""
         name, version, rest = apts_name.split("_")
@@ -136,13 +122,11 @@ class Mirror:
         path = urllib.request.unquote(to.path).lstrip("/")
         with self.lock:
             self.asked.append(path)
-        file = self.folder / path
-        is_big = path.endswith("/big_1_all.deb") or "/dists/big/" in path
         if path.endswith(".deb") and self.without_packages:
             return to.send_error(503)
-        if ".." in path or not (is_big or file.is_file()):
+        length = self.length_of(path)
+        if length is None:
             return to.send_error(404)
-        length = self.big_len if is_big else file.stat().st_size
         first, last, status = 0, length - 1, 200
         if asked := re.fullmatch(r"bytes=(\d+)-(\d*)", to.headers.get("Range", "")):
             first, last, status = int(asked[1]), int(asked[2] or last), 206
@@ -155,21 +139,19 @@ class Mirror:
         if to.command == "HEAD":
             return None
         try:
-            for piece in self.pieces(file, is_big, first, last):
+            for piece in self.pieces(path, first, last):
                 to.wfile.write(piece)
         except OSError:
             to.close_connection = True
         return None
 
-    def pieces(self, file, is_big, first, last):
-        if is_big:
-            while first <= last:
-                number, at = divmod(first, BLOCK)
-                piece = big_block(number)[at:at + last + 1 - first]
-                first += len(piece)
-                yield piece
-            return
-        with file.open("rb") as opened:
+    def length_of(self, path):
+        """None of what is not there."""
+        file = self.folder / path
+        return file.stat().st_size if ".." not in path and file.is_file() else None
+
+    def pieces(self, path, first, last):
+        with (self.folder / path).open("rb") as opened:
             opened.seek(first)
             left = last + 1 - first
             while left > 0 and (piece := opened.read(min(left, BLOCK))):

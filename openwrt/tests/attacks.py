@@ -1,6 +1,5 @@
 """What an HTTP port of a small machine must bear, and what its answers are worth meanwhile."""
 
-import hashlib
 import socket
 import time
 
@@ -86,21 +85,3 @@ def all_of_them(port, fetch):
         yield f"{name}: a client beside it is served in {1000 * (time.monotonic() - start):.0f} ms"
     for connection in kept:
         connection.close()
-
-
-def digest_of(port, path):
-    """Hash and length of what a GET brings, however long."""
-    connection = connect(port)
-    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: router\r\nConnection: close\r\n\r\n".encode())
-    head = b""
-    while b"\r\n\r\n" not in head:
-        head += connection.recv(65536)
-    head, _, body = head.partition(b"\r\n\r\n")
-    if not head.startswith(b"HTTP/1.1 200 "):
-        raise SystemExit(f"failed: {path}: {head[:60]}")
-    connection.settimeout(300)
-    hasher, length = hashlib.sha256(body), len(body)
-    while piece := connection.recv(1 << 20):
-        hasher.update(piece)
-        length += len(piece)
-    return hasher.digest(), length

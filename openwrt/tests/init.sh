@@ -1,5 +1,5 @@
 #!/bin/sh
-# Tests of the init script without a router: OpenWrt's functions are stubs that record how they are called, mounts and
+# Tests of the init script, and of LuCI's way to it, without a router: OpenWrt's functions are stubs that record how they are called, mounts and
 # cron's file lie in a scratch folder. Runs under busybox ash, which is what routers have: openwrt/tests/run
 # shellcheck shell=dash disable=SC2034,SC2317 # what is set and defined here is used by the init script
 
@@ -249,6 +249,23 @@ numbers_come_from_where_the_cache_is_and_leave_no_line_in_the_log() {
 	is "$(PROG='echo'; numbers)" 'status --config /dev/null --cache /mnt/sda1/apt-p2p --json'
 }
 
+luci_s_plugin_says_its_method_and_answers_it_alone() {
+	router
+	printf '#!/bin/sh\necho "init $*" >>"%s"\ncat "%s"\n' "$calls" "$scratch/answer" >"$scratch/init"
+	chmod +x "$scratch/init"
+	sed "s|/etc/init.d/apt-p2p|$scratch/init|" "$here/../luci-app-apt-p2p/root/usr/libexec/rpcd/luci.apt-p2p" >"$scratch/plugin"
+	is "$(plugin list)" '{ "status": {} }'
+	plugin call cleanup && fail "it answers what it does not list"
+	plugin call && fail "it answers no method"
+	has_not init
+	printf '%s\n' '{"problems":["a \n \"b\""]}' >"$scratch/answer"
+	is "$(echo '{"ubus_rpc_session":"0"}' | plugin call status)" '{"problems":["a \n \"b\""]}'
+	has "init numbers"
+	rm "$scratch/answer"
+	is "$(plugin call status)" '{}'
+}
+plugin() { busybox ash "$scratch/plugin" "$@"; }
+
 cleanup_runs_as_the_cache_s_owner_with_its_size() {
 	router "main.cache=$scratch/disk/apt-p2p" main.max_size=20G
 	mkdir "$scratch/disk"
@@ -274,7 +291,7 @@ for test in as_it_comes_it_serves_the_lan_from_memory a_mounted_disk_is_used \
 	the_peer_port_opens_only_for_the_internet_and_when_asked cron_has_one_line_and_others_stay \
 	a_folder_with_other_things_is_left_alone a_time_that_cron_would_run_is_refused \
 	switched_off_it_leaves_nothing_behind cleanup_runs_as_the_cache_s_owner_with_its_size \
-	numbers_come_from_where_the_cache_is_and_leave_no_line_in_the_log \
+	numbers_come_from_where_the_cache_is_and_leave_no_line_in_the_log luci_s_plugin_says_its_method_and_answers_it_alone \
 	the_disk_s_coming_and_going_restarts_it; do
 	count=${count:-0}
 	$test

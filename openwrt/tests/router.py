@@ -147,7 +147,8 @@ class Router:
         self.log = Path(str(disk) + f".{memory}.log")
         self.process = subprocess.Popen(
             ["qemu-system-mipsel", "-M", "malta", "-cpu", "24Kc", "-m", str(memory), "-vga", "none", "-nographic", "-no-reboot",
-             "-kernel", linux, "-initrd", initrd, "-append", "console=ttyS0 rdinit=/init panic=1",
+             # Where a kernel puts itself by chance lies, in 48 MB, now and then the first file system.
+             "-kernel", linux, "-initrd", initrd, "-append", "console=ttyS0 rdinit=/init panic=1 nokaslr",
              "-netdev", f"user,id=net,{forward}", "-device", "virtio-net-pci,netdev=net,romfile=",
              "-drive", f"file={disk},format=raw,if=none,id=disk,cache=unsafe", "-device", "virtio-blk-pci,drive=disk"],
             stdin=subprocess.DEVNULL, stdout=self.log.open("wb"), stderr=subprocess.STDOUT)

@@ -89,6 +89,22 @@ fn the_longest_rule_for_an_archive_wins() {
 }
 
 #[test]
+fn what_a_password_opens_is_public_only_where_it_is_named() {
+    let rules = ["a.example.org=https://me:secret@b.example.org/x", "a.example.org/open=https://b.example.org/x@y"];
+    let public = vec!["a.example.org/named".to_owned()];
+    let config = load("", &Flags { upstream: rules.map(str::to_owned).to_vec(), public, ..flags() }).expect("fits");
+    let addresses = ["198.51.100.7".parse().expect("an address")];
+    for (whole, is_public) in [
+        ("a.example.org/debian/x.deb", false),
+        ("a.example.org/open/x.deb", true),
+        ("a.example.org/named/x.deb", true),
+        ("b.example.org/debian/x.deb", true),
+    ] {
+        assert_eq!(config.is_public(whole, Some("Debian"), &addresses), is_public, "{whole}");
+    }
+}
+
+#[test]
 fn private_upstreams_are_refused_unless_named() {
     let named = ["mirror.lan", "192.0.2.0/24", "10.1.0.0/16"];
     let flags = Flags { allow_upstream: named.map(str::to_owned).to_vec(), ..flags() };

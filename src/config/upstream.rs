@@ -41,6 +41,11 @@ impl UpstreamRule {
         (rest.is_empty() || rest.starts_with('/')).then_some(rest)
     }
 
+    /// Whether a mirror is asked with a name and a password.
+    pub(super) fn has_password(&self) -> bool {
+        self.urls.iter().any(|url| url.split('/').nth(2).is_some_and(|authority| authority.contains('@')))
+    }
+
     /// Rules for the same prefix become one with several URLs.
     pub(super) fn joined(rules: Vec<UpstreamRule>) -> Vec<UpstreamRule> {
         let mut joined: Vec<UpstreamRule> = Vec::new();

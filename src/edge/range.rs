@@ -129,6 +129,15 @@ mod tests {
             assert_eq!(part(&conditions, &head(), Some(10)), expected, "{text}");
             assert_eq!(part(&conditions, &head(), None), Part::Whole, "{text} of an unknown length");
         }
+        for (text, start, len) in [
+            ("bytes=4294967290-4294967400", 4_294_967_290, 111),
+            ("bytes=4294967296-", 1 << 32, 1 << 30),
+            ("bytes=-100", (5 << 30) - 100, 100),
+            ("bytes=1-", 1, (5 << 30) - 1),
+        ] {
+            let conditions = Conditions { range: Some(text.into()), ..Conditions::default() };
+            assert_eq!(part(&conditions, &head(), Some(5 << 30)), range(start, len), "{text} of 5 GiB");
+        }
         let nothing = Conditions { range: Some("bytes=0-".into()), ..Conditions::default() };
         assert_eq!(part(&nothing, &head(), Some(0)), Part::Unsatisfiable);
     }

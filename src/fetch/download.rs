@@ -1,10 +1,10 @@
 //! Flights that bring a file: promised ones, which must match their digest, and what merely passes through.
 
-use std::io::Read;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
 use super::beside::{Course, Stop, UNWANTED};
+use super::blocks::Blocks;
 use super::board::Flight;
 use super::failover::{Failed, worse};
 use super::let_go;
@@ -13,10 +13,8 @@ use super::sink::{Landed, Sink, SinkError};
 use super::swarm::Swarm;
 use super::{Inner, News, Object, Provenance, bad_gateway, failure, gateway_timeout};
 use crate::catalog;
-use crate::digest::{Digest, PIECE_LEN};
-use crate::limits::{
-    COPY_LEN, HOST_MEMORY, MIRROR_HURRY_TIME, MIRROR_RATE_MIN, TRIES, UNWATCHED_REST_LEN, UNWATCHED_TIME,
-};
+use crate::digest::Digest;
+use crate::limits::{HOST_MEMORY, MIRROR_HURRY_TIME, MIRROR_RATE_MIN, TRIES, UNWATCHED_REST_LEN, UNWATCHED_TIME};
 use crate::store::{Draft, FileMeta, Store, StoreError, Want};
 use crate::stream::{Failure, Head};
 use crate::time::Time;
@@ -305,38 +303,36 @@ impl Inner {
         Part { mut skip, total, until, is_hurried }: Part,
         swarm: Option<&Swarm>,
     ) -> Result<(), Cut> {
-        let mut buffer = vec![0; COPY_LEN];
+        let mut blocks = Blocks::of(&mut answer.body);
         let mut unwatched: Option<Time> = None;
         let mut told = self.now();
         let mut lap = (told, 0);
         flight.note_start(sink.len());
         loop {
-            let read = answer.body.read(&mut buffer).map_err(|error| Cut::Mirror(error.to_string()))?;
+            // What is skipped lies before the sink's end, too.
+            let bytes = blocks.next(sink.len() - skip).map_err(|error| Cut::Mirror(error.to_string()))?;
+            let read = bytes.len() as u64;
             if read == 0 {
                 return Ok(());
             }
-            self.count(|received| received.bytes += read as u64);
-            lap.1 += read as u64;
-            let skipped = usize::try_from(skip.min(read as u64)).expect("at most what was read");
-            skip -= skipped as u64;
-            let mut bytes = &buffer[skipped..read];
+            self.count(|received| received.bytes += read);
+            lap.1 += read;
+            let skipped = skip.min(read);
+            skip -= skipped;
+            let bytes = &bytes[usize::try_from(skipped).expect("at most what was read")..];
             if total.is_some_and(|total| sink.len() + bytes.len() as u64 > total) {
                 sink.condemn();
                 return Err(Cut::TooLong);
             }
-            // What is asked for ends where a piece does; a mirror that knows no ranges sends more.
-            while !bytes.is_empty() && until.is_none_or(|until| sink.len() < until) {
-                // A peer may be writing the next piece: it is not entered before that is known.
-                let to_next_piece = usize::try_from(PIECE_LEN - sink.len() % PIECE_LEN).expect("a piece fits memory");
-                let now = bytes.split_off(..to_next_piece.min(bytes.len())).expect("no longer than it is");
-                sink.append(now).map_err(|error| match error {
+            if !bytes.is_empty() {
+                sink.append(bytes).map_err(|error| match error {
                     SinkError::Unwanted | SinkError::Shown => Cut::Unwanted,
                 })?;
                 if let Some(swarm) = swarm {
                     self.tell_swarm((flight, swarm), sink, total, until, &mut told)?;
                 }
             }
-            flight.note_mirror((read - skipped) as u64, sink.len());
+            flight.note_mirror(read - skipped, sink.len());
             if until.is_some_and(|until| sink.len() >= until) {
                 return Ok(());
             }
@@ -431,10 +427,9 @@ pub(super) fn refusal(url: &str, answer: &Answer) -> Failure {
         _ => 502,
     };
     Failure {
-        status,
-        reason: format!("{url}: the mirror answers {}", answer.status),
         retry_after: answer.retry_after,
         challenge: answer.challenge.clone(),
+        ..failure(status, format!("{url}: the mirror answers {}", answer.status))
     }
 }
 

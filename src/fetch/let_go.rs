@@ -49,6 +49,8 @@ thread_local! {
     /// Whose followers are to hear of what has come before this thread waits for more.
     static STREAM: RefCell<Option<Arc<Stream>>> = const { RefCell::new(None) };
     static HURRY: Cell<Option<Duration>> = const { Cell::new(None) };
+    /// Whether this thread has something better to do than to wait for a mirror.
+    static AT_ONCE: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Reads from a mirror; fails at `until`, however many bytes come till then that are none of the body: a chunk's size or a
@@ -75,6 +77,15 @@ pub(super) fn hurried<T>(limit: Duration, work: impl FnOnce() -> T) -> T {
     HURRY.set(Some(limit));
     let done = work();
     HURRY.set(None);
+    done
+}
+
+/// Reads what a mirror has sent already: where there is nothing, the error is [`ErrorKind::WouldBlock`], and another read may
+/// follow.
+pub(super) fn at_once<T>(read: impl FnOnce() -> T) -> T {
+    AT_ONCE.set(true);
+    let done = read();
+    AT_ONCE.set(false);
     done
 }
 
@@ -314,6 +325,9 @@ impl Transport for Plain {
             }
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(error) => return Err(Error::Io(error.into())),
+        }
+        if AT_ONCE.get() {
+            return Err(Error::Io(ErrorKind::WouldBlock.into()));
         }
         STREAM.with_borrow(|stream| stream.iter().for_each(|stream| stream.tell()));
         self.stream.set_read_timeout(limit)?;

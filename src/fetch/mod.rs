@@ -12,6 +12,7 @@ mod agent;
 mod ahead;
 mod asking;
 mod beside;
+mod blocks;
 mod board;
 mod download;
 mod errand;
@@ -65,6 +66,7 @@ pub use crate::store::Shelf;
 use crate::store::Store;
 use crate::stream::{Failure, Stream};
 use crate::time::{Stamp, Time};
+use crate::troubles::without_passwords;
 
 /// Reads the clock that never goes back.
 pub type Clock = Arc<dyn Fn() -> Time + Send + Sync>;
@@ -462,8 +464,10 @@ fn remember<K: std::hash::Hash + Eq>(memory: &Mutex<HashMap<K, Time>>, key: K, n
     }
 }
 
+/// Clients are told the reason, and what is logged of an upstream's address is not for all of them.
 fn failure(status: u16, reason: impl Into<String>) -> Failure {
-    Failure { status, reason: reason.into(), retry_after: None, challenge: None }
+    let reason = without_passwords(&reason.into()).into_owned();
+    Failure { status, reason, retry_after: None, challenge: None }
 }
 
 fn bad_gateway(reason: impl Into<String>) -> Failure {

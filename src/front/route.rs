@@ -116,7 +116,11 @@ fn split_port(host: &str) -> (String, u16) {
 
 fn object(authority: &str, default_port: u16, path: &str, ask: &Ask) -> Route {
     let Some(host) = host(authority, default_port) else {
-        return Route::Refuse(400, format!("{authority} is no host name"));
+        let why = match authority.contains('@') {
+            true => "names and passwords belong into apt's auth.conf(5), and not into an address".to_owned(),
+            false => format!("{authority} is no host name"),
+        };
+        return Route::Refuse(400, why);
     };
     let (path, query) = match path.split_once('?') {
         Some((path, query)) => (path, Some(query.to_owned())),

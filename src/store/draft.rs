@@ -303,12 +303,12 @@ impl Draft {
         let pieces = len.div_ceil(PIECE_LEN);
         self.midstates.truncate(usize::try_from(pieces.saturating_sub(1)).expect("a table fits memory"));
         self.keep = true;
-        let path = store.mark_done(&digest, &self.path, len, &meta, now);
+        let path = store.name_finished(&digest, &self.path);
         let file = Arc::clone(&self.file);
         let waiting = Waiting {
             file: Arc::clone(&file),
             path,
-            beside: store.beside(&digest),
+            journal: self.journal.as_ref().and_then(Journal::file),
             len,
             meta,
             midstates: std::mem::take(&mut self.midstates),

@@ -8,7 +8,7 @@
 //! 3. fdatasync of each draft
 //! 4. a write transaction begins; each draft is renamed into `files/`; the folders touched are synced
 //! 5. the records are put; the transaction commits, which syncs the index
-//! 6. the journals and marks are deleted
+//! 6. the journals are deleted, and the log of finished drafts
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File};
@@ -281,6 +281,7 @@ impl Store {
         }
         let used = std::mem::take(&mut *lock(&self.0.used));
         let recorded = self.0.record_batch(&batch, &lost, &used, now);
+        self.forget_recorded(now);
         // One whose turn failed has the next one in time, also when nothing else is finished.
         if !self.0.waiting().is_empty() {
             lock(&self.0.waiting_since).get_or_insert(now);
@@ -337,8 +338,8 @@ impl Inner {
         for digest in done {
             lock(&self.spoilt).remove(&digest);
             let waiting = self.waiting().remove(&digest);
-            for path in waiting.into_iter().flat_map(|waiting| waiting.beside) {
-                fs::remove_file(path).ok();
+            if let Some(journal) = waiting.and_then(|waiting| waiting.journal) {
+                fs::remove_file(journal).ok();
             }
         }
         failed.map_or(Ok(()), Err)
@@ -346,8 +347,8 @@ impl Inner {
 
     /// A finished draft whose bytes the disk did not take: it is fetched again when it is next asked for.
     fn forget_waiting(&self, digest: &Digest, error: std::io::Error) -> Option<StoreError> {
-        let Waiting { path, beside, .. } = self.waiting().remove(digest)?;
-        for path in beside.iter().chain([&path]) {
+        let Waiting { path, journal, .. } = self.waiting().remove(digest)?;
+        for path in journal.iter().chain([&path]) {
             fs::remove_file(path).ok();
         }
         let error = at(&path)(error);

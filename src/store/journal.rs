@@ -62,10 +62,15 @@ impl Journal {
         }
     }
 
+    /// Where its file lies, if there is one.
+    pub(super) fn file(&self) -> Option<PathBuf> {
+        (!matches!(self.state, State::Absent(_))).then(|| self.path.clone())
+    }
+
     /// Deletes the file.
     pub(super) fn delete(&self) {
-        if !matches!(self.state, State::Absent(_)) {
-            fs::remove_file(&self.path).ok();
+        if let Some(path) = self.file() {
+            fs::remove_file(path).ok();
         }
     }
 

@@ -39,6 +39,7 @@ mod dates;
 mod disk;
 mod draft;
 pub mod files;
+mod finished;
 mod graft;
 mod index;
 mod journal;
@@ -77,6 +78,7 @@ pub use self::shelf::Shelf;
 pub use self::sweep::{Dropped, SweepOptions, SweepReport};
 pub use self::verify::{Verdict, Verified};
 
+use self::finished::FinishedLog;
 use self::index::Index;
 use self::waiting::Waiting;
 use crate::digest::{Digest, NameHash};
@@ -199,6 +201,8 @@ struct Inner {
     index_id: Option<disk::FileId>,
     /// Finished files that wait to be recorded, which are served from their drafts until then.
     waiting: Mutex<HashMap<Digest, Waiting>>,
+    /// What the next process is told of them, if this one is killed.
+    finished: Mutex<FinishedLog>,
     /// When the first of them came.
     waiting_since: Mutex<Option<Stamp>>,
     /// Held while a batch is recorded.
@@ -245,6 +249,7 @@ impl Store {
             dir,
             index,
             waiting: Mutex::default(),
+            finished: Mutex::default(),
             waiting_since: Mutex::default(),
             batch_turn: Mutex::default(),
             lost: Mutex::default(),

@@ -338,7 +338,6 @@ impl Store {
                 if !options.dry_run {
                     fs::remove_file(&path).ok();
                     fs::remove_file(path.with_extension("journal")).ok();
-                    fs::remove_file(path.with_extension("done")).ok();
                 }
             }
         }

@@ -230,6 +230,13 @@ impl Key {
         output.stdout
     }
 
+    pub fn fingerprint(&self) -> String {
+        let output = self.gpg(&["--with-colons", "--list-keys"]).output().expect("gpg was there");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let line = text.lines().find_map(|line| line.strip_prefix("fpr:")).expect("there is one key");
+        line.trim_matches(':').to_owned()
+    }
+
     /// The public key as apt takes it: in armour where the name ends so.
     pub fn export(&self, to: &Path) {
         let is_armoured = to.extension().is_some_and(|ending| ending == "asc");

@@ -138,8 +138,10 @@ impl Daemon {
     /// Waits until this file is recorded and served from its place; until then it is served from its draft, by whoever
     /// finished that.
     pub fn wait_until_recorded(&self, digest: &str) -> PathBuf {
-        let (path, mark) = (self.stored_path(digest), self.cache.join("drafts").join(format!("{digest}.done")));
-        wait_until(Duration::from_secs(30), "the file is recorded", || path.exists() && !mark.exists());
+        let (path, drafts) = (self.stored_path(digest), self.cache.join("drafts"));
+        let is_log = |entry: fs::DirEntry| entry.file_name().to_string_lossy().starts_with("finished-");
+        let has_log = || fs::read_dir(&drafts).is_ok_and(|all| all.flatten().any(is_log));
+        wait_until(Duration::from_secs(30), "the file is recorded", || path.exists() && !has_log());
         path
     }
 }

@@ -83,14 +83,20 @@ impl LoopDisk {
         self.inside("test", &["-e", text(&self.at.join(name))]).is_ok()
     }
 
+    /// Whether finished files wait to be recorded in the cache on it.
+    pub fn has_unrecorded(&self) -> bool {
+        let log = ["-name", "finished-*"];
+        self.inside(
+            "find",
+            &[&[text(&self.at.join("cache/drafts"))], &log[..], &["-exec", "false", "{}", "+"]].concat(),
+        )
+        .is_err()
+    }
+
     /// Takes the disk away while it is in use.
     pub fn pull(&mut self) {
         self.keep();
-        // What is in memory of its files would hide it for a while.
-        let files = self.at.join("cache/files");
-        let forget = ["dd", "if={}", "iflag=nocache", "count=0", "status=none"];
-        self.inside("find", &[&[text(&files), "-type", "f", "-exec"], &forget[..], &[";"]].concat())
-            .expect("its files");
+        self.forget_pages();
         run("losetup", &["-c", &self.device]).expect("the device has no blocks now");
     }
 
@@ -99,6 +105,15 @@ impl LoopDisk {
         let device = self.device.trim_start_matches("/dev/");
         fs::write(format!("/sys/fs/ext4/{device}/trigger_fs_error"), "a test").expect("root may");
         self.keep();
+        self.forget_pages();
+    }
+
+    /// What is in memory of its files would hide for a while that they cannot be read.
+    fn forget_pages(&self) {
+        let files = self.at.join("cache/files");
+        let forget = ["dd", "if={}", "iflag=nocache", "count=0", "status=none"];
+        self.inside("find", &[&[text(&files), "-type", "f", "-exec"], &forget[..], &[";"]].concat())
+            .expect("its files");
     }
 
     /// Keeps what lies on the disk now apart from the device, which loses it.

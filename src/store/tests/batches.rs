@@ -30,7 +30,7 @@ fn a_batch_that_begins_while_a_file_is_put_to_wait_does_not_miss_it() {
     let waiting = waiting::Waiting {
         file,
         path: store.0.draft_path("x", "part"),
-        beside: [store.0.draft_path("x", "journal"), store.0.draft_path("x", "done")],
+        journal: None,
         len: 0,
         meta: FileMeta::default(),
         midstates: Vec::new(),

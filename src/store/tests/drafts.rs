@@ -155,14 +155,17 @@ fn finished_drafts_outlive_the_process() {
         draft.finish(FileMeta::default(), NOW).expect("right");
         assert!(store.has_file(&Digest::of(&short)).expect("an index"));
         let beside = |ending| store.0.draft_path(&Digest::of(&short).to_string(), ending).exists();
-        assert!(beside("part") && beside("done") && !beside("journal"), "a journal is for pieces");
+        assert!(beside("part") && !beside("journal"), "a journal is for pieces");
+        assert_eq!(logs_of_finished(&store), 1);
         // No commit: the process is killed here.
     }
     let store = open(&dir);
     let stored = store.open_file(&Digest::of(&named), NOW).expect("an index").expect("recovered");
     assert!(read(&stored.file) == named && stored.owner.as_deref() == Some("h") && stored.head == head);
     assert!(store.has_file(&Digest::of(&unnamed)).expect("an index"));
+    assert_eq!(logs_of_finished(&store), 1, "its own, in place of the other");
     store.commit_due(NOW).expect("due at once");
     assert_eq!(store.usage().expect("an index"), Usage { files: 3, bytes: 700_110 });
+    assert_eq!(logs_of_finished(&store), 0);
     assert!(store.has_file(&Digest::of(&short)).expect("an index"));
 }

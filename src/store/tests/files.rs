@@ -105,7 +105,7 @@ fn a_mark_without_its_bytes_is_no_file() {
     }
     let store = open(&dir);
     assert!(!store.has_file(&Digest::of(&content)).expect("an index"));
-    assert!(!store.0.draft_path(&name, "done").exists());
+    assert_eq!(logs_of_finished(&store), 0);
 }
 
 #[test]

@@ -92,3 +92,19 @@ fn a_failure_before_the_body_is_an_answer_and_the_connection_goes_on() {
     pair.say(&get("/b"));
     assert_eq!(pair.requests(), [(1, "/b".into())]);
 }
+
+#[test]
+fn a_part_of_a_file_lies_where_no_32_bits_count() {
+    let file = rustix::fs::memfd_create("huge", rustix::fs::MemfdFlags::CLOEXEC).expect("memory");
+    let file = File::from(file);
+    // What is not written takes no memory.
+    let start = (4 << 30) - 2;
+    file.set_len(5 << 30).expect("sparse");
+    std::os::unix::fs::FileExt::write_all_at(&file, b"abcdef", start).expect("it is ours");
+    let mut pair = Pair::new();
+    pair.say(&get("/a"));
+    pair.requests();
+    let body = Body::File { file: Arc::new(file), start: start + 1, len: 4 };
+    pair.handle(Input::Reply(0, Some(Reply::Now(answer(206, body, Some(4))))));
+    assert_eq!(pair.bodies(), ["bcde"]);
+}

@@ -1,13 +1,17 @@
 'use strict';
-'require fs';
 'require poll';
+'require rpc';
 'require view';
 
-/* The init script knows where the cache lies, and so where the running proxy answers. */
+const askProxy = rpc.declare({
+	object: 'luci.apt-p2p',
+	method: 'status',
+	expect: { '': {} }
+});
+
+/* Null if it does not run. */
 function ask() {
-	return fs.exec('/etc/init.d/apt-p2p', [ 'numbers' ]).then(
-		result => result.code === 0 ? JSON.parse(result.stdout) : null
-	).catch(() => null);
+	return askProxy().then(numbers => 'requests' in numbers ? numbers : null, () => null);
 }
 
 /* 1024 a step, as the proxy itself counts; '-' for what there is not. */
