@@ -179,9 +179,9 @@ impl Learner {
         }
         let Some(stored) = suite.store.open_file(&entry.promise.digest, (self.calendar)())? else { return Ok(()) };
         match self.read_into_store(suite, entry, kind, compression, stored.file, source) {
-            Err(CannotLearn::Catalog(CatalogError::DictionaryTooLarge)) => {
-                log::info!("{index_path}: {}; learning it in another compression", CatalogError::DictionaryTooLarge);
-                self.fetch_other_compression(suite, entry);
+            Err(CannotLearn::Catalog(why @ (CatalogError::DictionaryTooLarge | CatalogError::NotBuiltIn))) => {
+                log::info!("{index_path}: {why}; learning it in another compression");
+                self.fetch_other_compression(suite, entry, compression);
                 Ok(())
             }
             Ok(()) => self.adopt(suite, entry, &index_path),
@@ -250,14 +250,18 @@ impl Learner {
         Ok(Moved { used, wishes: Vec::new() })
     }
 
-    /// Starts a flight for the same index in a compression that needs less memory; its landing is news.
-    fn fetch_other_compression(&self, suite: &Suite<'_>, refused: &ReleaseEntry) {
+    /// Starts a flight for the same index in a compression that this machine can read; its landing is news.
+    fn fetch_other_compression(&self, suite: &Suite<'_>, refused: &ReleaseEntry, by: Compression) {
+        // Of one that is built in the dictionary was too large: these two need less memory.
+        let suits = |other: Compression| {
+            let needs_less = matches!(other, Compression::Gzip | Compression::Bzip2);
+            other.is_built_in() && (needs_less || (other == Compression::Xz && !by.is_built_in()))
+        };
         let stem = catalog::stem(&refused.name);
         let other = suite.release.files.iter().find(|entry| {
-            let kind = catalog::index_kind(&entry.name);
             entry.name != refused.name
                 && catalog::stem(&entry.name) == stem
-                && kind.is_some_and(|(_, compression)| matches!(compression, Compression::Gzip | Compression::Bzip2))
+                && catalog::index_kind(&entry.name).is_some_and(|(_, compression)| suits(compression))
         });
         let Some(entry) = other else {
             return log::warn!("{stem} is not offered in another compression; its packages pass through unverified");

@@ -2,16 +2,19 @@
 //!
 //! Owns the choice of decoder and what is required of all of them: bytes that end too early are an error, never a short
 //! success; what follows the end is an error; members one after the other are one file; neither a dictionary nor the
-//! plain bytes grow beyond their bounds. Refuses `.lzma` and `.lz4`, which no archive offers alone.
+//! plain bytes grow beyond their bounds. Refuses `.lzma` and `.lz4`, which no archive offers alone; and, in a build without
+//! their features, bzip2 and zstd by name, so that the same index is learnt in another compression.
 //!
 //! Formats: RFC 1952 (gzip), RFC 8878 (zstd), the `.xz` file format 1.2, bzip2 as its author's library writes it.
 
-use std::io::{self, BufRead, BufReader, Read};
+#[cfg(feature = "bzip2")]
+mod bzip2;
+#[cfg(feature = "zstd")]
+mod zstd;
 
-use bzip2::bufread::MultiBzDecoder;
+use std::io::{self, BufReader, Read};
+
 use lzma_rust2::XzReader;
-use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
-use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 use super::CatalogError;
 use super::gzip::Gzip;
@@ -45,19 +48,33 @@ impl Compression {
             _ => Some(Compression::Plain),
         }
     }
+
+    /// Whether this build has a decoder for it.
+    #[must_use]
+    pub fn is_built_in(self) -> bool {
+        match self {
+            Compression::Plain | Compression::Gzip | Compression::Xz => true,
+            Compression::Bzip2 => cfg!(feature = "bzip2"),
+            Compression::Zstd => cfg!(feature = "zstd"),
+        }
+    }
 }
 
 /// A reader that yields the plain bytes of `reader`'s. Its errors are best turned into a [`CatalogError`] with `from`.
 pub fn decoder<'a, R: Read + 'a>(compression: Compression, reader: R) -> Decoder<'a> {
     // One kind of source: five decoders for each kind would be a twentieth of the program.
     let reader: Box<dyn Read + 'a> = Box::new(reader);
-    let source = BufReader::with_capacity(INDEX_BUFFER_LEN, Patient { reader, began: false });
+    let source = BufReader::with_capacity(INDEX_BUFFER_LEN, Patient(reader));
     let format = match compression {
         Compression::Plain => Format::Plain(source),
         Compression::Gzip => Format::Gzip(Gzip::new(source)),
         Compression::Xz => Format::Xz(Box::new(Xz::new(source))),
-        Compression::Bzip2 => Format::Bzip2(Box::new(MultiBzDecoder::new(source))),
-        Compression::Zstd => Format::Zstd(Box::new(Zstd::new(source))),
+        #[cfg(feature = "bzip2")]
+        Compression::Bzip2 => Format::Bzip2(Box::new(bzip2::Bzip2::new(source))),
+        #[cfg(feature = "zstd")]
+        Compression::Zstd => Format::Zstd(Box::new(zstd::Zstd::new(source))),
+        #[cfg(not(all(feature = "bzip2", feature = "zstd")))]
+        _ => Format::NotBuiltIn,
     };
     Decoder { format, passed: 0, failed: false }
 }
@@ -77,8 +94,12 @@ enum Format<'a> {
     Plain(Source<'a>),
     Gzip(Gzip<Source<'a>>),
     Xz(Box<Xz<'a>>),
-    Bzip2(Box<MultiBzDecoder<Source<'a>>>),
-    Zstd(Box<Zstd<'a>>),
+    #[cfg(feature = "bzip2")]
+    Bzip2(Box<bzip2::Bzip2<'a>>),
+    #[cfg(feature = "zstd")]
+    Zstd(Box<zstd::Zstd<'a>>),
+    #[cfg(not(all(feature = "bzip2", feature = "zstd")))]
+    NotBuiltIn,
 }
 
 impl Read for Decoder<'_> {
@@ -102,13 +123,13 @@ impl Decoder<'_> {
             Format::Plain(plain) => plain.read(buf),
             Format::Gzip(gzip) => gzip.read(buf),
             Format::Xz(xz) => xz.read(buf),
+            #[cfg(feature = "bzip2")]
             Format::Bzip2(bzip2) => bzip2.read(buf),
+            #[cfg(feature = "zstd")]
             Format::Zstd(zstd) => zstd.read(buf),
+            #[cfg(not(all(feature = "bzip2", feature = "zstd")))]
+            Format::NotBuiltIn => Err(io::Error::other(CatalogError::NotBuiltIn)),
         }?;
-        // The bzip2 reader takes no bytes at all for a whole file.
-        if read == 0 && matches!(&self.format, Format::Bzip2(bzip2) if !bzip2.get_ref().get_ref().began) {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
         self.passed += read as u64;
         if self.passed > PLAIN_INDEX_LEN_MAX {
             return Err(io::Error::other(CatalogError::DecompressedTooLarge));
@@ -118,21 +139,14 @@ impl Decoder<'_> {
 }
 
 /// Reads again after a signal: not every decoder can be resumed behind such an error.
-struct Patient<'a> {
-    reader: Box<dyn Read + 'a>,
-    /// Whether there was any byte.
-    began: bool,
-}
+struct Patient<'a>(Box<dyn Read + 'a>);
 
 impl Read for Patient<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         loop {
-            match self.reader.read(buf) {
+            match self.0.read(buf) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => {
-                    self.began |= matches!(result, Ok(read) if read > 0);
-                    return result;
-                }
+                result => return result,
             }
         }
     }
@@ -155,66 +169,6 @@ impl Read for Xz<'_> {
             let refused = error.kind() == io::ErrorKind::OutOfMemory && error.raw_os_error().is_none();
             if refused { io::Error::other(CatalogError::DictionaryTooLarge) } else { error }
         })
-    }
-}
-
-/// zstd's frames, one after the other, skippable ones left out. Content checksums are not compared: a file that is
-/// learnt from has had its SHA-256 compared.
-struct Zstd<'a> {
-    source: Source<'a>,
-    frame: FrameDecoder,
-    /// Whether a frame has begun whose bytes are not all yielded.
-    inside: bool,
-    /// Whether any frame was seen; no frame at all is no file.
-    begun: bool,
-}
-
-impl<'a> Zstd<'a> {
-    fn new(source: Source<'a>) -> Self {
-        let mut frame = FrameDecoder::new();
-        frame.set_max_window_size(DICTIONARY_LEN_MAX as u64);
-        Zstd { source, frame, inside: false, begun: false }
-    }
-
-    fn begin_frame(&mut self) -> io::Result<()> {
-        match self.frame.reset(&mut self.source) {
-            Ok(()) => self.inside = true,
-            Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame { length, .. })) => {
-                let length = u64::from(length);
-                if io::copy(&mut (&mut self.source).take(length), &mut io::sink())? < length {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-            }
-            Err(FrameDecoderError::WindowSizeTooBig { .. }) => {
-                return Err(io::Error::other(CatalogError::DictionaryTooLarge));
-            }
-            Err(error) => return Err(io::Error::other(error)),
-        }
-        self.begun = true;
-        Ok(())
-    }
-}
-
-impl Read for Zstd<'_> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        loop {
-            if !self.inside {
-                if self.source.fill_buf()?.is_empty() && self.begun {
-                    return Ok(0);
-                }
-                self.begin_frame()?;
-                continue;
-            }
-            while self.frame.can_collect() == 0 && !self.frame.is_finished() {
-                let one = BlockDecodingStrategy::UptoBlocks(1);
-                self.frame.decode_blocks(&mut self.source, one).map_err(io::Error::other)?;
-            }
-            let read = self.frame.read(buf)?;
-            if read > 0 {
-                return Ok(read);
-            }
-            self.inside = false;
-        }
     }
 }
 

@@ -10,7 +10,7 @@
 //! | [`release`] | `Release` and `InRelease`: which indexes there are, and their promises |
 //! | [`index`] | `Packages`, `Sources` and `*.diff/Index`: which files there are, and theirs |
 //! | [`package`] | which files are versions of one package |
-//! | [`decode`] | xz, gzip, bzip2 and zstd in bounded memory |
+//! | [`decode`] | xz, gzip, bzip2 and zstd in bounded memory, the last two by features |
 //! | `stanza` | the line format under all of them (deb822), streaming |
 
 pub mod decode;
@@ -54,6 +54,8 @@ pub enum CatalogError {
     Corrupt(io::Error),
     /// Decoding would need a dictionary beyond [`DICTIONARY_LEN_MAX`]; another compression of the same index may not.
     DictionaryTooLarge,
+    /// Its compression was left out of this build, see [`Compression::is_built_in`].
+    NotBuiltIn,
     /// The index goes on beyond [`PLAIN_INDEX_LEN_MAX`].
     DecompressedTooLarge,
     /// The file is no index of its kind: not one of the fields that make one was seen.
@@ -74,6 +76,7 @@ impl fmt::Display for CatalogError {
             CatalogError::DictionaryTooLarge => {
                 write!(f, "the index needs a dictionary of more than {} MiB", DICTIONARY_LEN_MAX >> 20)
             }
+            CatalogError::NotBuiltIn => f.write_str("this build does not read the index's compression"),
             CatalogError::DecompressedTooLarge => {
                 write!(f, "the index is larger than {} MiB without its compression", PLAIN_INDEX_LEN_MAX >> 20)
             }

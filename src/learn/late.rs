@@ -180,10 +180,10 @@ impl Learner {
 impl<'a> Suite<'a> {
     /// An index in all compressions that can be read.
     fn forms<'s>(&'s self, stem: &'s str) -> impl Iterator<Item = &'s ReleaseEntry> + use<'s, 'a> {
-        self.release
-            .files
-            .iter()
-            .filter(move |entry| catalog::stem(&entry.name) == stem && catalog::index_kind(&entry.name).is_some())
+        self.release.files.iter().filter(move |entry| {
+            catalog::stem(&entry.name) == stem
+                && catalog::index_kind(&entry.name).is_some_and(|(_, compression)| compression.is_built_in())
+        })
     }
 }
 
