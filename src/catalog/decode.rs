@@ -208,7 +208,7 @@ mod tests {
     }
 
     fn bzip2(plain: &[u8]) -> Vec<u8> {
-        let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+        let mut encoder = ::bzip2::write::BzEncoder::new(Vec::new(), ::bzip2::Compression::fast());
         encoder.write_all(plain).expect("memory grows");
         encoder.finish().expect("memory grows")
     }
