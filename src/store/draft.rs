@@ -129,16 +129,23 @@ impl Store {
     /// # Errors
     /// Those of the disk.
     pub fn draft_aside(&self, want: Want) -> Result<Draft, StoreError> {
-        let number = {
-            let mut next = lock(&self.0.next_draft);
-            *next = next.wrapping_add(1);
-            *next
-        };
-        let path = self.0.draft_path(&format!("new-{}-{number}", std::process::id()), "part");
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
-        let file = file.map_err(at(&path))?;
-        try_lock(&file).map_err(at(&path))?;
-        Ok(self.fresh(want, file, path, None))
+        loop {
+            let number = {
+                let mut next = lock(&self.0.next_draft);
+                *next = next.wrapping_add(1);
+                *next
+            };
+            let path = self.0.draft_path(&format!("new-{}-{number}", std::process::id()), "part");
+            match OpenOptions::new().read(true).write(true).create_new(true).open(&path) {
+                Ok(file) => {
+                    try_lock(&file).map_err(at(&path))?;
+                    return Ok(self.fresh(want, file, path, None));
+                }
+                // A process with our number left it, or is writing it in another container.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(at(&path)(error)),
+            }
+        }
     }
 
     fn named_draft(&self, want: Want, digest: Digest) -> Result<Draft, StoreError> {

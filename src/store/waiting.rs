@@ -73,9 +73,7 @@ impl Store {
     /// Takes up the finished drafts of processes that were killed before they recorded them.
     pub(super) fn recover(&self) -> Result<(), StoreError> {
         finished::take_over(&self.0.dir.join("drafts"), |digest, record| {
-            if let Err(error) = self.recover_one(digest, record) {
-                log::debug!("{error}");
-            }
+            self.recover_one(digest, record).inspect_err(|error| log::debug!("{error}")).is_ok()
         })
     }
 
