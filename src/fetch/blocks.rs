@@ -1,7 +1,7 @@
 //! A mirror's body in blocks that end where a draft's do.
 //!
-//! What is appended to a file by whole blocks takes the kernel a third of the time that it takes in pieces which begin and end
-//! anywhere: it finds memory for each at once. But nothing is held back while the mirror pauses.
+//! What is appended to a file by whole blocks costs the kernel less than pieces which begin and end anywhere: it finds memory for
+//! each at once. Nothing is held back for it while the mirror pauses.
 
 use std::io::{self, ErrorKind, Read};
 
