@@ -285,7 +285,8 @@ mod tests {
         let security = ["updates/contrib/binary-amd64/Packages", "updates/main/binary-amd64/Packages"];
         let installer = ["main/binary-amd64/Packages", "main/debian-installer/binary-amd64/Packages"];
         let amd64 = Some("amd64");
-        let cases: [(&[&str], Option<&str>, &str, &[&str]); 8] = [
+        type Case<'a> = (&'a [&'a str], Option<&'a str>, &'a str, &'a [&'a str]);
+        let cases: [Case<'_>; 8] = [
             (&pool, amd64, "pool/main/a/a_1_amd64.deb", &pool[1..]),
             (&pool, amd64, "pool/contrib/m/main/a_1_amd64.deb", &pool[..1]),
             (&pool, amd64, "pool/elsewhere/a/a_1_amd64.deb", &[]),
