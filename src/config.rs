@@ -36,8 +36,10 @@ pub const PORT: u16 = 9977;
 /// The port of apt-cacher-ng and apt-cacher, the one at which auto-apt-proxy looks for a proxy on the gateway.
 pub const FOUND_AT: u16 = 3142;
 
-/// Request workers, unless configured.
-const WORKERS: usize = 4;
+/// Request workers, unless configured: at least so many, so that one that waits for the disk does not hold all.
+const WORKERS_LEAST: usize = 2;
+/// At most so many, and else one for each core: more only wake one another.
+const WORKERS_MOST: usize = 4;
 const WORKERS_MAX: usize = 64;
 /// Bytes a second for strangers, unless configured: what a home's line hardly feels.
 const UPLOAD_RATE: u64 = 256 * 1024;
@@ -276,7 +278,7 @@ impl Config {
         )?;
         let public =
             parse_all("--public", &settings.public, "an archive's HOST/PATH, such as mirror.example.org/debian")?;
-        let workers = settings.workers.unwrap_or(WORKERS);
+        let workers = settings.workers.unwrap_or_else(workers);
         if !(1..=WORKERS_MAX).contains(&workers) {
             return Err(value("--workers", workers.to_string(), "a number from 1 to 64"));
         }
@@ -414,6 +416,10 @@ fn on_or_off(setting: &'static str, text: Option<&str>) -> Result<bool, ConfigEr
         Some("off") => Ok(false),
         Some(text) => Err(value(setting, text.to_owned(), "on or off")),
     }
+}
+
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(WORKERS_LEAST, usize::from).clamp(WORKERS_LEAST, WORKERS_MOST)
 }
 
 /// None: as many bytes a second as there are.

@@ -122,8 +122,6 @@ pub const SECRET_NAMES_TIME: Duration = Duration::from_secs(5);
 
 // ── front and fetch ──────────────────────────────────────────────────────────────────────────────────────────────
 
-/// Request workers behind the edge, unless configured.
-pub const WORKERS: usize = 4;
 /// Downloads that run at once; more wait in the queue.
 pub const FETCH_THREADS: usize = 8;
 /// Of these, how many may be busy with one host: a dead mirror must not stop the others.

@@ -149,27 +149,48 @@ pub fn without_passwords(text: &str) -> Cow<'_, str> {
     }
     let mut out = String::with_capacity(text.len());
     for word in text.split_inclusive(|c: char| c.is_whitespace() || c.is_control()) {
-        match password(word) {
-            Some(secret) => out.extend([&word[..secret.start], &word[secret.end..]]),
-            None => out.push_str(word),
+        let mut told = 0;
+        for start in addresses(word) {
+            if start >= told
+                && let Some(secret) = secret(word, start)
+            {
+                out.push_str(&word[told..secret.start]);
+                told = secret.end;
+            }
         }
+        out.push_str(&word[told..]);
     }
     Cow::Owned(out)
 }
 
-/// Where a word names who asks and with what password: `http://me:secret@host/`, the same as it is asked of a proxy
-/// (`/me:secret@host/`, `/HTTPS///me:secret@host/`), and `me:secret@host` alone. What looks like somebody's mail address is none.
-fn password(word: &str) -> Option<Range<usize>> {
-    let after_scheme = word.find("://").map(|at| at + 3);
-    let mut start = after_scheme.unwrap_or_else(|| usize::from(word.starts_with('/')));
+/// Where addresses may begin in a word: behind what quotes it and its slashes, and behind each `://`.
+fn addresses(word: &str) -> impl Iterator<Item = usize> {
+    let first = word.len() - word.trim_start_matches(QUOTES).trim_start_matches('/').len();
+    std::iter::once(first).chain(word.match_indices("://").map(|(at, scheme)| at + scheme.len()))
+}
+
+/// Where the address that begins at `start` names who asks and with what password: `http://me:secret@host/`, the same as
+/// it is asked of a proxy (`/me:secret@host/`, `/HTTPS///me:secret@host/`), and `me:secret@host` alone. What looks like
+/// somebody's mail address is none.
+fn secret(word: &str, mut start: usize) -> Option<Range<usize>> {
+    let is_address = word[..start].ends_with('/');
     if word.get(start..start + HTTPS.len()).is_some_and(|name| name.eq_ignore_ascii_case(HTTPS)) {
         start += HTTPS.len();
     }
-    let authority = &word[start..];
-    let authority = &authority[..authority.find('/').unwrap_or(authority.len())];
-    let end = authority.rfind('@')?;
-    (start > 0 || authority[..end].contains(':')).then_some(start..start + end + 1)
+    let rest = &word[start..];
+    let authority = &rest[..rest.find('/').unwrap_or(rest.len())];
+    if let Some(end) = authority.rfind('@') {
+        return (is_address || authority[..end].contains(':')).then_some(start..start + end + 1);
+    }
+    // A slash in the password: what stands behind the colon is no port.
+    let is_port = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_cut = is_address && authority.split_once(':').is_some_and(|(_, port)| !is_port(port));
+    let end = rest.rfind('@').filter(|_| is_cut && !authority.starts_with('['))?;
+    Some(start..start + end + 1)
 }
+
+/// What a word that is quoted may begin with.
+const QUOTES: [char; 6] = ['"', '\'', '`', '(', '<', '='];
 
 /// apt-cacher-ng's way to ask for an https mirror.
 const HTTPS: &str = "HTTPS///";
@@ -222,6 +243,13 @@ mod tests {
             ("GET http://HTTPS///me:secret@a.example.org/x", "GET http://HTTPS///a.example.org/x"),
             ("CONNECT me:secret@a.example.org:443 400", "CONNECT a.example.org:443 400"),
             ("x=https://secret@a.example.org", "x=https://a.example.org"),
+            ("GET //me:secret@a.example.org/x", "GET //a.example.org/x"),
+            ("\"/me:secret@a.example.org/x\"", "\"/a.example.org/x\""),
+            ("http://a.example.org/,http://me:secret@b.example.org/", "http://a.example.org/,http://b.example.org/"),
+            ("http://me:secret@a.example.org,http://u:secret@b:80/", "http://a.example.org,http://b:80/"),
+            ("--upstream-proxy http://me:se/secret@a.example.org:80", "--upstream-proxy http://a.example.org:80"),
+            ("http://me:s://secret@a.example.org", "http://a.example.org"),
+            ("http://[2001:db8::1]:80/a@b http://a:80/b@c", "http://[2001:db8::1]:80/a@b http://a:80/b@c"),
             ("signed by A <a@example.org>: é@ü", "signed by A <a@example.org>: é@ü"),
             ("/x/a@b.deb", "/x/a@b.deb"),
         ] {

@@ -308,7 +308,7 @@ fn sockets_handed_over_by_systemd_are_served() {
     let address = socket.local_addr().expect("bound");
     let fd = std::os::fd::AsRawFd::as_raw_fd(&socket);
     let script = format!(
-        "exec 3<&{fd}; export LISTEN_FDS=1 LISTEN_PID=$$; exec {BINARY} --cache {}",
+        "exec 3<&{fd}; export LISTEN_FDS=1 LISTEN_PID=$$; exec {BINARY} --share off --mdns off --port-mapping off --cache {}",
         scratch.path().join("cache").display()
     );
     rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::empty()).expect("our descriptor");

@@ -195,6 +195,30 @@ fn a_fresh_proxy_with_an_old_client_catches_up() {
 }
 
 #[test]
+fn a_client_whose_lists_are_right_already_has_a_fresh_proxy_learn_what_it_installs() {
+    let Some(house) = House::new() else { return };
+    let first = Daemon::start(&house.scratch);
+    let Some(apt) = house.apt("apt", &first) else { return };
+    apt.run(&["update"]).expect("the first update");
+    let second = Daemon::start_with(&house.scratch.path().join("second"), &["--allow-upstream", "127.0.0.0/8"]);
+    let proxy = format!("Acquire::http::Proxy=http://{}", second.address);
+    house.mirror.forget_seen();
+    apt.run(&["-o", &proxy, "update"]).expect("an update without anything new");
+    assert_eq!((house.patches(), house.whole_indexes()), (0, 0));
+    let packages = house.archive.packages[..2].to_vec();
+    let names: Vec<&str> = packages.iter().map(|package| package.name.as_str()).collect();
+    apt.run(&[["-o", &proxy, "install", "--download-only"].as_slice(), &names].concat()).expect("install");
+    second.wait_for_log(&format!("{INDEX}: {} files", house.archive.packages.len()));
+    assert_eq!(house.whole_indexes(), 1, "once, however many packages are asked for");
+    wait_for_lines(&second, "came before its index was learnt, and is what that promises", 1);
+    house.mirror.forget_seen();
+    for package in &packages {
+        assert!(get(second.address, &house.url(package)).body == package.content);
+    }
+    house.expect_placed(&second, &packages);
+}
+
+#[test]
 fn what_a_mirror_sent_wrong_before_the_index_was_there_is_dropped_by_it() {
     let Some(mut house) = House::new() else { return };
     let daemon = Daemon::start(&house.scratch);

@@ -297,7 +297,7 @@ const PROGRAM: [Setting; 2] = [
     Setting {
         name: "workers",
         kind: Number("1 to 64"),
-        unset: Value("4"),
+        unset: Words("one for each core, from two to four"),
         example: "8",
         counts: AtStart,
         about: "Requests worked on at once: not downloads, and not clients, which may be many more.",

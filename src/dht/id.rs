@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::rng::Rng;
+use crate::digest::write_hex;
 
 /// A place in the 160-bit space: a node's id, or a key under which something is stored (BEP 5).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,13 +32,13 @@ fn words(bytes: &[u8; 20]) -> (u128, u32) {
 
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        write_hex(f, &self.0)
     }
 }
 
 impl fmt::Debug for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0[..4].iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        write_hex(f, &self.0[..4])?;
         f.write_str("…")
     }
 }

@@ -97,7 +97,7 @@ impl Answer {
         let mut head = format!("HTTP/1.1 {status} {}\r\n", reason(status));
         for (name, value) in lines {
             // Values that come from mirrors were checked when they were read.
-            write!(head, "{name}: {value}\r\n").expect("a String takes all");
+            head.extend([name, ": ", &value, "\r\n"]);
         }
         if let Some(len) = len {
             write!(head, "Content-Length: {len}\r\n").expect("a String takes all");

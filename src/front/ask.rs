@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::edge::{Conditions, SlotId};
+use crate::edge::{Conditions, FOR, SlotId};
 
 /// A client's request, as far as it matters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +26,6 @@ pub(super) struct Ask {
 impl Ask {
     /// Reads the edge's request. `None` if it did not come from the edge.
     pub(super) fn new<'a>(target: &str, headers: impl Iterator<Item = (&'a str, &'a str)>) -> Option<Ask> {
-        let (mut slot, mut client, mut method) = (None, None, None);
         let mut ask = Ask {
             slot: "0.0".parse().ok()?,
             client: IpAddr::from([0, 0, 0, 0]),
@@ -42,25 +41,33 @@ impl Ask {
         };
         for (name, value) in headers {
             let owned = || Some(value.to_owned());
-            match name.to_ascii_lowercase().as_str() {
-                "x-slot" => slot = value.parse().ok(),
-                "x-client" => client = value.parse::<IpAddr>().ok(),
-                "x-local" => ask.local = value.parse().ok(),
-                "x-method" => method = owned(),
-                "x-host" => ask.host = owned(),
-                "user-agent" => ask.user_agent = owned(),
-                "accept" => ask.accept = owned(),
-                "authorization" => ask.credentials = owned(),
-                "cache-control" => ask.doubts |= value.to_ascii_lowercase().contains("no-cache"),
-                "pragma" => ask.doubts |= value.eq_ignore_ascii_case("no-cache"),
-                "range" => ask.conditions.range = owned(),
-                "if-range" => ask.conditions.if_range = owned(),
-                "if-modified-since" => ask.conditions.if_modified_since = owned(),
-                "if-none-match" => ask.conditions.if_none_match = owned(),
+            // The edge writes each name in one way.
+            match name {
+                FOR => ask.take_edge_s_own(value)?,
+                "Host" => ask.host = owned(),
+                "User-Agent" => ask.user_agent = owned(),
+                "Accept" => ask.accept = owned(),
+                "Authorization" => ask.credentials = owned(),
+                "Cache-Control" => ask.doubts |= value.to_ascii_lowercase().contains("no-cache"),
+                "Pragma" => ask.doubts |= value.eq_ignore_ascii_case("no-cache"),
+                "Range" => ask.conditions.range = owned(),
+                "If-Range" => ask.conditions.if_range = owned(),
+                "If-Modified-Since" => ask.conditions.if_modified_since = owned(),
+                "If-None-Match" => ask.conditions.if_none_match = owned(),
                 _ => {}
             }
         }
-        Some(Ask { slot: slot?, client: client?.to_canonical(), method: method?, ..ask })
+        // Without the edge's line there is none.
+        (!ask.method.is_empty()).then_some(ask)
+    }
+
+    fn take_edge_s_own(&mut self, value: &str) -> Option<()> {
+        let mut words = value.split(' ');
+        self.slot = words.next()?.parse().ok()?;
+        self.client = words.next()?.parse::<IpAddr>().ok()?.to_canonical();
+        self.local = words.next()?.parse().ok();
+        self.method = words.next()?.to_owned();
+        Some(())
     }
 
     /// Whether it is apt itself that asks; others get archives only.

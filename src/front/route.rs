@@ -165,13 +165,19 @@ pub(super) fn host(authority: &str, default_port: u16) -> Option<String> {
 fn is_ourselves(authority: &str, ask: &Ask) -> bool {
     let Some(local) = ask.local else { return false };
     let port = local.port();
-    host(authority, 80).is_some_and(|named| {
-        let literal = match local.ip().to_canonical() {
-            std::net::IpAddr::V4(ip) => ip.to_string(),
-            std::net::IpAddr::V6(ip) => format!("[{ip}]"),
-        };
-        Some(named) == host(&format!("{literal}:{port}"), 80)
-    })
+    // Most name another port.
+    let says_port = match authority.rsplit_once(':') {
+        Some((_, said)) if !said.ends_with(']') => said.parse() == Ok(port),
+        _ => port == 80,
+    };
+    says_port
+        && host(authority, 80).is_some_and(|named| {
+            let literal = match local.ip().to_canonical() {
+                std::net::IpAddr::V4(ip) => ip.to_string(),
+                std::net::IpAddr::V6(ip) => format!("[{ip}]"),
+            };
+            Some(named) == host(&format!("{literal}:{port}"), 80)
+        })
 }
 
 fn strip_scheme<'a>(target: &'a str, scheme: &str) -> Option<&'a str> {
@@ -184,9 +190,8 @@ mod tests {
     use super::*;
 
     fn ask(method: &str, target: &str, extra: &[(&str, &str)]) -> Ask {
-        let base =
-            [("X-Slot", "1.1"), ("X-Client", "192.0.2.9"), ("X-Local", "192.0.2.1:9977"), ("X-Method", method)];
-        Ask::new(target, base.iter().chain(extra).copied()).expect("complete")
+        let base = format!("1.1 192.0.2.9 192.0.2.1:9977 {method}");
+        Ask::new(target, [("X-For", base.as_str())].iter().chain(extra).copied()).expect("complete")
     }
 
     fn object_of(target: &str) -> Option<(String, String)> {

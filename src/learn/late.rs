@@ -1,9 +1,10 @@
 //! Packages that were asked for before the index that names them was learnt.
 //!
-//! Clients that follow an index by patches never fetch it whole, so nothing of what is new in it could be placed. When a
-//! package is asked for that cannot be, the indexes that its clients follow are fetched in the background, each version
-//! once, in the compression that is smallest. What came meanwhile was kept by its name alone; it is held against the
-//! promise as soon as there is one. Owns the memory of both. Nobody waits for any of it.
+//! Clients that follow an index by patches never fetch it whole, and those whose lists were right before the proxy came ask
+//! for none at all: nothing of what only such an index names could be placed. When a package is asked for that cannot be,
+//! the indexes that its clients follow are fetched in the background, or where none is known to be followed the one that
+//! should name it: each version once, in the compression that is smallest. What came meanwhile was kept by its name
+//! alone; it is held against the promise as soon as there is one. Owns the memory of both. Nobody waits for any of it.
 
 use std::collections::VecDeque;
 
@@ -14,6 +15,10 @@ use crate::fetch::News;
 use crate::limits::{CATCH_UP_TIME_S, CAUGHT_UP, LATE_PACKAGES, LOOKS_PER_RELEASE};
 use crate::store::{IndexId, Store};
 use crate::time::Stamp;
+
+/// Looks for packages of all architectures, and for sources, among those for one architecture.
+const ALL: &str = "all";
+const SOURCE: &str = "source";
 
 /// What came late, and what was done about it.
 #[derive(Default)]
@@ -53,6 +58,11 @@ impl Late {
             push(&mut self.looked, (id, kind.to_owned(), now), CAUGHT_UP);
         }
         is_new
+    }
+
+    /// Whether this Release was looked at for the packages of some architecture: their index names those for all, too.
+    fn has_looked_for_one(&self, id: IndexId) -> bool {
+        self.looked.iter().any(|(known, kind, _)| *known == id && kind != ALL && kind != SOURCE)
     }
 }
 
@@ -129,11 +139,12 @@ impl Learner {
         Ok(true)
     }
 
-    /// Fetches, or learns where it is here already, what clients follow of a suite by patches and what may name `path`.
+    /// Fetches, or learns where it is here already, what clients follow of a suite and what may name `path`; if they follow
+    /// nothing of that kind, what should name it.
     fn catch_up(&self, store: &Store, late: &mut Late, host: &str, dir: &str, path: &str) -> Result<(), CannotLearn> {
         let Some(newest) = self.newest(store, host, dir)? else { return Ok(()) };
         let (kind, arch) = kind_of(path);
-        if !late.look(newest.id, arch.unwrap_or("any"), (self.calendar)()) {
+        if !late.look(newest.id, arch.unwrap_or(ALL), (self.calendar)()) {
             return Ok(());
         }
         let Some(suite) = self.read_suite(store, host, dir, &newest)? else { return Ok(()) };
@@ -141,13 +152,17 @@ impl Learner {
         let mut stems: Vec<&str> = suite.release.files.iter().map(|entry| catalog::stem(&entry.name)).collect();
         stems.sort_unstable();
         stems.dedup();
-        for stem in stems.into_iter().filter(|stem| is_for(stem, kind, arch)) {
-            let (index_path, patches) = (suite.path(stem), suite.path(&format!("{stem}.diff/Index")));
+        stems.retain(|stem| is_for(stem, kind, arch));
+        let followed: Vec<&str> = stems.iter().copied().filter(|stem| suite.is_followed(stem, &wanted)).collect();
+        let missing = match arch {
+            _ if !followed.is_empty() => followed,
+            None if late.has_looked_for_one(newest.id) => Vec::new(),
+            _ => presumed(&stems, arch, suite.below_base(path)),
+        };
+        for stem in missing {
             let forms: Vec<&ReleaseEntry> = suite.forms(stem).collect();
-            let is_wanted = forms.iter().any(|form| wanted.contains(&suite.name_hash(form)))
-                || wanted.contains(&NameHash::of(host, &patches));
-            let Some(source) = forms.first().map(|form| suite.source(form)).filter(|_| is_wanted) else { continue };
-            if store.learnt(host, &index_path)? == Some(source) {
+            let Some(source) = forms.first().map(|form| suite.source(form)) else { continue };
+            if store.learnt(host, &suite.path(stem))? == Some(source) {
                 continue;
             }
             let is_here = |form: &&&ReleaseEntry| store.has_file(&form.promise.digest).unwrap_or(false);
@@ -169,7 +184,7 @@ impl Learner {
         let Some(form) = forms.iter().min_by_key(|form| (is_plain(form), form.promise.len)) else { return };
         push(&mut late.own, form.promise.digest, CAUGHT_UP);
         log::info!(
-            "{}/{}: clients use patches of it; it is fetched, to place packages",
+            "{}/{}: packages are asked for that no index here names; it is fetched, to place them",
             suite.host,
             suite.path(stem)
         );
@@ -178,6 +193,18 @@ impl Learner {
 }
 
 impl<'a> Suite<'a> {
+    /// Whether clients use an index, whole or by patches.
+    fn is_followed(&self, stem: &str, wanted: &[NameHash]) -> bool {
+        let patches = self.path(&format!("{stem}.diff/Index"));
+        wanted.contains(&NameHash::of(self.host, &patches))
+            || self.forms(stem).any(|form| wanted.contains(&self.name_hash(form)))
+    }
+
+    /// A package's path below what the archive's file names are relative to.
+    fn below_base<'p>(&self, path: &'p str) -> &'p str {
+        path.strip_prefix(catalog::base_of(self.dir)).unwrap_or(path).trim_start_matches('/')
+    }
+
     /// An index in all compressions that can be read.
     fn forms<'s>(&'s self, stem: &'s str) -> impl Iterator<Item = &'s ReleaseEntry> + use<'s, 'a> {
         self.release.files.iter().filter(move |entry| {
@@ -192,10 +219,8 @@ fn kind_of(path: &str) -> (IndexKind, Option<&str>) {
     let name = path.rsplit('/').next().unwrap_or(path);
     let binary = [".deb", ".udeb", ".ddeb"].into_iter().find_map(|ending| name.strip_suffix(ending));
     match binary {
-        Some(name) => {
-            (IndexKind::Packages, name.rsplit_once('_').map(|(_, arch)| arch).filter(|arch| *arch != "all"))
-        }
-        None => (IndexKind::Sources, Some("source")),
+        Some(name) => (IndexKind::Packages, name.rsplit_once('_').map(|(_, arch)| arch).filter(|arch| *arch != ALL)),
+        None => (IndexKind::Sources, Some(SOURCE)),
     }
 }
 
@@ -204,8 +229,31 @@ fn is_for(stem: &str, kind: IndexKind, arch: Option<&str>) -> bool {
     if catalog::index_kind(stem) != Some((kind, Compression::Plain)) {
         return false;
     }
-    let folder = stem.rsplit('/').nth(1).and_then(|folder| folder.strip_prefix("binary-"));
+    let folder = folder_of(stem).and_then(|folder| folder.strip_prefix("binary-"));
     folder.is_none() || arch.is_none() || folder == arch
+}
+
+/// Of the indexes of one suite that may name a package those that should, where nobody is known to use any: those of its
+/// component, which its path says in every archive with a pool. Which architecture a package for all of them is used
+/// on is not known, so that it is looked for only in the index for such packages.
+fn presumed<'s>(stems: &[&'s str], arch: Option<&str>, path: &str) -> Vec<&'s str> {
+    let is_only = stems.len() == 1;
+    let suits = |stem: &&&str| is_only || arch.is_some() || folder_of(stem) == Some("binary-all");
+    let suitable = || stems.iter().filter(suits).copied();
+    let in_component =
+        |folder: &str| suitable().filter(|stem| component_of(stem) == Some(folder)).collect::<Vec<_>>();
+    let found = path.split('/').map(in_component).find(|found| !found.is_empty());
+    found.unwrap_or_else(|| if is_only { stems.to_vec() } else { Vec::new() })
+}
+
+/// `binary-amd64` of `main/binary-amd64/Packages`.
+fn folder_of(stem: &str) -> Option<&str> {
+    stem.rsplit('/').nth(1)
+}
+
+/// `main` of `main/binary-amd64/Packages` and of `updates/main/binary-amd64/Packages`.
+fn component_of(stem: &str) -> Option<&str> {
+    stem.rsplit('/').nth(2)
 }
 
 #[cfg(test)]
@@ -231,10 +279,36 @@ mod tests {
     }
 
     #[test]
+    fn where_no_index_is_used_that_of_the_component_is_presumed() {
+        let pool = ["contrib/binary-amd64/Packages", "main/binary-amd64/Packages"];
+        let all = ["main/binary-all/Packages", "main/binary-amd64/Packages", "main/binary-arm64/Packages"];
+        let security = ["updates/contrib/binary-amd64/Packages", "updates/main/binary-amd64/Packages"];
+        let installer = ["main/binary-amd64/Packages", "main/debian-installer/binary-amd64/Packages"];
+        let amd64 = Some("amd64");
+        type Case<'a> = (&'a [&'a str], Option<&'a str>, &'a str, &'a [&'a str]);
+        let cases: [Case<'_>; 8] = [
+            (&pool, amd64, "pool/main/a/a_1_amd64.deb", &pool[1..]),
+            (&pool, amd64, "pool/contrib/m/main/a_1_amd64.deb", &pool[..1]),
+            (&pool, amd64, "pool/elsewhere/a/a_1_amd64.deb", &[]),
+            (&all, None, "pool/main/a/a_1_all.deb", &all[..1]),
+            (&all[1..], None, "pool/main/a/a_1_all.deb", &[]),
+            (&security, amd64, "pool/updates/main/a/a_1_amd64.deb", &security[1..]),
+            (&installer, amd64, "pool/main/a/a_1_amd64.deb", &installer[..1]),
+            (&["Packages"], None, "a_1_all.deb", &["Packages"]),
+        ];
+        for (stems, arch, path, expected) in cases {
+            assert_eq!(presumed(stems, arch, path), expected, "{path} in {stems:?}");
+        }
+    }
+
+    #[test]
     fn a_release_is_looked_at_once_in_a_while_for_each_kind_of_package() {
         let (mut late, id) = (Late::default(), IndexId::default());
+        assert!(
+            late.look(id, ALL, Stamp(1000)) && late.look(id, SOURCE, Stamp(1000)) && !late.has_looked_for_one(id)
+        );
         assert!(late.look(id, "amd64", Stamp(1000)) && !late.look(id, "amd64", Stamp(1001)));
-        assert!(late.look(id, "source", Stamp(1001)));
+        assert!(late.has_looked_for_one(id) && late.look(id, "arm64", Stamp(1001)));
         assert!(late.look(id, "amd64", Stamp(1000 + CATCH_UP_TIME_S)));
         // The clock went back: what it said before means nothing.
         assert!(late.look(id, "amd64", Stamp(10)));

@@ -11,7 +11,7 @@ use crate::troubles::Trouble;
 const PAGE_LEN_MAX: usize = 30 * 1024;
 
 fn ask(host: &str) -> Ask {
-    let lines = [("X-Slot", "1.1"), ("X-Client", "192.0.2.9"), ("X-Method", "GET"), ("X-Host", host)];
+    let lines = [("X-For", "1.1 192.0.2.9 - GET"), ("Host", host)];
     Ask::new("/", lines.into_iter()).expect("complete")
 }
 
