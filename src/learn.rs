@@ -1,11 +1,12 @@
 //! An index that was stored becomes promises.
 //!
-//! Owns the decision what is learnt and when: an index file that clients use, of the newest Release that names it, in
-//! one compression. Runs on one thread with bounded memory; nobody waits for it. Refuses to fetch by itself: where an
-//! index cannot be read in the compression that clients use, or clients only ever ask for patches of it (`late`), it
-//! starts a flight, and learns when that has landed.
+//! Owns the decision what is learnt and when: an index file that clients use, or that must name a package they got, of the
+//! newest Release that names it, in one compression. Runs on one thread with bounded memory; nobody waits for it. Refuses
+//! to fetch by itself: where an index cannot be read in the compression that clients use, or clients only ever ask for
+//! patches of it (`late`), or for nothing of it (`presumed`), it starts a flight, and learns when that has landed.
 
 mod late;
+mod presumed;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -88,9 +89,10 @@ impl Learner {
             let learnt = match &item {
                 News::Release { host, dir } => self.learn_suite(store, host, dir),
                 News::Index { host, path, digest } => self.learn_index(store, &mut late, host, path, *digest),
-                News::Package { host, path } => self.place_late(store, &mut late, host, path),
+                News::Package { host, path, came } => self.place_late(store, &mut late, (host, path), *came),
             };
-            if let Err(error) = learnt.and_then(|()| self.settle_all(store, &mut late, &item)) {
+            let settled = learnt.and_then(|()| self.settle_all(store, &mut late, &item));
+            if let Err(error) = settled.and_then(|()| self.fetch_next(store, &mut late)) {
                 // Here it is not known whether the name is one of those that must not be told.
                 log::warn!("what {} promises is not learnt: {error}", item.host());
                 log::debug!("not learnt: {item}");
@@ -269,16 +271,15 @@ impl Learner {
         self.fetch_index(suite, entry);
     }
 
-    /// Starts a flight for an index file that no client asked for.
-    fn fetch_index(&self, suite: &Suite<'_>, entry: &ReleaseEntry) {
+    /// Starts a flight for an index file that no client asked for; whether there was room for it.
+    fn fetch_index(&self, suite: &Suite<'_>, entry: &ReleaseEntry) -> bool {
         let path = suite.path(&entry.name);
         let Promise { digest, len } = entry.promise;
         let by_hash = suite.release.acquire_by_hash.then(|| catalog::by_hash_path(&path, &digest));
         let object = Object { host: suite.host.to_owned(), path, query: None };
         let goal = Goal::Promised { digest, len: Some(len), recheck: false };
-        if let Err(full) = self.fetcher.start_for_ourselves(Job { object, goal, by_hash, credentials: None }) {
-            log::info!("{}: {full}", entry.name);
-        }
+        let started = self.fetcher.start_for_ourselves(Job { object, goal, by_hash, credentials: None });
+        started.inspect_err(|full| log::info!("{}: {full}", entry.name)).is_ok()
     }
 }
 
@@ -344,7 +345,7 @@ impl fmt::Display for News {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             News::Release { host, dir } => write!(f, "{host}/{dir}"),
-            News::Index { host, path, .. } | News::Package { host, path } => write!(f, "{host}/{path}"),
+            News::Index { host, path, .. } | News::Package { host, path, .. } => write!(f, "{host}/{path}"),
         }
     }
 }

@@ -218,6 +218,60 @@ fn a_client_whose_lists_are_right_already_has_a_fresh_proxy_learn_what_it_instal
     house.expect_placed(&second, &packages);
 }
 
+/// An archive of two components and two architectures, of which nobody asks for an index.
+fn publish_components(mirror: &Mirror) -> Vec<(String, Vec<u8>)> {
+    let (mut packages, mut lines) = (Vec::new(), String::new());
+    for component in ["main", "contrib"] {
+        for arch in ["amd64", "arm64"] {
+            let path = format!("pool/{component}/a/a/a_1_{arch}.deb");
+            let content = path.repeat(100).into_bytes();
+            let digest = apt_p2p::digest::Digest::of(&content);
+            let index = format!("Package: a\nFilename: {path}\nSize: {}\nSHA256: {digest}\n\n", content.len());
+            let name = format!("{component}/binary-{arch}/Packages");
+            lines += &format!(" {} {} {name}\n", apt_p2p::digest::Digest::of(index.as_bytes()), index.len());
+            mirror.put(&format!("{SUITE}/{name}"), index);
+            mirror.put(&format!("{BASE}/{path}"), content.clone());
+            packages.push((path, content));
+        }
+    }
+    mirror.put(&format!("{SUITE}/Release"), format!("Date: Sat, 01 Mar 2025 08:00:00 UTC\nSHA256:\n{lines}"));
+    packages
+}
+
+#[test]
+fn only_what_came_has_indexes_fetched_and_each_component_s_is_its_own() {
+    let (scratch, mirror) = (Scratch::new(), Mirror::start());
+    let packages = publish_components(&mirror);
+    let daemon = Daemon::start(&scratch);
+    assert!(get(daemon.address, &mirror.url(&format!("{SUITE}/Release"))).is_good());
+    // Nobody has these.
+    for arch in ["amd64", "arm64", "riscv64"] {
+        let path = format!("{BASE}/pool/main/a/a/made-up_1_{arch}.deb");
+        assert_eq!(get(daemon.address, &mirror.url(&path)).status, 404);
+    }
+    let indexes = || -> Vec<String> {
+        let all = mirror.all_seen().into_iter().map(|seen| seen.path);
+        all.filter(|path| path.ends_with("/Packages")).collect()
+    };
+    let amd64 = || packages.iter().filter(|(path, _)| path.ends_with("amd64.deb"));
+    for (path, content) in amd64() {
+        assert!(get(daemon.address, &mirror.url(&format!("{BASE}/{path}"))).body == *content);
+    }
+    wait_for_lines(&daemon, "came before its index was learnt, and is what that promises", 2);
+    let mut seen = indexes();
+    seen.sort_unstable();
+    let expected = ["contrib", "main"].map(|component| format!("{SUITE}/{component}/binary-amd64/Packages"));
+    assert_eq!(seen, expected);
+    mirror.forget_seen();
+    for (path, content) in amd64() {
+        // The first time after that it is fetched again, with its promise.
+        for _ in 0..2 {
+            assert!(get(daemon.address, &mirror.url(&format!("{BASE}/{path}"))).body == *content);
+        }
+    }
+    assert_eq!(indexes(), [""; 0]);
+}
+
 #[test]
 fn what_a_mirror_sent_wrong_before_the_index_was_there_is_dropped_by_it() {
     let Some(mut house) = House::new() else { return };

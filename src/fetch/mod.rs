@@ -179,6 +179,8 @@ pub enum News {
         host: String,
         /// Its path.
         path: String,
+        /// It has come, and needed no credentials: the archive has it.
+        came: bool,
     },
 }
 

@@ -153,7 +153,7 @@ impl Inner {
         self.note_fresh(object.name());
         let (host, path) = (object.host.clone(), object.path.clone());
         self.tell(match catalog::place(&path) {
-            Place::Package => News::Package { host, path },
+            Place::Package => News::Package { host, path, came: flight.job.credentials.is_none() },
             _ => News::Index { host, path, digest: finished.digest },
         });
     }

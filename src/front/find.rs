@@ -75,7 +75,8 @@ impl Front {
                 match store.promise(&object.host, &object.path)? {
                     Some(promise) => Ok(self.find_promised(store, ask, object, promise.into())?.at_version(version)),
                     None => {
-                        self.fetcher().tell(News::Package { host: object.host.clone(), path: object.path.clone() });
+                        let (host, path) = (object.host.clone(), object.path.clone());
+                        self.fetcher().tell(News::Package { host, path, came: false });
                         Ok(fly(ask, object, Goal::Unplaced { never_html: true }))
                     }
                 }

@@ -200,12 +200,11 @@ impl Store {
         Ok(self.wanted_since(host, dir, Stamp(0))?.into_iter().map(|(name, _)| name).collect())
     }
 
-    pub(super) fn wanted_since(
-        &self,
-        host: &str,
-        dir: &str,
-        since: Stamp,
-    ) -> Result<Vec<(NameHash, Stamp)>, StoreError> {
+    /// Those that clients used since then, and when they last did, to the day.
+    ///
+    /// # Errors
+    /// Those of the index.
+    pub fn wanted_since(&self, host: &str, dir: &str, since: Stamp) -> Result<Vec<(NameHash, Stamp)>, StoreError> {
         let mut all = Vec::new();
         let prefix = key::of_name(b'W', NameHash::of(host, dir));
         self.0.index.read()?.each(&prefix, |wanted_key, bytes| {
