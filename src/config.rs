@@ -16,6 +16,7 @@ mod upstream;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -278,7 +279,7 @@ impl Config {
         )?;
         let public =
             parse_all("--public", &settings.public, "an archive's HOST/PATH, such as mirror.example.org/debian")?;
-        let workers = settings.workers.unwrap_or_else(workers);
+        let workers = settings.workers.unwrap_or_else(|| workers(std::thread::available_parallelism().ok()));
         if !(1..=WORKERS_MAX).contains(&workers) {
             return Err(value("--workers", workers.to_string(), "a number from 1 to 64"));
         }
@@ -418,8 +419,8 @@ fn on_or_off(setting: &'static str, text: Option<&str>) -> Result<bool, ConfigEr
     }
 }
 
-fn workers() -> usize {
-    std::thread::available_parallelism().map_or(WORKERS_LEAST, usize::from).clamp(WORKERS_LEAST, WORKERS_MOST)
+fn workers(cores: Option<NonZero<usize>>) -> usize {
+    cores.map_or(WORKERS_LEAST, usize::from).clamp(WORKERS_LEAST, WORKERS_MOST)
 }
 
 /// None: as many bytes a second as there are.

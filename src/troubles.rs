@@ -163,34 +163,39 @@ pub fn without_passwords(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Where addresses may begin in a word: behind what quotes it and its slashes, and behind each `://`.
+/// Where addresses may begin in a word: at its beginning and behind what quotes or separates, slashes aside, and behind each
+/// `://`.
 fn addresses(word: &str) -> impl Iterator<Item = usize> {
-    let first = word.len() - word.trim_start_matches(QUOTES).trim_start_matches('/').len();
-    std::iter::once(first).chain(word.match_indices("://").map(|(at, scheme)| at + scheme.len()))
+    let heads = word.match_indices(SEPARATORS).map(|(at, separator)| at + separator.len());
+    let bare = move |at: usize| word.len() - word[at..].trim_start_matches('/').len();
+    let schemes = word.match_indices("://").map(|(at, scheme)| at + scheme.len());
+    let mut all: Vec<usize> = std::iter::once(0).chain(heads).map(bare).chain(schemes).collect();
+    all.sort_unstable();
+    all.into_iter()
 }
 
 /// Where the address that begins at `start` names who asks and with what password: `http://me:secret@host/`, the same as
 /// it is asked of a proxy (`/me:secret@host/`, `/HTTPS///me:secret@host/`), and `me:secret@host` alone. What looks like
 /// somebody's mail address is none.
 fn secret(word: &str, mut start: usize) -> Option<Range<usize>> {
-    let is_address = word[..start].ends_with('/');
     if word.get(start..start + HTTPS.len()).is_some_and(|name| name.eq_ignore_ascii_case(HTTPS)) {
         start += HTTPS.len();
     }
+    let is_address = word[..start].ends_with('/');
     let rest = &word[start..];
     let authority = &rest[..rest.find('/').unwrap_or(rest.len())];
     if let Some(end) = authority.rfind('@') {
         return (is_address || authority[..end].contains(':')).then_some(start..start + end + 1);
     }
-    // A slash in the password: what stands behind the colon is no port.
+    // A slash in the password: what stands behind the colon is no port. Behind digits alone it cannot be told from a path.
     let is_port = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     let is_cut = is_address && authority.split_once(':').is_some_and(|(_, port)| !is_port(port));
     let end = rest.rfind('@').filter(|_| is_cut && !authority.starts_with('['))?;
     Some(start..start + end + 1)
 }
 
-/// What a word that is quoted may begin with.
-const QUOTES: [char; 6] = ['"', '\'', '`', '(', '<', '='];
+/// What may stand before an address in a word.
+const SEPARATORS: [char; 10] = ['"', '\'', '`', '(', '<', '[', '{', '=', ',', ';'];
 
 /// apt-cacher-ng's way to ask for an https mirror.
 const HTTPS: &str = "HTTPS///";
@@ -244,6 +249,9 @@ mod tests {
             ("CONNECT me:secret@a.example.org:443 400", "CONNECT a.example.org:443 400"),
             ("x=https://secret@a.example.org", "x=https://a.example.org"),
             ("GET //me:secret@a.example.org/x", "GET //a.example.org/x"),
+            ("GET HTTPS///secret@a.example.org/x", "GET HTTPS///a.example.org/x"),
+            ("url=/me:secret@a.example.org", "url=/a.example.org"),
+            ("[/me:secret@a.example.org,//u:secret@b]", "[/a.example.org,//b]"),
             ("\"/me:secret@a.example.org/x\"", "\"/a.example.org/x\""),
             ("http://a.example.org/,http://me:secret@b.example.org/", "http://a.example.org/,http://b.example.org/"),
             ("http://me:secret@a.example.org,http://u:secret@b:80/", "http://a.example.org,http://b:80/"),

@@ -23,7 +23,8 @@ fn without_anything_the_defaults_hold() {
     let config = load("", &flags()).expect("defaults");
     assert_eq!(config.listen, ["[::]:9977".parse().expect("an address")]);
     assert_eq!((config.max_size, config.grace), (None, GRACE));
-    assert!((WORKERS_LEAST..=WORKERS_MOST).contains(&config.workers));
+    let cores = [None, NonZero::new(1), NonZero::new(3), NonZero::new(64)];
+    assert_eq!(cores.map(workers), [2, 2, 3, 4]);
     assert_eq!((config.neighbours.len(), config.prefer, config.prefetch), (0, Prefer::Speed, Prefetch::Lookup));
     for (client, served) in [("127.0.0.1", true), ("192.168.1.5", true), ("fe80::1", true), ("203.0.113.1", false)] {
         assert_eq!(config.allows(client.parse().expect("an address")), served, "{client}");

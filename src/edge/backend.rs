@@ -20,7 +20,7 @@ use crate::limits::{ERRAND_PATIENCE, ERRANDS_PER_WORKER, WORKER_TIME};
 use crate::time::Time;
 
 /// The header line in which the edge says for whom a worker is asked: slot, client, the address it connected to, method.
-pub const FOR: &str = "X-For";
+pub const ASKED_FOR: &str = "X-For";
 
 /// A request that is with a worker: whose it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -232,7 +232,7 @@ impl Backend {
 /// line, since tiny_http reads each byte by byte into memory of its own.
 fn encode(text: &mut String, slot: SlotId, request: &Request, (client, local): (IpAddr, SocketAddr)) {
     use std::fmt::Write as _;
-    write!(text, "HEAD {} HTTP/1.1\r\n{FOR}: {slot} {client} {local} {}\r\n", request.target, request.method)
+    write!(text, "HEAD {} HTTP/1.1\r\n{ASKED_FOR}: {slot} {client} {local} {}\r\n", request.target, request.method)
         .expect("a String takes all");
     let host = request.host.as_ref().map(|host| ("Host", host));
     for (name, value) in host.into_iter().chain(request.lines.iter().map(|(name, value)| (*name, value))) {

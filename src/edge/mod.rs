@@ -34,7 +34,7 @@ mod sending;
 mod tunnel;
 mod verbs;
 
-pub use self::backend::FOR;
+pub use self::backend::ASKED_FOR;
 pub use self::config::{Answerer, Asked, Behind, EdgeConfig, Recall, Upload};
 #[cfg(fuzzing)]
 pub use self::conn::fuzzed::play as play_conn;

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::edge::{Conditions, FOR, SlotId};
+use crate::edge::{ASKED_FOR, Conditions, SlotId};
 
 /// A client's request, as far as it matters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl Ask {
             let owned = || Some(value.to_owned());
             // The edge writes each name in one way.
             match name {
-                FOR => ask.take_edge_s_own(value)?,
+                ASKED_FOR => ask.read_asked_for(value)?,
                 "Host" => ask.host = owned(),
                 "User-Agent" => ask.user_agent = owned(),
                 "Accept" => ask.accept = owned(),
@@ -57,11 +57,11 @@ impl Ask {
                 _ => {}
             }
         }
-        // Without the edge's line there is none.
+        // It is empty unless the edge's own line was there.
         (!ask.method.is_empty()).then_some(ask)
     }
 
-    fn take_edge_s_own(&mut self, value: &str) -> Option<()> {
+    fn read_asked_for(&mut self, value: &str) -> Option<()> {
         let mut words = value.split(' ');
         self.slot = words.next()?.parse().ok()?;
         self.client = words.next()?.parse::<IpAddr>().ok()?.to_canonical();

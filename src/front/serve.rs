@@ -85,6 +85,7 @@ impl Front {
         if let Err(error) = writer.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").and_then(|()| writer.flush()) {
             log::debug!("the edge closed a worker's connection: {error}");
         }
+        // The next answer on this connection waits for its end.
         drop(writer);
         if has_started {
             self.fetcher().wake();
