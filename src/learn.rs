@@ -92,10 +92,13 @@ impl Learner {
                 News::Package { host, path, came } => self.place_late(store, &mut late, (host, path), *came),
             };
             let settled = learnt.and_then(|()| self.settle_all(store, &mut late, &item));
-            if let Err(error) = settled.and_then(|()| self.fetch_next(store, &mut late)) {
-                // Here it is not known whether the name is one of those that must not be told.
-                log::warn!("what {} promises is not learnt: {error}", item.host());
-                log::debug!("not learnt: {item}");
+            // In any case: what comes next does not hang on what failed.
+            for outcome in [settled, self.fetch_next(store, &mut late)] {
+                if let Err(error) = outcome {
+                    // Here it is not known whether the name is one of those that must not be told.
+                    log::warn!("what {} promises is not learnt: {error}", item.host());
+                    log::debug!("not learnt: {item}");
+                }
             }
         }
     }

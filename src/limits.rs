@@ -453,8 +453,9 @@ pub const LOOKS_PER_RELEASE: usize = 8;
 pub const LATE_PACKAGES: usize = 256;
 /// Seconds after which it is looked again whether an index is missing to place packages: what a mirror did not give then.
 pub const CATCH_UP_TIME_S: u64 = 60;
-/// Releases remembered as looked at for that, full: none is looked at; and indexes as fetched for it, full: the oldest counts as a
-/// client's.
+/// Releases remembered as looked at for that, at 60 bytes each; full: none is looked at.
+pub const LOOKS: usize = 256;
+/// Indexes remembered as fetched for it; full: the oldest counts as a client's.
 pub const CAUGHT_UP: usize = 64;
 /// Indexes in line that should name a package which has come; more are not fetched for it.
 pub const PRESUMED: usize = 16;
@@ -462,8 +463,6 @@ pub const PRESUMED: usize = 16;
 pub const PRESUMED_PER_RELEASE: usize = 2;
 /// The longest of these that is fetched: the largest archives' have a quarter.
 pub const PRESUMED_LEN_MAX: u64 = 64 * 1024 * 1024;
-/// Seconds after which an index that we fetch ourselves is no longer waited for.
-pub const OWN_INDEX_TIME_S: u64 = 600;
 /// Seconds for which a suite counts as in use once a client was given its Release.
 pub const SUITE_IN_USE_TIME_S: u64 = 7 * 86_400;
 /// Bytes of a compressed index read at a time.

@@ -163,13 +163,13 @@ pub fn without_passwords(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Where addresses may begin in a word: at its beginning and behind what quotes or separates, slashes aside, and behind each
-/// `://`.
+/// Where addresses may begin in a word: at its beginning, and behind what quotes or separates, a scheme's colon too; slashes
+/// aside.
 fn addresses(word: &str) -> impl Iterator<Item = usize> {
     let heads = word.match_indices(SEPARATORS).map(|(at, separator)| at + separator.len());
-    let bare = move |at: usize| word.len() - word[at..].trim_start_matches('/').len();
-    let schemes = word.match_indices("://").map(|(at, scheme)| at + scheme.len());
-    let mut all: Vec<usize> = std::iter::once(0).chain(heads).map(bare).chain(schemes).collect();
+    let schemes = word.match_indices(":/").map(|(at, _)| at + 1);
+    let bare = |at: usize| word.len() - word[at..].trim_start_matches('/').len();
+    let mut all: Vec<usize> = std::iter::once(0).chain(heads).chain(schemes).map(bare).collect();
     all.sort_unstable();
     all.into_iter()
 }
@@ -180,6 +180,7 @@ fn addresses(word: &str) -> impl Iterator<Item = usize> {
 fn secret(word: &str, mut start: usize) -> Option<Range<usize>> {
     if word.get(start..start + HTTPS.len()).is_some_and(|name| name.eq_ignore_ascii_case(HTTPS)) {
         start += HTTPS.len();
+        start = word.len() - word[start..].trim_start_matches('/').len();
     }
     let is_address = word[..start].ends_with('/');
     let rest = &word[start..];
@@ -251,6 +252,9 @@ mod tests {
             ("GET //me:secret@a.example.org/x", "GET //a.example.org/x"),
             ("GET HTTPS///secret@a.example.org/x", "GET HTTPS///a.example.org/x"),
             ("url=/me:secret@a.example.org", "url=/a.example.org"),
+            ("http:/me:secret@a.example.org/x", "http:/a.example.org/x"),
+            ("http:////me:secret@a.example.org/x", "http:////a.example.org/x"),
+            ("GET HTTPS////me:secret@a.example.org/x", "GET HTTPS////a.example.org/x"),
             ("[/me:secret@a.example.org,//u:secret@b]", "[/a.example.org,//b]"),
             ("\"/me:secret@a.example.org/x\"", "\"/a.example.org/x\""),
             ("http://a.example.org/,http://me:secret@b.example.org/", "http://a.example.org/,http://b.example.org/"),

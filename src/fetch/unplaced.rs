@@ -64,8 +64,13 @@ impl Inner {
     }
 
     fn confirm_unplaced(&self, flight: &Flight, record: NameRecord, stored: Stored) {
-        self.note_fresh(flight.job.object.name());
+        let object = &flight.job.object;
+        self.note_fresh(object.name());
         flight.stream.stored(stored.file, Head { len: Some(stored.len), ..record.head });
+        if catalog::place(&object.path) == Place::Package {
+            let (host, path) = (object.host.clone(), object.path.clone());
+            self.tell(News::Package { host, path, came: flight.job.credentials.is_none() && !record.private });
+        }
     }
 
     /// Whether the mirror did its part.

@@ -12,7 +12,7 @@ use super::{CannotLearn, Learner, Suite};
 use crate::catalog::{self, Compression, IndexKind, Promise, ReleaseEntry};
 use crate::digest::{Digest, NameHash};
 use crate::fetch::News;
-use crate::limits::{CATCH_UP_TIME_S, CAUGHT_UP, LATE_PACKAGES, LOOKS_PER_RELEASE, OWN_INDEX_TIME_S};
+use crate::limits::{CATCH_UP_TIME_S, CAUGHT_UP, LATE_PACKAGES, LOOKS, LOOKS_PER_RELEASE};
 use crate::store::{IndexId, Store};
 use crate::time::Stamp;
 
@@ -21,13 +21,23 @@ const ALL: &str = "all";
 /// And sources.
 const SOURCE: &str = "source";
 
+/// A package that no learnt index promised when it was asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct LatePackage {
+    pub(super) host: String,
+    pub(super) path: String,
+    /// The archive has it: it is worth an index that nobody follows.
+    pub(super) came: bool,
+}
+
 /// What came late, and what was done about it.
 #[derive(Default)]
 pub(super) struct Late {
-    /// Packages that no learnt index promised: host and path.
-    pub(super) packages: VecDeque<(String, String)>,
-    /// Which Release was looked at for which packages, and when.
-    looked: VecDeque<(IndexId, String, Stamp)>,
+    pub(super) packages: VecDeque<LatePackage>,
+    /// Releases that were looked at for what clients follow …
+    looked: Looks,
+    /// … and for what should name a package.
+    pub(super) presumed_of: Looks,
     /// Indexes that we fetch ourselves, no client's use of them, and since when.
     own: VecDeque<(Digest, Stamp)>,
     /// Those to be fetched next.
@@ -43,37 +53,46 @@ impl Late {
         at.and_then(|at| self.own.remove(at)).is_some()
     }
 
-    /// Whether we fetch this one.
-    pub(super) fn is_own(&self, digest: &Digest) -> bool {
-        self.own.iter().any(|(own, _)| own == digest)
+    /// Whether this one has been on its way for a while. What failed is not told, and is fetched again after that.
+    pub(super) fn is_coming(&self, digest: &Digest, now: Stamp) -> bool {
+        self.own.iter().any(|(own, since)| own == digest && is_fresh(*since, now))
     }
 
-    /// Whether we fetch any. What has not come after a long time is given up.
-    pub(super) fn fetches(&mut self, now: Stamp) -> bool {
-        self.own.retain(|(_, since)| *since <= now && now.secs_since(*since) < OWN_INDEX_TIME_S);
-        !self.own.is_empty()
+    /// Whether any has.
+    pub(super) fn awaits(&self, now: Stamp) -> bool {
+        self.own.iter().any(|(_, since)| is_fresh(*since, now))
     }
 
-    fn remember(&mut self, host: &str, path: &str) {
-        let package = (host.to_owned(), path.to_owned());
-        if !self.packages.contains(&package) {
-            push(&mut self.packages, package, LATE_PACKAGES);
+    fn remember(&mut self, package: LatePackage) {
+        let LatePackage { host, path, .. } = &package;
+        match self.packages.iter_mut().find(|known| known.host == *host && known.path == *path) {
+            Some(known) => known.came |= package.came,
+            None => push(&mut self.packages, package, LATE_PACKAGES),
         }
     }
+}
 
+/// Which Release was looked at for which packages, and when.
+#[derive(Default)]
+pub(super) struct Looks(VecDeque<(IndexId, String, Stamp)>);
+
+impl Looks {
     /// Whether this Release is to be looked at for such packages now.
     pub(super) fn look(&mut self, id: IndexId, what: &str, now: Stamp) -> bool {
-        let is_old = |at: Stamp| now < at || now.secs_since(at) >= CATCH_UP_TIME_S;
-        self.looked.retain(|(_, _, at)| !is_old(*at));
-        let mut same = self.looked.iter().filter(|(known, ..)| *known == id);
+        self.0.retain(|(_, _, at)| is_fresh(*at, now));
+        let mut same = self.0.iter().filter(|(known, ..)| *known == id);
         // Anybody can make up architectures, and each look reads a Release.
-        let has_room = self.looked.len() < CAUGHT_UP && same.clone().count() < LOOKS_PER_RELEASE;
+        let has_room = self.0.len() < LOOKS && same.clone().count() < LOOKS_PER_RELEASE;
         let is_new = has_room && !same.any(|(_, known, _)| known == what);
         if is_new {
-            self.looked.push_back((id, what.to_owned(), now));
+            self.0.push_back((id, what.to_owned(), now));
         }
         is_new
     }
+}
+
+fn is_fresh(since: Stamp, now: Stamp) -> bool {
+    since <= now && now.secs_since(since) < CATCH_UP_TIME_S
 }
 
 /// Full: the oldest goes.
@@ -82,6 +101,12 @@ fn push<T>(memory: &mut VecDeque<T>, item: T, most: usize) {
         memory.pop_front();
     }
     memory.push_back(item);
+}
+
+/// Whether a suite's archive is the one that holds this path.
+pub(super) fn is_below(dir: &str, path: &str) -> bool {
+    let base = catalog::base_of(dir);
+    base.is_empty() || path.strip_prefix(base).is_some_and(|rest| rest.starts_with('/'))
 }
 
 impl Learner {
@@ -96,40 +121,48 @@ impl Learner {
         if self.settle(store, host, path)? {
             return Ok(());
         }
-        let mut dirs = Vec::new();
-        for (suite_host, dir) in store.suites()? {
-            let base = catalog::base_of(&dir);
-            let is_below = base.is_empty() || path.strip_prefix(base).is_some_and(|rest| rest.starts_with('/'));
-            if suite_host == host && is_below {
-                dirs.push(dir);
-            }
-        }
+        let suites = store.suites()?.into_iter();
+        let dirs: Vec<String> = suites
+            .filter(|(suite_host, dir)| suite_host == host && is_below(dir, path))
+            .map(|(_, dir)| dir)
+            .collect();
         if dirs.is_empty() {
             return Ok(());
         }
-        late.remember(host, path);
+        late.remember(LatePackage { host: host.to_owned(), path: path.to_owned(), came });
+        // One suite that cannot be learnt must not keep the others.
+        let mut outcome = Ok(());
         for dir in &dirs {
-            self.catch_up(store, late, host, dir, path)?;
+            outcome = outcome.and(self.catch_up(store, late, host, dir, path));
         }
         // Anybody can ask for what is not there.
-        if came { self.presume(store, late, host, &dirs, path) } else { Ok(()) }
+        if came { outcome.and(self.presume(store, late, host, &dirs, path)) } else { outcome }
     }
 
     /// Holds what came late against what was learnt since, if `news` may have brought that.
     pub(super) fn settle_all(&self, store: &Store, late: &mut Late, news: &News) -> Result<(), CannotLearn> {
         // Each is a dozen look-ups, and hundreds may wait for an index that does not come.
-        if matches!(news, News::Package { .. }) && !std::mem::take(&mut late.has_learnt) {
-            return Ok(());
+        match news {
+            News::Package { .. } => self.settle_if_learnt(store, late),
+            _ => self.settle_late(store, late),
         }
+    }
+
+    /// The same after an index that was here already.
+    pub(super) fn settle_if_learnt(&self, store: &Store, late: &mut Late) -> Result<(), CannotLearn> {
+        if std::mem::take(&mut late.has_learnt) { self.settle_late(store, late) } else { Ok(()) }
+    }
+
+    fn settle_late(&self, store: &Store, late: &mut Late) -> Result<(), CannotLearn> {
         let mut outcome = Ok(());
-        for (host, path) in std::mem::take(&mut late.packages) {
+        for package in std::mem::take(&mut late.packages) {
             let is_settled = outcome.is_ok()
-                && self.settle(store, &host, &path).unwrap_or_else(|error| {
+                && self.settle(store, &package.host, &package.path).unwrap_or_else(|error| {
                     outcome = Err(error);
                     false
                 });
             if !is_settled {
-                late.remember(&host, &path);
+                late.remember(package);
             }
         }
         outcome
@@ -159,13 +192,13 @@ impl Learner {
 
     /// Fetches, or learns where it is here already, what clients follow of a suite by patches and what may name `path`.
     fn catch_up(&self, store: &Store, late: &mut Late, host: &str, dir: &str, path: &str) -> Result<(), CannotLearn> {
-        let Some(newest) = self.newest(store, host, dir)? else { return Ok(()) };
-        let (kind, arch) = kind_of(path);
-        if !late.look(newest.id, arch.unwrap_or(ALL), (self.calendar)()) {
+        let (wanted, (kind, arch)) = (store.wanted(host, dir)?, kind_of(path));
+        let Some(newest) = self.newest(store, host, dir)?.filter(|_| !wanted.is_empty()) else { return Ok(()) };
+        if !late.looked.look(newest.id, arch.unwrap_or(ALL), (self.calendar)()) {
             return Ok(());
         }
         let Some(suite) = self.read_suite(store, host, dir, &newest)? else { return Ok(()) };
-        for stem in suite.followed(&store.wanted(host, dir)?, kind, arch) {
+        for stem in suite.followed(&wanted, kind, arch) {
             self.learn_or_fetch(&suite, late, stem)?;
         }
         Ok(())
@@ -181,6 +214,8 @@ impl Learner {
         let is_here = |form: &&&ReleaseEntry| suite.store.has_file(&form.promise.digest).unwrap_or(false);
         match forms.iter().find(is_here) {
             Some(form) => {
+                // News of it may have been lost.
+                late.take_own(&form.promise.digest);
                 self.learn_entry(suite, form)?;
                 late.has_learnt = true;
             }
@@ -192,9 +227,10 @@ impl Learner {
     /// Starts a flight for an index; its landing is news.
     fn fetch_whole(&self, suite: &Suite<'_>, late: &mut Late, stem: &str, forms: &[&ReleaseEntry]) {
         let Some(form) = smallest(stem, forms) else { return };
-        let digest = form.promise.digest;
-        if !late.is_own(&digest) && self.fetch_index(suite, form) {
-            push(&mut late.own, (digest, (self.calendar)()), CAUGHT_UP);
+        let (digest, now) = (form.promise.digest, (self.calendar)());
+        if !late.is_coming(&digest, now) && self.fetch_index(suite, form) {
+            late.take_own(&digest);
+            push(&mut late.own, (digest, now), CAUGHT_UP);
             let index = suite.path(stem);
             log::info!(
                 "{}/{index}: no index here names what clients ask for; it is fetched, to place that",
@@ -278,21 +314,36 @@ mod tests {
 
     #[test]
     fn a_release_is_looked_at_once_in_a_while_for_each_kind_of_package() {
-        let (mut late, id) = (Late::default(), IndexId::default());
-        assert!(late.look(id, "amd64", Stamp(1000)) && !late.look(id, "amd64", Stamp(1001)));
-        assert!(late.look(id, "source", Stamp(1001)));
-        assert!(late.look(id, "amd64", Stamp(1000 + CATCH_UP_TIME_S)));
+        let (mut looks, id) = (Looks::default(), IndexId::default());
+        assert!(looks.look(id, "amd64", Stamp(1000)) && !looks.look(id, "amd64", Stamp(1001)));
+        assert!(looks.look(id, "source", Stamp(1001)));
+        assert!(looks.look(id, "amd64", Stamp(1000 + CATCH_UP_TIME_S)));
         // The clock went back: what it said before means nothing.
-        assert!(late.look(id, "amd64", Stamp(10)));
+        assert!(looks.look(id, "amd64", Stamp(10)));
+    }
+
+    #[test]
+    fn what_does_not_come_is_fetched_again_and_ours_however_late_it_comes() {
+        let (mut late, digest) = (Late::default(), Digest::of(b"an index"));
+        late.own.push_back((digest, Stamp(1000)));
+        assert!(late.is_coming(&digest, Stamp(1000)) && late.awaits(Stamp(1000)));
+        let later = Stamp(1000 + CATCH_UP_TIME_S);
+        assert!(!late.is_coming(&digest, later) && !late.awaits(later));
+        assert!(late.take_own(&digest) && !late.take_own(&digest));
     }
 
     #[test]
     fn what_is_remembered_is_bounded() {
         let mut late = Late::default();
         for n in 0..2 * LATE_PACKAGES {
-            late.remember("mirror.example.org", &format!("pool/{n}.deb"));
-            late.remember("mirror.example.org", &format!("pool/{n}.deb"));
+            for came in [false, true] {
+                late.remember(LatePackage { host: "mirror.example.org".into(), path: format!("pool/{n}.deb"), came });
+            }
         }
         assert_eq!(late.packages.len(), LATE_PACKAGES);
+        assert!(late.packages.iter().all(|package| package.came));
+        let mut known = Looks::default();
+        let looks = |n: &usize| known.look(IndexId::default(), &n.to_string(), Stamp(1));
+        assert_eq!((0..LOOKS).filter(looks).count(), LOOKS_PER_RELEASE);
     }
 }

@@ -5,7 +5,9 @@
 //! smallest first, one after the other, until one names the package. Nobody waits for that, and a package that the mirror
 //! does not have starts nothing.
 
-use super::late::{Late, is_for, kind_of, smallest};
+use std::collections::HashSet;
+
+use super::late::{Late, LatePackage, is_below, is_for, kind_of, smallest};
 use super::{CannotLearn, Learner, Suite};
 use crate::catalog::{self, ReleaseEntry};
 use crate::digest::NameHash;
@@ -20,6 +22,8 @@ pub(super) struct Presumed {
     dir: String,
     stem: String,
     len: u64,
+    /// The package that it is fetched for.
+    cause: String,
 }
 
 impl Learner {
@@ -33,16 +37,18 @@ impl Learner {
         path: &str,
     ) -> Result<(), CannotLearn> {
         let now = (self.calendar)();
-        for dir in dirs {
+        // No index names these.
+        let is_named = ![".changes", ".buildinfo"].iter().any(|ending| path.ends_with(ending));
+        for dir in dirs.iter().filter(|_| is_named) {
             let Some(newest) = self.newest(store, host, dir)? else { continue };
             let what = format!("{} below {}", kind_of(path).1.unwrap_or("any"), pool_of(path));
-            if !is_in_use(store, host, dir, now)? || !late.look(newest.id, &what, now) {
+            if !is_in_use(store, host, dir, now)? || !late.presumed_of.look(newest.id, &what, now) {
                 continue;
             }
             if let Some(suite) = self.read_suite(store, host, dir, &newest)?
                 && store.open_file(&newest.digest, now)?.is_none_or(|stored| stored.owner.is_none())
             {
-                line_up(&suite, late, path)?;
+                line_up(&suite, late, path, now)?;
             }
         }
         self.fetch_next(store, late)
@@ -51,12 +57,13 @@ impl Learner {
     /// Fetches the next one that is still needed, unless another is on its way.
     pub(super) fn fetch_next(&self, store: &Store, late: &mut Late) -> Result<(), CannotLearn> {
         while !late.presumed.is_empty()
-            && !late.fetches((self.calendar)())
+            && !late.awaits((self.calendar)())
             && let Some(next) = late.presumed.pop_front()
         {
-            let is_needed = late.packages.iter().any(|(host, path)| *host == next.host && next.should_name(path));
+            let is_needed = late.packages.iter().any(|package| package.came && next.should_name(package));
             if is_needed && let Some(suite) = self.suite(store, &next.host, &next.dir)? {
                 self.learn_or_fetch(&suite, late, &next.stem)?;
+                self.settle_if_learnt(store, late)?;
             }
         }
         Ok(())
@@ -64,9 +71,18 @@ impl Learner {
 }
 
 impl Presumed {
-    fn should_name(&self, path: &str) -> bool {
+    fn should_name(&self, package: &LatePackage) -> bool {
+        let LatePackage { host, path, .. } = package;
         let (kind, arch) = kind_of(path);
-        is_for(&self.stem, kind, arch) && !in_component(&[&self.stem], below_base(&self.dir, path)).is_empty()
+        let is_of_component = || !in_component(&[&self.stem], below_base(&self.dir, path)).is_empty();
+        *host == self.host
+            && is_below(&self.dir, path)
+            && is_for(&self.stem, kind, arch)
+            && (*path == self.cause || is_of_component())
+    }
+
+    fn is_of(&self, suite: &Suite<'_>) -> bool {
+        self.dir == suite.dir && self.host == suite.host
     }
 }
 
@@ -78,32 +94,44 @@ fn is_in_use(store: &Store, host: &str, dir: &str, now: Stamp) -> Result<bool, S
     Ok(store.wanted_since(host, dir, since)?.iter().any(|(name, _)| names.contains(name)))
 }
 
-fn line_up(suite: &Suite<'_>, late: &mut Late, path: &str) -> Result<(), CannotLearn> {
+fn line_up(suite: &Suite<'_>, late: &mut Late, path: &str, now: Stamp) -> Result<(), CannotLearn> {
     let (kind, arch) = kind_of(path);
-    let mut stems: Vec<&str> = suite.release.files.iter().map(|entry| catalog::stem(&entry.name)).collect();
-    stems.retain(|stem| is_for(stem, kind, arch));
-    stems.sort_unstable();
-    stems.dedup();
-    let mut stems = in_component(&stems, below_base(suite.dir, path));
+    let mut all: Vec<&str> = suite.release.files.iter().map(|entry| catalog::stem(&entry.name)).collect();
+    all.retain(|stem| is_for(stem, kind, arch));
+    all.sort_unstable();
+    all.dedup();
+    let mut stems = in_component(&all, below_base(suite.dir, path));
+    if stems.is_empty()
+        && !path.ends_with(".udeb")
+        && all.iter().all(|stem| component_of(stem) == component_of(all[0]))
+    {
+        // Some archives have one component that no path says.
+        stems = all;
+    }
     if arch.is_none() && stems.len() > 1 {
         // On which architecture it is used is not known. Most archives name it beside the packages of each.
-        let is_coming = stems.iter().any(|stem| {
-            let is_in_line =
-                late.presumed.iter().any(|it| it.stem == *stem && it.dir == suite.dir && it.host == suite.host);
-            is_in_line || suite.forms(stem).any(|form| late.is_own(&form.promise.digest))
-        });
+        let is_one = |name: &str| stems.binary_search(&name).is_ok();
+        let is_coming = late.presumed.iter().any(|next| next.is_of(suite) && is_one(&next.stem))
+            || suite
+                .release
+                .files
+                .iter()
+                .any(|entry| late.is_coming(&entry.promise.digest, now) && is_one(catalog::stem(&entry.name)));
         stems.retain(|stem| !is_coming && stem.ends_with("/binary-all/Packages"));
     }
     for stem in stems.into_iter().take(PRESUMED_PER_RELEASE) {
         let forms: Vec<&ReleaseEntry> = suite.forms(stem).collect();
         let Some(form) = smallest(stem, &forms).filter(|form| form.promise.len <= PRESUMED_LEN_MAX) else { continue };
-        if suite.store.learnt(suite.host, &suite.path(stem))? == Some(suite.source(form)) {
-            continue;
-        }
-        let (host, dir, len) = (suite.host.to_owned(), suite.dir.to_owned(), form.promise.len);
-        let next = Presumed { host, dir, stem: stem.to_owned(), len };
-        if !late.presumed.contains(&next) && late.presumed.len() < PRESUMED {
-            late.presumed.push_back(next);
+        let is_learnt = suite.store.learnt(suite.host, &suite.path(stem))? == Some(suite.source(form));
+        let is_in_line = late.presumed.iter().any(|next| next.is_of(suite) && next.stem == stem);
+        if !is_learnt && !is_in_line && late.presumed.len() < PRESUMED {
+            late.presumed.push_back(Presumed {
+                host: suite.host.to_owned(),
+                dir: suite.dir.to_owned(),
+                stem: stem.to_owned(),
+                len: form.promise.len,
+                cause: path.to_owned(),
+            });
         }
     }
     late.presumed.make_contiguous().sort_by_key(|presumed| presumed.len);
@@ -120,16 +148,18 @@ fn pool_of(path: &str) -> &str {
     path.rsplitn(4, '/').nth(3).unwrap_or("")
 }
 
+/// `main` of `main/binary-amd64/Packages` and of `updates/main/binary-amd64/Packages`. Installers' packages lie among the others,
+/// and have indexes of their own.
+fn component_of(stem: &str) -> Option<&str> {
+    stem.rsplit('/').nth(2)
+}
+
 /// Of the indexes that may name a package of this path those of its component, which the path says in every archive with a pool.
+/// An archive without components has one index for each architecture, or one alone.
 fn in_component<'s>(stems: &[&'s str], path: &str) -> Vec<&'s str> {
-    // Installers' packages lie among the others, and have indexes of their own.
-    let of = |stem: &str, component: &str| stem.rsplit('/').nth(2) == Some(component);
-    let found =
-        path.split('/').map(|folder| stems.iter().copied().filter(|stem| of(stem, folder)).collect::<Vec<_>>());
-    let found = found.into_iter().find(|found| !found.is_empty());
-    // An archive without components has one index for each architecture, or one alone.
-    let is_flat = |stem: &&str| stem.split('/').count() <= 2;
-    found.filter(|_| !path.ends_with(".udeb")).unwrap_or_else(|| stems.iter().copied().filter(is_flat).collect())
+    let components: HashSet<&str> = stems.iter().filter_map(|stem| component_of(stem)).collect();
+    let said = path.split('/').find(|folder| components.contains(folder)).filter(|_| !path.ends_with(".udeb"));
+    stems.iter().copied().filter(|stem| component_of(stem) == said).collect()
 }
 
 #[cfg(test)]
