@@ -115,9 +115,10 @@ impl Roster {
         }
     }
 
-    /// It was silent, slow or broken: it rests, each time twice as long.
+    /// It was silent, slow or broken: it rests, each time twice as long. What several runs meet at once is one time: a neighbour
+    /// that starts anew is not to be left alone for hours.
     pub(super) fn failed(&mut self, address: SocketAddr, now: Time) {
-        if let Some(peer) = self.peers.get_mut(&address) {
+        if let Some(peer) = self.peers.get_mut(&address).filter(|peer| peer.rests_until <= now) {
             let rest = PEER_REST_TIME * 2_u32.pow(peer.misses.min(16));
             peer.misses += 1;
             peer.rests_until = peer.rests_until.max(now + rest.min(PEER_REST_MAX));
@@ -264,6 +265,9 @@ mod tests {
         assert!(roster.is_free(address(0), Time(0)));
         roster.failed(address(0), Time(0));
         let first = roster.rests_until(address(0));
+        // Those that were under way beside it.
+        (0..7).for_each(|n| roster.failed(address(0), Time(n)));
+        assert_eq!(roster.rests_until(address(0)), first);
         roster.failed(address(0), first);
         assert_eq!(roster.rests_until(address(0)).since(first), 2 * first.since(Time(0)));
         for n in 1..=PEERS_KNOWN {
