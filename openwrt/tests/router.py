@@ -149,8 +149,11 @@ class Router:
             ["qemu-system-mipsel", "-M", "malta", "-cpu", "24Kc", "-m", str(memory), "-vga", "none", "-nographic", "-no-reboot",
              # Where a kernel puts itself by chance lies, in 48 MB, now and then the first file system.
              "-kernel", linux, "-initrd", initrd, "-append", "console=ttyS0 rdinit=/init panic=1 nokaslr",
-             "-netdev", f"user,id=net,{forward}", "-device", "virtio-net-pci,netdev=net,romfile=",
-             "-drive", f"file={disk},format=raw,if=none,id=disk,cache=unsafe", "-device", "virtio-blk-pci,drive=disk"],
+             # What the machine wants of a device is done by the thread that runs it: left to another one (ioeventfd), a request of
+             # the disk was lost now and then while much else ran, and the router stood still.
+             "-netdev", f"user,id=net,{forward}", "-device", "virtio-net-pci,netdev=net,romfile=,ioeventfd=off",
+             "-drive", f"file={disk},format=raw,if=none,id=disk,cache=unsafe",
+             "-device", "virtio-blk-pci,drive=disk,ioeventfd=off"],
             stdin=subprocess.DEVNULL, stdout=self.log.open("wb"), stderr=subprocess.STDOUT)
 
     def text(self):
