@@ -97,8 +97,7 @@ fn nibble(digit: u8) -> Option<u8> {
     }
 }
 
-/// Writes bytes as lower-case hexadecimal digits: each request's path and tag have a digest in them, and by `{:02x}` the
-/// sixty-four digits of one cost as much as opening the file.
+/// Writes bytes as lower-case hexadecimal digits, many at once: each request's path and tag have a digest in them.
 pub(crate) fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = [0; 64];

@@ -165,13 +165,17 @@ pub fn without_passwords(text: &str) -> Cow<'_, str> {
 
 /// Where addresses may begin in a word: at its beginning, and behind what quotes or separates, a scheme's colon too; slashes
 /// aside.
-fn addresses(word: &str) -> impl Iterator<Item = usize> {
+fn addresses(word: &str) -> Vec<usize> {
     let heads = word.match_indices(SEPARATORS).map(|(at, separator)| at + separator.len());
     let schemes = word.match_indices(":/").map(|(at, _)| at + 1);
-    let bare = |at: usize| word.len() - word[at..].trim_start_matches('/').len();
-    let mut all: Vec<usize> = std::iter::once(0).chain(heads).chain(schemes).map(bare).collect();
+    let mut all: Vec<usize> =
+        std::iter::once(0).chain(heads).chain(schemes).map(|at| behind_slashes(word, at)).collect();
     all.sort_unstable();
-    all.into_iter()
+    all
+}
+
+fn behind_slashes(word: &str, at: usize) -> usize {
+    word.len() - word[at..].trim_start_matches('/').len()
 }
 
 /// Where the address that begins at `start` names who asks and with what password: `http://me:secret@host/`, the same as
@@ -179,8 +183,7 @@ fn addresses(word: &str) -> impl Iterator<Item = usize> {
 /// somebody's mail address is none.
 fn secret(word: &str, mut start: usize) -> Option<Range<usize>> {
     if word.get(start..start + HTTPS.len()).is_some_and(|name| name.eq_ignore_ascii_case(HTTPS)) {
-        start += HTTPS.len();
-        start = word.len() - word[start..].trim_start_matches('/').len();
+        start = behind_slashes(word, start + HTTPS.len());
     }
     let is_address = word[..start].ends_with('/');
     let rest = &word[start..];
