@@ -7,6 +7,7 @@
 those that let their address be chosen are each on one of their own, 127.k.i.1. Exits with 1 if anything is not found.
 """
 import argparse, hashlib, os, random, signal, sys, time
+from concurrent.futures import ThreadPoolExecutor
 sys.dont_write_bytecode = True
 from clients import Agent, at, prepare  # noqa: E402
 
@@ -36,28 +37,41 @@ def find(agent, key, port):
     return any(peer.endswith(f":{port}") for peer in found["peers"])
 
 
-def round_of(agents, misses, counts):
-    announced, put = [], []
+def get(agent, key, value):
+    return agent("get", someone(agent), target=key, timeout=8).get("v") == value.hex()
+
+
+def tell(agents, patience=20):
+    """Each kind announces and puts: who did what, by which key, what looks for it, and what is to be found."""
     for kind, agent in agents.items():
         key, port = os.urandom(20).hex(), random.randrange(20000, 30000)
-        answer = agent("announce", someone(agent), ih=key, port=port)
         # Ours announce the port that they send from.
-        announced.append((kind, key, answer.get("port", port)))
+        port = agent("announce", someone(agent), ih=key, port=port).get("port", port)
+        if kind == "lt":
+            # It does not say when its announcement is made, and a contact that is slow to answer holds that up for seconds.
+            until = time.monotonic() + patience
+            while not find(agents["ours"], key, port) and time.monotonic() < until:
+                time.sleep(0.5)
+        yield f"announced by {kind}", key, find, port
         value = os.urandom(900)
         agent("put", someone(agent), v=value.hex())
-        put.append((kind, value, hashlib.sha1(b"900:" + value).hexdigest()))
-    # libtorrent does not say when its announcements have arrived.
-    time.sleep(2)
-    for by, key, port in announced:
-        for kind, agent in agents.items():
-            counts["announce"] += 1
-            if not find(agent, key, port):
-                misses.append(f"announced by {by}, not found by {kind}: {key}")
-    for by, value, target in put:
-        for kind, agent in agents.items():
-            counts["put"] += 1
-            if agent("get", someone(agent), target=target, timeout=8).get("v") != value.hex():
-                misses.append(f"put by {by}, not found by {kind}: {target}")
+        yield f"put by {kind}", hashlib.sha1(b"900:" + value).hexdigest(), get, value
+
+
+def look(kind, agent, told):
+    """How many look-ups of its own one kind needed for each, None where the last it had found nothing. Ours have one; the
+    others, which are not under test, a second one by another of their nodes."""
+    for what, key, search, wanted in told:
+        tries = range(1, 2 if kind == "ours" else 3)
+        yield what, key, next((n for n in tries if search(agent, key, wanted)), None)
+
+
+def round_of(agents):
+    """Tells the network, then asks all kinds at the same time, each for everything."""
+    told = list(tell(agents))
+    with ThreadPoolExecutor() as pool:
+        answers = {kind: pool.submit(lambda *of: list(look(*of)), kind, agent, told) for kind, agent in agents.items()}
+        return [(kind, *answer) for kind, future in answers.items() for answer in future.result()]
 
 
 def main():
@@ -70,7 +84,7 @@ def main():
         print(f"skipped: {why}")
         return
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    agents, misses, counts = start(options.each), [], {"announce": 0, "put": 0}
+    agents, misses, answers = start(options.each), [], []
     try:
         time.sleep(options.settle)
         for kind, agent in agents.items():
@@ -80,12 +94,13 @@ def main():
             if kind == "lt" and min(tables) <= 2 * options.each:
                 misses.append("a node of libtorrent knows none of ours")
         for _ in range(options.rounds):
-            round_of(agents, misses, counts)
+            answers += round_of(agents)
     finally:
         for agent in agents.values():
             agent.close()
-    print(f"{counts['announce']} look-ups of announcements and {counts['put']} of items: {len(misses)} misses")
-    print("\n".join(misses))
+    misses += [f"{what}, not found by {kind}: {key}" for kind, what, key, tries in answers if not tries]
+    again = [f"{what}, found by {kind} when it asked again: {key}" for kind, what, key, tries in answers if tries == 2]
+    print(f"{len(answers)} look-ups, {len(again)} of them repeated: {len(misses)} misses", *misses, *again, sep="\n")
     sys.exit(bool(misses))
 
 
