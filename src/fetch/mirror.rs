@@ -355,7 +355,7 @@ fn unsatisfied_range(text: &str) -> Option<u64> {
 }
 
 /// What `If-Range` may carry: a strong ETag, else the date (RFC 9110, §13.1.5).
-fn strong_validator(head: &Head) -> Option<&str> {
+pub(super) fn strong_validator(head: &Head) -> Option<&str> {
     head.etag.as_deref().filter(|etag| etag.starts_with('"')).or(head.last_modified.as_deref())
 }
 

@@ -123,6 +123,11 @@ impl Known {
         ((self.clock)().since(*since) < NAME_MEMORY_TIME).then(|| ips.clone())
     }
 
+    /// What was found last, however long ago: an answer that has just come was asked for there.
+    fn last(&self, host: &str) -> Option<Vec<IpAddr>> {
+        self.names.lock().expect("no holder of the lock panics").get(host).map(|(ips, _)| ips.clone())
+    }
+
     fn remember(&self, host: String, ips: Vec<IpAddr>) {
         let mut names = self.names.lock().expect("no holder of the lock panics");
         if names.len() >= NAME_MEMORY {
@@ -214,7 +219,7 @@ impl Names {
             Some((host, port)) if !port.ends_with(']') => host,
             _ => authority,
         };
-        self.at_hand(host)
+        literal(host).map(|ip| vec![ip]).or_else(|| self.0.known.last(host))
     }
 
     fn now(&self) -> Time {
@@ -279,6 +284,18 @@ mod tests {
             let error = ask(private).expect_err("refused").to_string();
             assert!(error.contains("--allow-upstream"), "{error}");
         }
+    }
+
+    #[test]
+    fn where_an_answer_came_from_is_known_though_it_was_slow() {
+        let now = Arc::new(Mutex::new(Time(0)));
+        let clock = Arc::clone(&now);
+        let (names, _) = Names::new(Arc::new(|_, _| true), None, Arc::new(move || *clock.lock().expect("no panic")));
+        let ip = IpAddr::from([192, 0, 2, 1]);
+        names.0.known.remember("mirror.example.org".into(), vec![ip]);
+        *now.lock().expect("no panic") = Time(0) + NAME_MEMORY_TIME;
+        assert_eq!(names.at_hand("mirror.example.org"), None, "it is looked up again");
+        assert_eq!(names.known("mirror.example.org:80"), Some(vec![ip]));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::beside::unwanted;
 use super::board::Flight;
 use super::download::{Cut, refusal};
 use super::failover::{Failed, worse};
-use super::mirror::{Answer, Ask};
+use super::mirror::{Answer, Ask, strong_validator};
 use super::sink::{Landed, Sink};
 use super::{Inner, News, bad_gateway, failure};
 use crate::catalog::{self, Place};
@@ -112,7 +112,8 @@ impl Inner {
                 Err(Cut::Unwanted) => return Err(unwanted()),
             };
             fruitless = if sink.len() > before { 0 } else { fruitless + 1 };
-            let resumable = head.len.is_some() && (head.etag.is_some() || head.last_modified.is_some());
+            // A weak one names several versions.
+            let resumable = head.len.is_some() && strong_validator(&head).is_some();
             if !resumable || fruitless >= FRUITLESS_TRIES {
                 return Err(bad_gateway(format!("{url}: {why} after {} bytes", sink.len())));
             }
@@ -123,9 +124,7 @@ impl Inner {
                 ..Ask::default()
             };
             match self.ask(flight, url, ask) {
-                Ok(rest) if rest.status == 206 && rest.head.len.is_none_or(|len| Some(len) == head.len) => {
-                    *answer = rest
-                }
+                Ok(rest) if rest.status == 206 && may_be_of(&rest.head, &head) => *answer = rest,
                 Ok(_) => return Err(bad_gateway(format!("{url} changed while it was fetched"))),
                 Err(error) => return Err(self.failure_of(flight, &error)),
             }
@@ -176,7 +175,42 @@ impl Inner {
     }
 }
 
+/// Whether a part of a file may be of the one that began with this head: nothing that both say differs.
+fn may_be_of(part: &Head, head: &Head) -> bool {
+    fn agree<T: PartialEq>(one: Option<&T>, other: Option<&T>) -> bool {
+        one.zip(other).is_none_or(|(one, other)| one == other)
+    }
+    agree(part.len.as_ref(), head.len.as_ref())
+        && agree(part.etag.as_ref(), head.etag.as_ref())
+        && agree(part.last_modified.as_ref(), head.last_modified.as_ref())
+}
+
 /// A web page, by what its server calls it.
 fn has_html(head: &Head) -> bool {
     head.content_type.as_deref().is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/html"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_another_version_is_none() {
+        let head = |etag: Option<&str>, last_modified: Option<&str>| Head {
+            len: Some(9),
+            etag: etag.map(str::to_owned),
+            last_modified: last_modified.map(str::to_owned),
+            ..Head::default()
+        };
+        let begun = head(Some("\"1\""), Some("Sat, 01 Mar 2025 10:00:00 GMT"));
+        assert!(
+            may_be_of(&begun, &begun)
+                && may_be_of(&head(None, None), &begun)
+                && may_be_of(&head(Some("\"1\""), None), &begun)
+        );
+        assert!(!may_be_of(&head(Some("\"2\""), None), &begun));
+        assert!(!may_be_of(&head(None, Some("Sun, 02 Mar 2025 10:00:00 GMT")), &begun));
+        assert!(!may_be_of(&Head { len: Some(8), ..begun.clone() }, &begun));
+        assert_eq!(strong_validator(&head(Some("W/\"1\""), None)), None);
+    }
 }
