@@ -275,10 +275,14 @@ impl Config {
         let upstream: Vec<UpstreamRule> = parse_all(
             "--upstream",
             &settings.upstream,
-            "HOST/PATH=URL, such as example.org/debian=https://example.org/debian",
+            "HOST/PATH=URL, such as example.org/debian=https://example.org/debian; HOST:443/PATH for what clients ask for \
+             by https",
         )?;
-        let public =
-            parse_all("--public", &settings.public, "an archive's HOST/PATH, such as mirror.example.org/debian")?;
+        let public = parse_all(
+            "--public",
+            &settings.public,
+            "an archive's HOST/PATH, such as mirror.example.org/debian; HOST:443/PATH if clients ask for it by https",
+        )?;
         let workers = settings.workers.unwrap_or_else(|| workers(std::thread::available_parallelism().ok()));
         if !(1..=WORKERS_MAX).contains(&workers) {
             return Err(value("--workers", workers.to_string(), "a number from 1 to 64"));

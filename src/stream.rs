@@ -342,6 +342,16 @@ impl Follower {
         step
     }
 
+    /// Whether a body that grows went on without this follower: what stands at its position comes from here no more.
+    #[must_use]
+    pub fn is_passed(&self) -> bool {
+        let mut state = self.stream.lock();
+        let is_growing = matches!(state.outcome, Some(Outcome::Growing(_)));
+        let Some(at) = state.seat(self.id).map(|seat| seat.at) else { return is_growing };
+        let in_file = state.file.is_some() && at < state.visible;
+        is_growing && !in_file && at < state.window_start
+    }
+
     /// Moves the position to `at`: forward over bytes that were read or are not wanted.
     pub fn seek(&self, at: u64) {
         let mut state = self.stream.lock();
@@ -496,7 +506,7 @@ mod tests {
         assert!(matches!(follower.next(), Step::File { until: 10, .. }));
         follower.seek(10);
         assert!(matches!(follower.next(), Step::Broken));
-        assert!(!stream.joinable());
+        assert!(!stream.joinable() && !follower.is_passed(), "nobody could have had more of it");
     }
 
     #[test]
@@ -527,6 +537,8 @@ mod tests {
         quick.seek(chunk.len() as u64);
         stream.push(b"next", PATIENCE).expect("followed by the quick one");
         assert!(matches!(stuck.next(), Step::Broken));
+        assert!(stuck.is_passed() && !quick.is_passed());
+        assert!(stream.follow(counting().1).is_passed(), "it came when the beginning was gone");
         assert_eq!(memory(quick.next()), b"next");
         drop(quick);
         assert_eq!(stream.push(b"x", PATIENCE), Err(Abandoned));

@@ -17,7 +17,7 @@ pub struct NotANetwork;
 impl FromStr for Cidr {
     type Err = NotANetwork;
 
-    /// `192.0.2.0/24`, `2001:db8::/32`, or a single address.
+    /// `192.0.2.0/24`, `2001:db8::/32`, or a single address; `::ffff:192.0.2.0/120` is the first of these.
     fn from_str(text: &str) -> Result<Cidr, NotANetwork> {
         let (ip, bits) = match text.split_once('/') {
             Some((ip, bits)) => (ip, Some(bits.parse::<u32>().map_err(|_| NotANetwork)?)),
@@ -26,7 +26,14 @@ impl FromStr for Cidr {
         let ip = ip.parse::<IpAddr>().map_err(|_| NotANetwork)?;
         let width = if ip.is_ipv4() { 32 } else { 128 };
         let bits = bits.unwrap_or(width);
-        if bits > width { Err(NotANetwork) } else { Ok(Cidr { ip, bits }) }
+        if bits > width {
+            return Err(NotANetwork);
+        }
+        // Addresses are compared in their IPv4 form where they have one.
+        match (ip.to_canonical(), bits.checked_sub(96)) {
+            (v4 @ IpAddr::V4(_), Some(bits)) if ip.is_ipv6() => Ok(Cidr { ip: v4, bits }),
+            _ => Ok(Cidr { ip, bits }),
+        }
     }
 }
 
@@ -127,6 +134,11 @@ mod tests {
             ("2001:db8::/32", "2001:db8:ffff::1", "2001:db9::"),
             ("::/0", "2001:db8::1", "192.0.2.1"),
             ("192.0.2.0/24", "::ffff:192.0.2.7", "::ffff:192.0.3.7"),
+            ("::ffff:192.0.2.0/120", "192.0.2.7", "192.0.3.7"),
+            ("::ffff:192.0.2.0/120", "::ffff:192.0.2.7", "2001:db8::7"),
+            ("::ffff:192.0.2.1", "192.0.2.1", "192.0.2.2"),
+            ("::ffff:0:0/96", "203.0.113.9", "2001:db8::1"),
+            ("::ffff:0:0/95", "::fffe:0:1", "203.0.113.9"),
         ] {
             let net: Cidr = net.parse().expect("a network");
             assert!(net.contains(ip(inside)), "{inside}");

@@ -81,7 +81,7 @@ fn errors_say_where_and_what_to_do() {
 
 #[test]
 fn the_longest_rule_for_an_archive_wins() {
-    let rules = ["example.org=http://a", "example.org/debian/=https://b/x/", "example.org/debian=http://c"];
+    let rules = ["Example.org.:80=http://a", "example.org/debian/=https://b/x/", "example.org/debian=http://c"];
     let flags = Flags { upstream: rules.map(str::to_owned).to_vec(), ..flags() };
     let config = load("", &flags).expect("rules");
     let urls = |whole| config.upstream_for(whole).map(|(rule, rest)| (rule.urls.join(" "), rest));

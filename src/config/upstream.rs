@@ -2,10 +2,12 @@
 
 use std::str::FromStr;
 
+use super::host;
+
 /// Requests below `prefix` are fetched below one of `urls`, tried in this order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamRule {
-    /// `host/path`, without a slash at its end.
+    /// `host/path` as objects are named, without a slash at its end.
     pub prefix: String,
     /// URLs without a slash at their end.
     pub urls: Vec<String>,
@@ -20,17 +22,15 @@ impl FromStr for UpstreamRule {
 
     fn from_str(text: &str) -> Result<UpstreamRule, NotARule> {
         let (prefix, url) = text.split_once('=').ok_or(NotARule)?;
-        let prefix = prefix.strip_prefix("http://").unwrap_or(prefix).trim_end_matches('/');
-        let (host, path) = prefix.split_at(prefix.find('/').unwrap_or(prefix.len()));
+        let prefix = host::prefix(prefix).ok_or(NotARule)?;
         let url = url.trim_end_matches('/');
         let has_host = ["http://", "https://"].iter().any(|scheme| {
             url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['/', '?', '#']))
         });
-        let clean = |text: &str| text.bytes().all(|b| b.is_ascii_graphic());
-        if host.is_empty() || !has_host || !clean(prefix) || !clean(url) || url.contains(['?', '#']) {
+        if !has_host || !url.bytes().all(|b| b.is_ascii_graphic()) || url.contains(['?', '#']) {
             return Err(NotARule);
         }
-        Ok(UpstreamRule { prefix: format!("{}{path}", host.to_ascii_lowercase()), urls: vec![url.to_owned()] })
+        Ok(UpstreamRule { prefix, urls: vec![url.to_owned()] })
     }
 }
 

@@ -45,10 +45,13 @@ impl Live {
         current.config.allows(client) || (current.config.allow_on_link && is_on_link())
     }
 
-    /// Whether an address that `host` resolved to may be fetched from: a public one of another machine, and what is named.
+    /// Whether an address that `host` resolved to may be fetched from: one out on the Internet, and what is named. A public
+    /// address on an inner link is one of the machines there, whether or not they are served for it.
     pub(super) fn may_fetch_from(&self, ip: IpAddr, host: &str) -> bool {
-        let config = self.config();
-        config.upstream_named(ip, host) || config.upstream_allowed(ip, host) && !is_own(ip)
+        let current = self.0.read().expect("no holder of the lock panics");
+        let is_on_link = || current.on_link.iter().any(|net| net.contains(ip));
+        current.config.upstream_named(ip, host)
+            || current.config.upstream_allowed(ip, host) && !is_on_link() && !is_own(ip)
     }
 
     /// Takes note of what the disk of the store has room for.
@@ -120,5 +123,20 @@ mod tests {
         live.replace(config("/srv/second", "2M"));
         assert_eq!(live.config().cache, std::path::Path::new("/srv/first"));
         assert_eq!(live.bytes_max(), 2 << 20, "the rest is the new one's");
+    }
+
+    #[test]
+    fn a_public_address_on_an_inner_link_is_fetched_from_where_it_is_named() {
+        let (allow, allow_upstream) = (vec!["192.0.2.0/24".to_owned()], vec!["mirror.example.org".to_owned()]);
+        let flags = Flags { config: Some("/dev/null".into()), allow, allow_upstream, ..Flags::default() };
+        let live = Live::new(Config::load(&flags).expect("a configuration"));
+        live.0.write().expect("no panic").on_link = vec!["2001:db8:1:2::/64".parse().expect("a network")];
+        for (ip, host, may) in [
+            ("2001:db8:1:2::7", "away.example.org", false),
+            ("2001:db8:1:2::7", "mirror.example.org", true),
+            ("2001:db8:1:3::7", "away.example.org", true),
+        ] {
+            assert_eq!(live.may_fetch_from(ip.parse().expect("an address"), host), may, "{ip} {host}");
+        }
     }
 }

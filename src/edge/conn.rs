@@ -4,7 +4,8 @@
 //! [`Output::Wait`]; what it asks to send is reported back as [`Input::Sent`].
 //!
 //! Owns pipelining, framing, keep-alive and the limits on time. Requests go to workers ahead of their turn, so that
-//! their downloads start; their answers wait here. Those behind a Release go there when it is known which one it is.
+//! their downloads start; their answers wait here. Those behind a Release go there when it is known which one it is, and
+//! one whose download could not wait for its turn goes there once more.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -62,12 +63,16 @@ struct Exchange {
     request: Request,
     since: Time,
     state: State,
+    /// It goes to a worker for the second time.
+    is_again: bool,
 }
 
 enum State {
     Asked,
     /// The worker named a stream, of which there is no news yet; with whether what stands behind must wait for it.
     Following(Follower, Box<dyn FnOnce(&Outcome) -> Answer + Send>, bool),
+    /// Its turn has come, and the stream did not wait for it: what is not kept anywhere waits for nobody long.
+    Missed,
     Sending(Box<Sending>),
     /// Where the tunnel leads, until it is dialled.
     Tunnel(Option<Way>),
@@ -137,14 +142,18 @@ impl Conn {
 
     /// The next request for a worker, with its number; at most `ahead_max` are with workers or answered at once.
     pub(super) fn next_request(&mut self, ahead_max: usize) -> Option<(u64, &Request)> {
-        let at = self.has_request(ahead_max).then_some(self.dispatched)?;
-        self.dispatched += 1;
-        Some((self.first + at as u64, &self.exchanges.get(at)?.request))
+        let at = self.next_at(ahead_max)?;
+        self.dispatched = self.dispatched.max(at + 1);
+        let exchange = self.exchanges.get_mut(at)?;
+        if matches!(exchange.state, State::Missed) {
+            (exchange.state, exchange.is_again) = (State::Asked, true);
+        }
+        Some((self.first + at as u64, &exchange.request))
     }
 
     /// The same request, left where it is.
     pub(super) fn waiting_request(&mut self, ahead_max: usize) -> Option<&Request> {
-        let at = self.has_request(ahead_max).then_some(self.dispatched)?;
+        let at = self.next_at(ahead_max)?;
         Some(&self.exchanges.get(at)?.request)
     }
 
@@ -156,8 +165,16 @@ impl Conn {
 
     /// Whether a request waits for a worker.
     pub(super) fn has_request(&mut self, ahead_max: usize) -> bool {
+        self.next_at(ahead_max).is_some()
+    }
+
+    fn next_at(&mut self, ahead_max: usize) -> Option<usize> {
         self.pass_answered();
-        self.dispatched < self.exchanges.len().min(ahead_max) && !self.is_held()
+        if let Some(Exchange { state: State::Missed, .. }) = self.exchanges.front() {
+            return Some(0);
+        }
+        let is_next = self.dispatched < self.exchanges.len().min(ahead_max) && !self.is_held();
+        is_next.then_some(self.dispatched)
     }
 
     /// Whether a request before the next one leads those behind it and has no answer yet. An InRelease follows none.
@@ -166,7 +183,7 @@ impl Conn {
             return false;
         }
         self.exchanges.iter().take(self.dispatched).any(|former| match &former.state {
-            State::Asked => may_lead(&former.request.target),
+            State::Asked | State::Missed => may_lead(&former.request.target),
             State::Following(_, _, leads) => *leads,
             State::Sending(_) | State::Tunnel(_) => false,
         })
@@ -274,7 +291,7 @@ impl Conn {
                     if !request.keep_alive || request.method == "CONNECT" {
                         self.reading = Reading::Last;
                     }
-                    self.exchanges.push_back(Exchange { request, since: now, state: State::Asked });
+                    self.exchanges.push_back(Exchange { request, since: now, state: State::Asked, is_again: false });
                 }
                 Err(refusal) => self.refuse(now, refusal),
             }
@@ -305,7 +322,7 @@ impl Conn {
             lines: Vec::new(),
         };
         let sending = Box::new(Sending::new(&request, answer, None));
-        self.exchanges.push_back(Exchange { request, since: now, state: State::Sending(sending) });
+        self.exchanges.push_back(Exchange { request, since: now, state: State::Sending(sending), is_again: false });
         self.reading = Reading::Last;
     }
 
@@ -337,13 +354,17 @@ impl Conn {
         self.active = now;
     }
 
-    /// The stream of the exchange whose turn it is may have news by now. Those behind it are asked too, so that they
-    /// hold their wake; but for the front there is nothing to do yet.
+    /// The stream of the exchange whose turn it is may have news by now. Those behind it are asked when their turn comes.
     fn begin_front(&mut self, now: Time) {
         let Some(front) = self.exchanges.front_mut() else { return };
         if let State::Following(follower, ..) = &front.state
             && let Some(outcome) = follower.outcome()
         {
+            // It filled its window before this turn, was cut off, and nobody has seen a byte of it.
+            if !front.is_again && front.request.method != "HEAD" && follower.is_passed() {
+                front.state = State::Missed;
+                return;
+            }
             let State::Following(follower, answer, _) = std::mem::replace(&mut front.state, State::Asked) else {
                 unreachable!("matched above")
             };
@@ -369,7 +390,9 @@ impl Conn {
 
     /// A tunnel whose name is not found: nobody knows how long the resolver will take.
     fn end_lookup(&mut self, now: Time) {
-        let Some(Exchange { request, since, state: State::Following(..) }) = self.exchanges.front() else { return };
+        let Some(Exchange { request, since, state: State::Following(..), .. }) = self.exchanges.front() else {
+            return;
+        };
         if request.method == "CONNECT" && now.since(*since) >= RESOLVE_TIMEOUT {
             let why = format!("the name of {} was not found within {} s", request.target, RESOLVE_TIMEOUT.as_secs());
             self.refuse_front(504, &why);
@@ -390,7 +413,7 @@ impl Conn {
         self.slow_sent = 0;
         let (status, bytes, note) = match exchange.state {
             State::Sending(sending) => (sending.status, sending.body_sent, sending.note),
-            State::Asked | State::Following(..) | State::Tunnel(_) => (0, 0, Note::default()),
+            State::Asked | State::Following(..) | State::Missed | State::Tunnel(_) => (0, 0, Note::default()),
         };
         Log {
             method: exchange.request.method,

@@ -52,8 +52,9 @@ impl Sending {
         let is_head = request.method == "HEAD" || status == 304;
         let endless = matches!(body, Body::Stream { len: None, .. });
         let chunked = endless && request.is_1_1 && !is_head;
-        // Without a length only the connection's end can tell the body's.
-        let close = close || !request.keep_alive || endless && !request.is_1_1 && !is_head;
+        // Without a length only the connection's end can tell the body's. Behind a CONNECT no request is read.
+        let close =
+            close || !request.keep_alive || request.method == "CONNECT" || endless && !request.is_1_1 && !is_head;
         if chunked {
             pending.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
         }

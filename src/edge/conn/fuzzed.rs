@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::{Conn, Input, Log, Output};
 use crate::edge::exchange::{Answer, Body, Note, Reply};
-use crate::limits::{HEAD_LEN, IDLE_TIME, PIPELINE, READ_LEN};
+use crate::limits::{HEAD_LEN, IDLE_TIME, PIPELINE, READ_LEN, STREAM_WINDOW_LEN};
 use crate::stream::{Failure, Head, Outcome, Stream};
 use crate::time::Time;
 
@@ -24,6 +24,8 @@ struct Game {
     /// Requests that are with workers.
     asked: Vec<u64>,
     next_number: u64,
+    /// The last that went to a worker for the second time.
+    again: Option<u64>,
     streams: Vec<Growing>,
     file: Arc<File>,
 }
@@ -50,6 +52,7 @@ pub fn play(moves: &[u8]) {
         shut: false,
         asked: Vec::new(),
         next_number: 0,
+        again: None,
         streams: Vec::new(),
         file: Arc::new(File::open("/proc/self/exe").expect("it runs")),
     };
@@ -150,7 +153,9 @@ impl Game {
                 growing.over = true;
             }
             _ => {
-                let bytes = vec![b's'; usize::from(what >> 2) + 1];
+                // Much: a window is full, and who has not taken it is cut off.
+                let len = if what >= 0xf0 { STREAM_WINDOW_LEN } else { usize::from(what >> 2) + 1 };
+                let bytes = vec![b's'; len];
                 growing.pushed += bytes.len() as u64;
                 // Nobody may follow it any more.
                 growing.over = growing.stream.push(&bytes, Duration::ZERO).is_err();
@@ -198,9 +203,14 @@ impl Game {
     fn ask(&mut self) {
         while let Some((number, request)) = self.conn.next_request(PIPELINE) {
             // Those that the edge refuses itself have numbers, too.
-            assert!(number >= self.next_number, "{number} again");
+            let is_new = number >= self.next_number;
+            assert!(is_new || self.again.is_none_or(|last| last < number), "{number} again");
             assert!(request.target.bytes().all(|byte| byte.is_ascii_graphic()));
-            self.next_number = number + 1;
+            if is_new {
+                self.next_number = number + 1;
+            } else {
+                self.again = Some(number);
+            }
             self.asked.push(number);
         }
     }

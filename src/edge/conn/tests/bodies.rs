@@ -108,3 +108,57 @@ fn a_part_of_a_file_lies_where_no_32_bits_count() {
     pair.handle(Input::Reply(0, Some(Reply::Now(answer(206, body, Some(4))))));
     assert_eq!(pair.bodies(), ["bcde"]);
 }
+
+/// A body that is kept nowhere, of more than the window holds, and cut off as nobody takes it.
+fn miss(pair: &mut Pair, number: u64) -> Arc<Stream> {
+    let stream = follow(pair, number, Some(10), 0);
+    stream.begin(Head { len: Some(10), ..Head::default() }, None);
+    let chunk = [0; crate::limits::STREAM_WINDOW_LEN];
+    stream.push(&chunk, std::time::Duration::ZERO).expect("followed");
+    assert!(stream.push(&chunk, std::time::Duration::ZERO).is_err(), "the answer before it takes too long");
+    stream
+}
+
+#[test]
+fn a_download_that_could_not_wait_for_its_turn_is_asked_for_once_more() {
+    let mut pair = Pair::new();
+    pair.say(&[get("/a"), get("/b"), get("/c")].concat());
+    assert_eq!(pair.requests().len(), 3);
+    miss(&mut pair, 1);
+    pair.reply(2, "third");
+    assert_eq!(pair.requests(), [], "not before its turn");
+    pair.reply(0, "first");
+    assert!(!pair.closed && pair.conn.has_request(1));
+    assert_eq!(pair.requests(), [(1, "/b".into())]);
+    let again = follow(&mut pair, 1, Some(6), 0);
+    again.begin(Head { len: Some(6), ..Head::default() }, None);
+    again.push(b"second", std::time::Duration::ZERO).expect("followed");
+    again.finish(6);
+    pair.drain();
+    assert_eq!(pair.bodies(), ["first", "second", "third"]);
+    pair.say(&get("/d"));
+    assert_eq!(pair.requests(), [(3, "/d".into())]);
+}
+
+#[test]
+fn a_download_that_is_missed_twice_is_not_asked_for_for_ever() {
+    let mut pair = Pair::new();
+    pair.say(&[get("/a"), get("/b")].concat());
+    pair.requests();
+    miss(&mut pair, 1);
+    pair.reply(0, "first");
+    assert_eq!(pair.requests(), [(1, "/b".into())]);
+    // The wake of its beginning comes when the window has long gone on.
+    let stream = Arc::new(Stream::default());
+    let other = stream.follow(Box::new(|| ()));
+    let chunk = [0; crate::limits::STREAM_WINDOW_LEN];
+    stream.begin(Head::default(), None);
+    for n in 1..3 {
+        stream.push(&chunk, std::time::Duration::ZERO).expect("followed");
+        other.seek(n * chunk.len() as u64);
+    }
+    let answer = Box::new(|_: &Outcome| answer(200, Body::Stream { start: 0, len: Some(1), patient: true }, Some(1)));
+    pair.handle(Input::Reply(1, Some(Reply::Later { stream, answer, leads: false })));
+    assert!(pair.closed && pair.requests().is_empty());
+    assert!(pair.logs[0].whole && !pair.logs[1].whole);
+}

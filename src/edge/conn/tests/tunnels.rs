@@ -38,6 +38,16 @@ fn a_tunnel_that_cannot_be_had_is_told_of_in_the_status_line() {
 }
 
 #[test]
+fn a_tunnel_that_is_refused_says_that_the_connection_ends() {
+    let mut pair = Pair::new();
+    pair.say(CONNECT);
+    pair.requests();
+    pair.reply(0, "no");
+    let told = pair.text();
+    assert!(told.ends_with("\r\nConnection: close\r\n\r\nno") && pair.shut, "{told}");
+}
+
+#[test]
 fn a_name_that_is_not_found_in_time_is_not_waited_for() {
     let mut pair = Pair::new();
     pair.say(CONNECT);
