@@ -7,6 +7,7 @@ mod bus;
 mod clock;
 mod control;
 mod counting;
+mod dialled;
 mod ending;
 mod fetching;
 mod finding;

@@ -218,6 +218,7 @@ impl EventLoop {
 
     fn rejoin(&mut self, family: Family, now: Time) {
         self.dht.handle(now, Input::Rejoin(family));
+        self.mailbox.note_move();
         self.entrances.restart();
         self.to_visit = self.saved.iter().filter(|(_, address)| Family::of(*address) == family).copied().collect();
         self.visit_at = now;

@@ -322,3 +322,15 @@ fn a_dial_says_nothing_of_the_way_to_a_witness_nor_of_its_health() {
         assert_eq!(bench.dht.contacts().len(), 1, "nothing was missed");
     }
 }
+
+#[test]
+fn at_another_port_nothing_is_announced_until_somebody_has_reached_it() {
+    let mut bench = Bench::new(Config { port: Some(9978), ..config() });
+    for n in 0..5 {
+        bench.input(Input::Announce { key: NodeId([n; 20]), hint: None });
+    }
+    bench.input(Input::Port(9978));
+    assert_eq!(bench.dht.traffic(bench.now).own, 5, "it is the same");
+    bench.input(Input::Port(40_000));
+    assert_eq!(bench.dht.traffic(bench.now).own, 0);
+}
