@@ -220,7 +220,7 @@ impl EventLoop {
         self.dht.handle(now, Input::Rejoin(family));
         self.mailbox.note_move();
         self.entrances.restart();
-        self.to_visit = self.saved.iter().filter(|(_, address)| Family::of(*address) == family).copied().collect();
+        contacts::visit_again(&mut self.to_visit, &self.saved, family);
         self.visit_at = now;
     }
 
