@@ -230,7 +230,7 @@ impl EventLoop {
             let now = (self.clock)();
             match self.dht.poll(now, &mut self.buffer) {
                 Output::Send { to } => {
-                    if self.sockets.send(to, &self.buffer) {
+                    if self.sockets.send(to, &self.buffer) && self.watch.is_news(Family::of(to), now) {
                         log::info!("the network is back");
                         self.rejoin(Family::of(to), now);
                     }
