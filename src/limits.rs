@@ -424,7 +424,8 @@ pub const ANNOUNCER_TIME: Duration = Duration::from_secs(15);
 pub const LANDED: usize = 256;
 /// How long they wait, for others to be announced with them.
 pub const LANDED_TIME: Duration = Duration::from_secs(1);
-/// A peer shows us that it reaches us this often.
+/// A peer shows us that it reaches us this often. Where none does, some are asked again after [`ANNOUNCER_TIME`], each time
+/// after twice as long, up to this.
 pub const DIALLED_TIME: Duration = Duration::from_secs(60 * 60);
 /// Files of up to so many pieces have their piece table in the record.
 pub const HINT_PIECES: u64 = 4;

@@ -3,20 +3,21 @@
 //! Owns the comparison of the store with what was announced so far, once in a while: whatever way a file came or went
 //! (a download, `cleanup` in another process, an index that stopped naming it), the next look finds it. What was just
 //! downloaded is not left for that: others want it now. The DHT spreads the announcements over time. Only files that a
-//! current index of a public archive names: the store knows which.
+//! current index of a public archive names: the store knows which. Nothing while peers do not reach us.
 
 use std::iter;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, select};
 
+use super::dialled::Dialled;
 use super::udp::DhtHandle;
 use crate::dht::bencode::Writer;
 use crate::dht::{Ask, Event, Hint, Network, item_target};
 use crate::digest::{Digest, Midstate, PIECE_LEN};
 use crate::fetch::{Clock, Shelf};
 use crate::limits::{
-    ANNOUNCE_TIME, ANNOUNCED_FILES, ANNOUNCER_FIRST_TIME, ANNOUNCER_TIME, DIALLED_TIME, HINT_PIECES, ITEM_PIECES,
-    ITEMS_PER_LOOK, LANDED_TIME, SHARED_PAGE,
+    ANNOUNCE_TIME, ANNOUNCED_FILES, ANNOUNCER_FIRST_TIME, ANNOUNCER_TIME, HINT_PIECES, ITEM_PIECES, ITEMS_PER_LOOK,
+    LANDED_TIME, SHARED_PAGE,
 };
 use crate::sorted::SortedMap;
 use crate::store::{Shared, Store, StoreError};
@@ -53,7 +54,7 @@ impl Announcer {
     /// Works until the daemon ends.
     pub(super) fn run(&self) {
         let mut announced = SortedMap::new();
-        let mut dialled: Option<(Time, u16)> = None;
+        let mut dialled = Dialled::default();
         let mut next_look = (self.clock)() + ANNOUNCER_FIRST_TIME;
         loop {
             let landed = select! {
@@ -70,19 +71,27 @@ impl Announcer {
                 continue;
             };
             let mut done = Ok(());
+            if dialled.come(self.dht.place(), (self.clock)()) {
+                self.withdraw_all(&mut announced);
+            }
             if let Some(first) = landed {
                 // What lands meanwhile wakes nobody: it comes by the dozen, while apt waits.
                 if self.end.recv_timeout(LANDED_TIME) != Err(RecvTimeoutError::Timeout) {
                     return;
                 }
                 // What lands before anybody has reached us waits for the next look.
-                let mut all = iter::once(first).chain(self.landed.try_iter()).filter(|_| dialled.is_some());
+                let is_reached = dialled.is_reached((self.clock)());
+                let mut all = iter::once(first).chain(self.landed.try_iter()).filter(|_| is_reached);
                 done = all.try_for_each(|digest| self.announce_landed(&store, digest, &mut announced));
             }
             if done.is_ok() && (self.clock)() >= next_look {
                 next_look = (self.clock)() + ANNOUNCER_TIME;
-                if self.is_reached(&mut dialled) {
+                self.ask_to_be_dialled(&mut dialled);
+                if dialled.is_reached((self.clock)()) {
                     done = self.look(&store, &mut announced);
+                } else if !announced.is_empty() {
+                    log::info!("peers do not reach us any more: nothing is announced");
+                    self.withdraw_all(&mut announced);
                 }
             }
             if let Err(error) = done {
@@ -165,23 +174,24 @@ impl Announcer {
         Ok(())
     }
 
-    /// Whether a peer has reached our port lately; nobody is to be sent to a machine that he cannot reach. What is
-    /// announced already expires by itself when that has ended.
-    fn is_reached(&self, dialled: &mut Option<(Time, u16)>) -> bool {
-        let now = (self.clock)();
-        let Some(port) = self.dht.port() else { return false };
-        // At another port, which the router gave, all begins anew.
-        *dialled = dialled.filter(|(_, at_port)| *at_port == port);
-        if dialled.is_none_or(|(at, _)| now.since(at) >= DIALLED_TIME) {
-            let mut answers = self.dht.ask(Ask::Dial { port }).into_iter().flatten();
-            if answers.any(|event| matches!(event, Event::Dialled { reached: true, .. })) {
-                if dialled.is_none() {
-                    log::info!("peers reach us at port {port}: what is stored is announced");
-                }
-                *dialled = Some((now, port));
-            }
+    /// What others were told expires by itself.
+    fn withdraw_all(&self, announced: &mut SortedMap<Digest, Announced>) {
+        for (digest, _) in std::mem::take(announced) {
+            self.dht.withdraw(self.dht.key(&digest));
         }
-        dialled.is_some_and(|(at, _)| now.since(at) < 2 * DIALLED_TIME)
+    }
+
+    /// Has peers dial our port, if it is time.
+    fn ask_to_be_dialled(&self, dialled: &mut Dialled) {
+        let Some(port) = dialled.due((self.clock)()) else { return };
+        let mut answers = self.dht.ask(Ask::Dial { port }).into_iter().flatten();
+        let reached = answers.find_map(|event| match event {
+            Event::Dialled { reached, .. } => Some(reached),
+            _ => None,
+        });
+        if dialled.note(reached, (self.clock)()) {
+            log::info!("peers reach us at port {port}: what is stored is announced");
+        }
     }
 }
 

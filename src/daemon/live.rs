@@ -66,11 +66,14 @@ impl Live {
         Arc::clone(&self.0.read().expect("no holder of the lock panics").config)
     }
 
-    /// Another configuration from now on. The cache folder stays that of the start: what is open lies there.
-    pub(super) fn replace(&self, mut config: Config) {
+    /// Another configuration from now on, but for what was made of it at the start: that stays, and is shown, as it was. The
+    /// settings that are waiting for a restart.
+    pub(super) fn replace(&self, mut config: Config) -> Vec<&'static str> {
         let mut current = self.0.write().expect("no holder of the lock panics");
-        config.cache.clone_from(&current.config.cache);
+        let waiting = waiting(&current.config, &config);
+        keep_start(&current.config, &mut config);
         current.config = Arc::new(config);
+        waiting
     }
 
     /// The most bytes that cleanup leaves in the cache; nothing is dropped for its size while nobody knows it.
@@ -96,6 +99,42 @@ impl Live {
     }
 }
 
+/// The settings that count at the start alone and are other ones now.
+fn waiting(start: &Config, new: &Config) -> Vec<&'static str> {
+    let (sharing, other) = (&start.sharing, &new.sharing);
+    let listens = |config: &Config| (config.listen.clone(), config.listen_where_found);
+    [
+        ("listen", listens(start) != listens(new)),
+        ("mdns", start.mdns != new.mdns),
+        ("cache", start.cache != new.cache),
+        ("upstream-proxy", start.upstream_proxy != new.upstream_proxy),
+        ("share", sharing.share != other.share),
+        ("peer-listen", sharing.peer_listen != other.peer_listen),
+        ("port-mapping", start.port_mapping != new.port_mapping),
+        ("network", sharing.network != other.network),
+        ("secret", sharing.secret != other.secret),
+        ("bootstrap", sharing.bootstrap != other.bootstrap),
+        ("mainline", sharing.mainline != other.mainline),
+        ("prefer", start.prefer != new.prefer),
+        ("prefetch", start.prefetch != new.prefetch),
+        ("workers", start.workers != new.workers),
+        ("log", start.log != new.log),
+    ]
+    .into_iter()
+    .filter_map(|(name, is_other)| is_other.then_some(name))
+    .collect()
+}
+
+/// Gives these settings of a new configuration the values of the start.
+fn keep_start(start: &Config, new: &mut Config) {
+    let start = start.clone();
+    (new.listen, new.listen_where_found, new.mdns) = (start.listen, start.listen_where_found, start.mdns);
+    (new.cache, new.upstream_proxy) = (start.cache, start.upstream_proxy);
+    (new.sharing, new.port_mapping) = (start.sharing, start.port_mapping);
+    (new.prefer, new.prefetch) = (start.prefer, start.prefetch);
+    (new.workers, new.log) = (start.workers, start.log);
+}
+
 /// Whether an address is one of this machine's: what is sent there would come from the same one. Nothing is sent. A router
 /// has services for its LAN at its public address, too.
 fn is_own(ip: IpAddr) -> bool {
@@ -111,18 +150,37 @@ fn is_own(ip: IpAddr) -> bool {
 mod tests {
     use super::*;
     use crate::config::Flags;
+    use crate::config::settings::{Counts, SETTINGS};
+    use crate::store::test_dir::TestDir;
 
     #[test]
-    fn the_cache_folder_stays_that_of_the_start() {
-        let config = |cache: &str, size: &str| {
-            let (cache, max_size) = (Some(cache.into()), Some(size.to_owned()));
-            let flags = Flags { config: Some("/dev/null".into()), cache, max_size, ..Flags::default() };
-            Config::load(&flags).expect("a configuration")
+    fn what_counts_at_the_start_stays_as_it_was_and_the_rest_is_new() {
+        let dir = TestDir::new();
+        let (file, secret) = (dir.path().join("apt-p2p.toml"), dir.path().join("secret"));
+        std::fs::write(&secret, "0123456789abcdef").expect("a scratch file");
+        let load = |text: &str| {
+            std::fs::write(&file, text).expect("a scratch file");
+            Config::load(&Flags { config: Some(file.clone()), ..Flags::default() }).expect("a configuration")
         };
-        let live = Live::new(config("/srv/first", "1M"));
-        live.replace(config("/srv/second", "2M"));
-        assert_eq!(live.config().cache, std::path::Path::new("/srv/first"));
-        assert_eq!(live.bytes_max(), 2 << 20, "the rest is the new one's");
+        for setting in SETTINGS.iter().flat_map(|(_, all)| *all) {
+            let example = match setting.name {
+                "secret" => format!("{secret:?}"),
+                _ => setting.example.to_owned(),
+            };
+            let (start, new) = (load(""), load(&format!("{} = {example}", setting.name)));
+            assert_ne!(start, new, "{}", setting.name);
+            let live = Live::new(start.clone());
+            match setting.counts {
+                Counts::AtStart => {
+                    assert_eq!(live.replace(new), [setting.name]);
+                    assert_eq!(*live.config(), start, "{}", setting.name);
+                }
+                Counts::AtReload => {
+                    assert!(live.replace(new.clone()).is_empty(), "{}", setting.name);
+                    assert_eq!(*live.config(), new, "{}", setting.name);
+                }
+            }
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod bus;
 mod clock;
 mod control;
 mod counting;
+mod dialled;
 mod ending;
 mod fetching;
 mod finding;
@@ -135,8 +136,11 @@ pub fn run(flags: &Flags) -> Result<(), DaemonError> {
 fn reload(live: &Live, flags: &Flags) {
     match Config::load(flags) {
         Ok(config) => {
-            live.replace(config);
-            log::info!("the configuration was read again; docs/CONFIG.md marks what changes at a restart");
+            let waiting = live.replace(config);
+            log::info!("the configuration was read again");
+            if !waiting.is_empty() {
+                log::warn!("changed, but kept as they were until a restart: {}", waiting.join(", "));
+            }
         }
         Err(error) => log::error!("the configuration stays as it was: {error}"),
     }

@@ -53,7 +53,8 @@ pub enum Input<'a> {
     },
     /// Announce it no longer.
     Withdraw(NodeId),
-    /// Others reach us at this TCP port from now on; what is announced is announced again.
+    /// Others are to reach us at this TCP port from now on. All that is announced is withdrawn: nobody is to be sent to a port
+    /// that was not dialled yet.
     Port(u16),
     /// A dial that was asked for by [`Event::Dial`](super::Event::Dial) ended.
     Dialled {
@@ -118,8 +119,9 @@ pub enum Ask {
         /// Whether each hop is told.
         traced: bool,
     },
-    /// Can I be reached by TCP, in any family? Answered by [`Event::Dialled`](super::Event::Dialled). What is announced is
-    /// announced in a family in which it was so.
+    /// Can I be reached by TCP, in any family? Answered by [`Event::Dialled`](super::Event::Dialled), or by
+    /// [`Event::Done`](super::Event::Done) where nobody is known who could dial. What is announced is announced in a family in
+    /// which it was so.
     Dial {
         /// The port.
         port: u16,

@@ -5,7 +5,7 @@ use super::key::rendezvous;
 use super::node::Node;
 use super::running::{Goal, Owner};
 use super::{Dht, Network, Reach};
-use crate::limits::{ANNOUNCE_RETRY_TIME, CLOSEST, RENDEZVOUS_ALONE_TIME, RENDEZVOUS_TIME};
+use crate::limits::{ANNOUNCE_RETRY_TIME, CLOSEST, RENDEZVOUS_ALONE_TIME, RENDEZVOUS_TIME, UPKEEP_PAUSE};
 use crate::time::Time;
 
 impl Dht {
@@ -23,15 +23,21 @@ impl Dht {
             few if few < CLOSEST => ANNOUNCE_RETRY_TIME,
             _ => RENDEZVOUS_TIME,
         };
-        self.vain_meetings = if contacts == 0 { self.vain_meetings + 1 } else { 0 };
-        self.rendezvous_at = now + pause;
         let key = rendezvous(&self.config.network, self.config.secret.as_deref());
         let is_open =
             self.nodes.iter().any(|node| node.network() == Network::Overlay && node.address.reach() != Reach::Closed);
+        let mut has_room = false;
         for node in self.nodes.iter_mut().filter(|node| joined(node)) {
             // Nobody is to be sent to a node that he cannot reach.
             let goal = if is_open { Goal::Announce { port: None, hint: None } } else { Goal::Peers };
-            node.start(key, goal, Owner::Rendezvous, now);
+            has_room |= node.start(key, goal, Owner::Rendezvous, now);
+        }
+        if has_room {
+            self.vain_meetings = if contacts == 0 { self.vain_meetings + 1 } else { 0 };
+            self.rendezvous_at = now + pause;
+        } else {
+            // Other lookups have all the room, for some seconds.
+            self.rendezvous_at = now + UPKEEP_PAUSE;
         }
     }
 

@@ -148,7 +148,7 @@ impl Dht {
             Input::Port(port) => {
                 if self.config.port.replace(port) != Some(port) {
                     self.nodes.iter_mut().for_each(|node| node.address.forget_dial());
-                    self.own.renew(now);
+                    self.own.clear();
                 }
             }
             Input::Dialled { from, tx, len, reached } => {

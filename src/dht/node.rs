@@ -42,6 +42,14 @@ pub(super) enum Purpose {
     Dial(AskId),
 }
 
+impl Purpose {
+    /// Whether the answer comes when a dial has ended, and never where we were dialled a moment ago: what says nothing of who is
+    /// asked, or of the way there.
+    fn is_slow(&self) -> bool {
+        matches!(self, Purpose::Dial(_))
+    }
+}
+
 /// What makes a node.
 pub(super) struct Seat {
     /// The overlay's name; none on mainline.
@@ -272,6 +280,15 @@ impl Node {
         true
     }
 
+    /// The query that somebody answers.
+    fn take_call(&mut self, tx: &[u8], from: SocketAddr, now: Time) -> Option<Call<Purpose>> {
+        let call = self.calls.answered(tx, from)?;
+        if !call.purpose.is_slow() {
+            self.calls.note_round_trip(&call, now);
+        }
+        Some(call)
+    }
+
     pub(super) fn receive_reply(
         &mut self,
         from: SocketAddr,
@@ -281,7 +298,7 @@ impl Node {
         now: Time,
         common: &mut Common,
     ) {
-        let Some(call) = self.calls.answered(tx, from, now) else { return };
+        let Some(call) = self.take_call(tx, from, now) else { return };
         let contact = Contact { id: reply.id, address: from };
         common.guard.verify(from, now);
         self.quarantine.release(from);
@@ -317,7 +334,7 @@ impl Node {
 
     /// An error is an answer too: the node is there, but does not help.
     pub(super) fn receive_error(&mut self, from: SocketAddr, tx: &[u8], now: Time, common: &mut Common) {
-        let Some(call) = self.calls.answered(tx, from, now) else { return };
+        let Some(call) = self.take_call(tx, from, now) else { return };
         common.guard.verify(from, now);
         self.note_no_answer(&call, now, common);
     }
@@ -393,6 +410,8 @@ impl Node {
     pub(super) fn note_time(&mut self, now: Time, common: &mut Common) {
         while let Some(late) = self.calls.late(now) {
             match late {
+                Late::Stalled(call) if call.purpose.is_slow() => {}
+                Late::Lost(call) if call.purpose.is_slow() => self.note_no_answer(&call, now, common),
                 Late::Stalled(call) => {
                     if !self.table.has(call.to) {
                         self.quarantine.suspect(call.to, now);

@@ -53,6 +53,14 @@ impl Own {
         }
     }
 
+    /// None of them any longer. One that is on its way tells others where we are no more: if it is added again, it is due again
+    /// when that has ended.
+    pub(super) fn clear(&mut self) {
+        self.files.clear();
+        self.due.clear();
+        self.outdated.clone_from(&self.under_way);
+    }
+
     pub(super) fn len(&self) -> usize {
         self.files.len()
     }
@@ -190,6 +198,20 @@ mod tests {
         own.next(again, any).expect("due");
         own.note_announced(key, 8, Time(20), &mut rng);
         assert_eq!(own.announced(Time(20)), 1);
+    }
+
+    #[test]
+    fn what_is_withdrawn_on_its_way_and_wanted_again_is_announced_again() {
+        let (mut own, mut rng) = (Own::default(), Rng::new([1; 32]));
+        let (key, any) = (NodeId([1; 20]), |_: &NodeId| true);
+        own.add(key, None, Time(0));
+        own.next(Time(0), any).expect("due");
+        own.clear();
+        assert_eq!((own.len(), own.next_time()), (0, None));
+        own.add(key, None, Time(5));
+        own.note_announced(key, 8, Time(10), &mut rng);
+        assert_eq!(own.announced(Time(10)), 0, "they were told the former place");
+        assert!(own.next_time().is_some_and(|at| at <= Time(10) + ANNOUNCE_PAUSE));
     }
 
     #[test]

@@ -84,7 +84,7 @@ impl Dht {
         let joined: Vec<&mut Node> =
             self.nodes.iter_mut().filter(|node| node.network() == Network::Overlay && node.table.len() > 0).collect();
         if joined.is_empty() {
-            self.common.events.push_back(Event::Dialled { ask, reached: false });
+            self.common.events.push_back(Event::Done { ask, summary: Summary::default() });
             return;
         }
         self.asks.insert(ask, Open { under_way: joined.len(), summary: Summary::default() });

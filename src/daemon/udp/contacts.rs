@@ -9,13 +9,14 @@
 //!
 //! A file that is not exactly so is ignored as a whole: contacts are a convenience.
 
+use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 
-use crate::dht::Network;
+use crate::dht::{Family, Network};
 use crate::limits::{CLOSEST, CONTACTS_FILE_LEN, SAVED_CONTACTS};
 
 const HEAD: &str = "apt-p2p contacts 1";
@@ -36,6 +37,13 @@ pub(in super::super) fn read(path: &Path, network: &str) -> Vec<Known> {
             Vec::new()
         }
     }
+}
+
+/// Those of a family are to be visited, from the first on; the other family's that still wait go on waiting.
+pub(super) fn visit_again(to_visit: &mut VecDeque<Known>, saved: &[Known], family: Family) {
+    let is_of = |known: &Known| Family::of(known.1) == family;
+    to_visit.retain(|known| !is_of(known));
+    to_visit.extend(saved.iter().filter(|known| is_of(known)));
 }
 
 fn read_text(path: &Path) -> io::Result<String> {
@@ -130,6 +138,21 @@ mod tests {
             assert_eq!(parse(&format!("{whole}{damaged}\n"), "apt-p2p"), None, "{damaged:?}");
         }
         assert_eq!(parse(&format!("{whole}{}", "mainline 1.2.3.4:5\n".repeat(2000)), "apt-p2p"), None, "too long");
+    }
+
+    #[test]
+    fn what_is_visited_again_in_one_family_leaves_the_other_its_turn() {
+        let [four, other_four] = ["203.0.113.5:1", "203.0.113.6:1"].map(|at| known(Network::Overlay, at));
+        let [six, other_six] = ["[2001:db8::5]:1", "[2001:db8::6]:1"].map(|at| known(Network::Mainline, at));
+        let saved = [four, six, other_four, other_six];
+        let mut to_visit = VecDeque::new();
+        visit_again(&mut to_visit, &saved, Family::V6);
+        to_visit.pop_front();
+        visit_again(&mut to_visit, &saved, Family::V4);
+        assert_eq!(to_visit, [other_six, four, other_four]);
+        to_visit.pop_back();
+        visit_again(&mut to_visit, &saved, Family::V4);
+        assert_eq!(to_visit, [other_six, four, other_four]);
     }
 
     #[test]

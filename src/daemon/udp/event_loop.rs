@@ -218,8 +218,9 @@ impl EventLoop {
 
     fn rejoin(&mut self, family: Family, now: Time) {
         self.dht.handle(now, Input::Rejoin(family));
+        self.mailbox.note_move();
         self.entrances.restart();
-        self.to_visit = self.saved.iter().filter(|(_, address)| Family::of(*address) == family).copied().collect();
+        contacts::visit_again(&mut self.to_visit, &self.saved, family);
         self.visit_at = now;
     }
 
@@ -229,7 +230,7 @@ impl EventLoop {
             let now = (self.clock)();
             match self.dht.poll(now, &mut self.buffer) {
                 Output::Send { to } => {
-                    if self.sockets.send(to, &self.buffer) {
+                    if self.sockets.send(to, &self.buffer) && self.watch.is_news(Family::of(to), now) {
                         log::info!("the network is back");
                         self.rejoin(Family::of(to), now);
                     }

@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -82,18 +82,21 @@ impl DhtHandle {
         self.0.mailbox.wish(key, Wish::Withdraw);
     }
 
-    /// Others reach us at this TCP port from now on: what is announced is announced anew if it is another.
+    /// Others are to reach us at this TCP port from now on: if it is another, what is announced is withdrawn. For one thread.
     #[cfg(feature = "port-mapping")]
     pub fn serve_at(&self, port: u16) {
-        if self.0.port.swap(port, Ordering::Relaxed) != port {
+        if self.0.port.load(Ordering::Relaxed) != port {
+            // Whoever sees it there finds that what he announces then is not withdrawn.
             self.0.mailbox.serve_at(port);
+            self.0.port.store(port, Ordering::Release);
         }
     }
 
-    /// The TCP port at which others reach us; none: nothing is served.
+    /// Where others reach us: the TCP port, and how often this machine has moved; none: nothing is served.
     #[must_use]
-    pub fn port(&self) -> Option<u16> {
-        Some(self.0.port.load(Ordering::Relaxed)).filter(|port| *port != 0)
+    pub fn place(&self) -> Option<(u16, u32)> {
+        let port = Some(self.0.port.load(Ordering::Acquire)).filter(|port| *port != 0)?;
+        Some((port, self.0.mailbox.moves.load(Ordering::Relaxed)))
     }
 
     /// Somewhere to join, beside those that the DHT was started with.
@@ -275,6 +278,8 @@ pub(super) enum Wish {
 pub(super) struct Mailbox {
     left: Mutex<Left>,
     waker: Waker,
+    /// How often the network was another one; the loop counts.
+    moves: AtomicU32,
 }
 
 #[derive(Default)]
@@ -292,7 +297,7 @@ pub(super) struct Left {
 
 impl Mailbox {
     pub(super) fn new(waker: Waker) -> Mailbox {
-        Mailbox { left: Mutex::default(), waker }
+        Mailbox { left: Mutex::default(), waker, moves: AtomicU32::new(0) }
     }
 
     /// Takes what was left.
@@ -339,6 +344,11 @@ impl Mailbox {
     fn serve_at(&self, port: u16) {
         self.lock().port = Some(port);
         self.wake();
+    }
+
+    /// The network is another one.
+    pub(super) fn note_move(&self) {
+        self.moves.fetch_add(1, Ordering::Relaxed);
     }
 
     fn note_gone(&self) {

@@ -2,17 +2,20 @@
 //!
 //! The system reads and writes one datagram a call here: there is no way to read several that needs no unsafe code, and
 //! writing several saves little, because we send few. mio is edge-triggered: a socket counts as readable and writable until it says otherwise. What the system refuses to
-//! send (no route, a firewall) is counted and forgotten; only time tells whether a network is lost.
+//! send (no route, a firewall) is counted and forgotten. A network is lost when all is refused for want of a way, and there is none
+//! to the Internet either: whoever names nodes to us chooses where we send to, and can choose what is refused.
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use mio::net::UdpSocket;
 use mio::{Interest, Registry, Token};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use super::handle::Datagrams;
+use super::watch::way_out;
 use crate::dht::Family;
 use crate::limits::{DATAGRAM_READ_LEN, DATAGRAMS_KEPT, DATAGRAMS_PER_TURN};
 
@@ -212,14 +215,25 @@ impl Socket {
             }
             Err(error) => {
                 counts.refused += 1;
-                self.errors_sent += 1;
                 log::debug!("nothing can be sent to {to}: {error}");
-                if self.errors_sent == ERRORS_IN_A_ROW {
-                    log::info!("the network seems to be lost ({error}); the DHT goes on when it is back");
-                }
+                self.note_refused(&error, |from| way_out(from).is_some());
                 if is_fatal(&error) {
                     self.drop_broken(&error);
                 }
+            }
+        }
+    }
+
+    fn note_refused(&mut self, error: &io::Error, has_way_out: impl Fn(IpAddr) -> bool) {
+        if !is_way_lost(error) {
+            return;
+        }
+        self.errors_sent += 1;
+        if self.errors_sent == ERRORS_IN_A_ROW {
+            if has_way_out(self.address.ip()) {
+                self.errors_sent = 0;
+            } else {
+                log::info!("the network seems to be lost ({error}); the DHT goes on when it is back");
             }
         }
     }
@@ -249,11 +263,16 @@ impl Socket {
 
 /// Whether the socket itself is no good, not the network or the destination.
 fn is_fatal(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    let number = error.raw_os_error();
-    [Errno::BADF, Errno::NOTSOCK, Errno::PIPE, Errno::NOTCONN]
-        .into_iter()
-        .any(|errno| number == Some(errno.raw_os_error()))
+    is_one_of(error, &[Errno::BADF, Errno::NOTSOCK, Errno::PIPE, Errno::NOTCONN])
+}
+
+/// Whether no way leads to the destination, perhaps to none.
+fn is_way_lost(error: &io::Error) -> bool {
+    is_one_of(error, &[Errno::NETUNREACH, Errno::NETDOWN, Errno::ADDRNOTAVAIL])
+}
+
+fn is_one_of(error: &io::Error, all: &[Errno]) -> bool {
+    all.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 fn make(address: SocketAddr) -> io::Result<UdpSocket> {
@@ -341,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_is_counted_and_a_lost_network_comes_back() {
+    fn what_is_refused_is_counted_and_loses_no_network() {
         let (_poll, mut sockets) = sockets(&["127.0.0.1:0"]);
         let here = sockets.addresses()[0];
         // Broadcasting is refused to a socket that did not ask for it.
@@ -350,9 +369,23 @@ mod tests {
             assert!(!sockets.send(nowhere, b"x"));
         }
         assert_eq!(sockets.counts.refused, ERRORS_IN_A_ROW as u64);
+        assert!(!sockets.send(here, b"x"), "it was not lost");
+        assert!(!sockets.send("[::1]:9".parse().expect("an address"), b"x"), "there is no socket of that family");
+    }
+
+    #[test]
+    fn a_network_is_lost_when_no_way_leads_anywhere_and_comes_back() {
+        let (_poll, mut sockets) = sockets(&["127.0.0.1:0"]);
+        let here = sockets.addresses()[0];
+        let refuse = |sockets: &mut Sockets, has_way_out| {
+            let error = io::Error::from(Errno::NETUNREACH);
+            (0..ERRORS_IN_A_ROW).for_each(|_| sockets.list[0].note_refused(&error, |_| has_way_out));
+        };
+        refuse(&mut sockets, true);
+        assert!(!sockets.send(here, b"x"), "a part of it that nobody reaches");
+        refuse(&mut sockets, false);
         assert!(sockets.send(here, b"x"), "it is back");
         assert!(!sockets.send(here, b"x"), "that is told once");
-        assert!(!sockets.send("[::1]:9".parse().expect("an address"), b"x"), "there is no socket of that family");
     }
 
     #[test]

@@ -12,12 +12,14 @@ pub(super) struct Watch {
     look_at: Time,
     /// The address from which each family would send to the Internet; none: it has no way there.
     own: Vec<(Family, Option<IpAddr>)>,
+    /// When each family's network was back last.
+    back: Vec<(Family, Time)>,
 }
 
 impl Watch {
     pub(super) fn new(families: &[Family], now: Time) -> Watch {
         let own = families.iter().map(|family| (*family, own_address(*family))).collect();
-        Watch { turn_at: now, look_at: now + NETWORK_WATCH_TIME, own }
+        Watch { turn_at: now, look_at: now + NETWORK_WATCH_TIME, own, back: Vec::new() }
     }
 
     /// Whether the machine slept between this turn of the loop and the last.
@@ -34,6 +36,18 @@ impl Watch {
             self.look_at = now + NETWORK_WATCH_TIME;
         }
         is_due
+    }
+
+    /// A family's network is back after it was lost; whether it was not just a moment ago.
+    pub(super) fn is_news(&mut self, family: Family, now: Time) -> bool {
+        let known = self.back.iter_mut().find(|(known, _)| *known == family);
+        let is_news = known.as_ref().is_none_or(|(_, at)| now.since(*at) >= NETWORK_WATCH_TIME);
+        match known {
+            Some((_, at)) if is_news => *at = now,
+            Some(_) => {}
+            None => self.back.push((family, now)),
+        }
+        is_news
     }
 
     /// Families in which this machine has got an address, again or another one: while it had none, whoever was asked
@@ -55,12 +69,20 @@ impl Watch {
     }
 }
 
-/// The address from which datagrams to the Internet would leave: a connected UDP socket knows it, and sends nothing.
 fn own_address(family: Family) -> Option<IpAddr> {
+    way_out(match family {
+        Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
+        Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+    })
+}
+
+/// The address from which a socket that is bound to `from` would send to the Internet; none: it has no way there. A connected
+/// UDP socket knows it, and sends nothing.
+pub(super) fn way_out(from: IpAddr) -> Option<IpAddr> {
     // Addresses of documentation (RFC 5737, RFC 3849): nobody has them, and the default route leads there.
-    let (from, to): (IpAddr, IpAddr) = match family {
-        Family::V4 => (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into()),
-        Family::V6 => (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()),
+    let to: IpAddr = match from {
+        IpAddr::V4(_) => Ipv4Addr::new(192, 0, 2, 1).into(),
+        IpAddr::V6(_) => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
     };
     let socket = UdpSocket::bind(SocketAddr::new(from, 0)).ok()?;
     socket.connect(SocketAddr::new(to, 9)).ok()?;
@@ -83,11 +105,21 @@ mod tests {
     #[test]
     fn another_address_is_a_move_and_one_after_none_too() {
         let at = |n: u8| Some(IpAddr::from([192, 168, 1, n]));
-        let mut watch = Watch { turn_at: Time(0), look_at: Time(0), own: vec![(Family::V4, None)] };
+        let mut watch = Watch::new(&[], Time(0));
+        watch.own.push((Family::V4, None));
         for (seen, has_moved) in
             [(None, false), (at(1), true), (at(1), false), (None, false), (at(1), true), (at(2), true)]
         {
             assert_eq!(!watch.moved_to(|_| seen).is_empty(), has_moved, "{seen:?}");
         }
+    }
+
+    #[test]
+    fn a_network_that_comes_and_goes_is_joined_once_in_a_while() {
+        let mut watch = Watch::new(&[], Time(0));
+        let joined = |watch: &mut Watch, family| {
+            (0..100).filter(|n| watch.is_news(family, Time(0) + Duration::from_secs(*n))).count()
+        };
+        assert_eq!([Family::V4, Family::V6].map(|family| joined(&mut watch, family)), [4, 4]);
     }
 }

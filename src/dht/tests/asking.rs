@@ -65,7 +65,7 @@ fn a_lookup_among_nobody_ends_at_once() {
     bench.input(Input::Ask { ask: AskId(1), what: what.clone() });
     assert_eq!(bench.events, [Event::Done { ask: AskId(1), summary: Summary::default() }]);
     bench.input(Input::Ask { ask: AskId(2), what: Ask::Dial { port: 9978 } });
-    assert!(bench.events.contains(&Event::Dialled { ask: AskId(2), reached: false }));
+    assert!(bench.events.contains(&Event::Done { ask: AskId(2), summary: Summary::default() }), "nobody could dial");
     bench.input(Input::Ask { ask: AskId(3), what });
     bench.input(Input::Cancel(AskId(3)));
 }
@@ -144,4 +144,24 @@ fn one_liar_does_not_crowd_out_the_peers_that_others_name() {
     answer_last(&mut bench, at(2), Reply { values: lies, ..Reply::from(belonging(at(2), 2)) });
     answer_last(&mut bench, at(3), Reply { values: vec![at(99)], ..Reply::from(belonging(at(3), 3)) });
     assert!(bench.events.contains(&Event::Peer { ask: AskId(1), peer: at(99) }));
+}
+
+#[test]
+fn a_rendezvous_that_finds_no_room_is_made_a_moment_later() {
+    let mut bench = Bench::new(Config { mainline: Mainline::Ask, ..config() });
+    bench.input(Input::Known(Network::Mainline, at(1)));
+    // Others have all the room when mainline's first node answers.
+    let now = bench.now;
+    let start = |node: &mut Node| node.start(NodeId([9; 20]), Goal::Nodes, Owner::Table, now);
+    while start(&mut bench.dht.nodes[1]) {}
+    let query = bench.sent.iter().rfind(|(to, ..)| *to == at(1)).expect("a visit");
+    let (tx, reply) = (query.1.tx.clone(), Reply { token: Some(vec![1]), ..Reply::from(NodeId([1; 20])) });
+    bench.dht.upkeep_at = now;
+    bench.message(at(1), None, &tx, Body::Reply(Box::new(reply)));
+    let key = rendezvous("apt-p2p", None);
+    let is_made = |bench: &Bench| bench.dht.nodes[1].lookups.values().any(|running| running.lookup.target == key);
+    assert!(bench.dht.nodes[1].table.len() > 0 && !is_made(&bench));
+    bench.dht.nodes[1].lookups.clear();
+    bench.pass(2 * UPKEEP_PAUSE);
+    assert!(is_made(&bench));
 }

@@ -285,3 +285,52 @@ fn one_liar_does_not_make_us_believe_that_we_are_reached() {
         assert_eq!(bench.dht.status()[0].reach == Reach::Open, reached, "{said:?}");
     }
 }
+
+#[test]
+fn a_dial_says_nothing_of_the_way_to_a_witness_nor_of_its_health() {
+    for dial_time in [Some(Duration::from_secs(3)), None] {
+        let mut bench = Bench::new(config());
+        bench.input(Input::Known(Network::Overlay, at(2)));
+        let reply = || Reply { token: Some(vec![1]), ..Reply::from(belonging(at(2), 1)) };
+        answer_last(&mut bench, at(2), reply());
+        let usual = bench.dht.status()[0].stall_ms;
+        let mut dials = Vec::new();
+        let mut said = 0;
+        for step in 0..1200 {
+            if step % 240 == 0 {
+                bench.input(Input::Ask { ask: AskId(step), what: Ask::Dial { port: 9978 } });
+            }
+            bench.pass(Duration::from_millis(50));
+            for (_, message, _) in std::mem::take(&mut bench.sent) {
+                match message.body {
+                    Body::Query { query: Query::Dial { .. }, .. } => dials.push((bench.now, message.tx)),
+                    _ => _ = bench.message(at(2), Some("apt-p2p"), &message.tx, Body::Reply(Box::new(reply()))),
+                }
+            }
+            while let (Some((at_time, tx)), Some(time)) = (dials.first().cloned(), dial_time)
+                && bench.now.since(at_time) >= time
+            {
+                dials.remove(0);
+                let no = Reply { dialled: Some(false), ..reply() };
+                bench.message(at(2), Some("apt-p2p"), &tx, Body::Reply(Box::new(no)));
+                said += 1;
+            }
+        }
+        let told = bench.events.iter().filter(|it| matches!(it, Event::Dialled { reached: false, .. })).count();
+        assert_eq!((told, said), (5, if dial_time.is_some() { 5 } else { 0 }));
+        assert!(bench.dht.status()[0].stall_ms <= usual, "{} ms", bench.dht.status()[0].stall_ms);
+        assert_eq!(bench.dht.contacts().len(), 1, "nothing was missed");
+    }
+}
+
+#[test]
+fn at_another_port_nothing_is_announced_until_somebody_has_reached_it() {
+    let mut bench = Bench::new(Config { port: Some(9978), ..config() });
+    for n in 0..5 {
+        bench.input(Input::Announce { key: NodeId([n; 20]), hint: None });
+    }
+    bench.input(Input::Port(9978));
+    assert_eq!(bench.dht.traffic(bench.now).own, 5, "it is the same");
+    bench.input(Input::Port(40_000));
+    assert_eq!(bench.dht.traffic(bench.now).own, 0);
+}
