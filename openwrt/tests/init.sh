@@ -11,19 +11,30 @@ failed=0
 
 # ── stubs ──
 
-# Options: a file of lines "main.option=value"; those of a list stand on several lines.
+# A file of lines: "main.option=value", and "main.option+=value" for each value of a list.
 config_load() { [ "$1" = apt-p2p ]; }
-value_of() { sed -n "s|^$1\.$2=||p" "$scratch/uci"; }
+value_of() { sed -n "s|^$1\.$2+*=||p" "$scratch/uci"; }
 config_get() {
 	local found
-	found=$(value_of "$2" "$3" | tr '\n' ' ')
-	found=${found% }
+	case "$3" in
+	*_LENGTH)
+		found=$(grep -c "^$2\.${3%_LENGTH}+=" "$scratch/uci")
+		[ "$found" != 0 ] || found=
+		;;
+	*)
+		found=$(value_of "$2" "$3" | tr '\n' ' ')
+		found=${found% }
+		;;
+	esac
 	eval "$1=\${found:-\$4}"
 }
 config_get_bool() { config_get "$@"; }
+# As OpenWrt's, it does nothing with an option that is no list.
 config_list_foreach() {
-	local section="$1" option="$2" function="$3" each
+	local section="$1" option="$2" function="$3" each count
 	shift 3
+	config_get count "$section" "${option}_LENGTH"
+	[ -n "$count" ] || return 0
 	value_of "$section" "$option" >"$scratch/list"
 	while read -r each; do "$function" "$each" "$@"; done <"$scratch/list"
 }
@@ -171,10 +182,10 @@ a_disk_without_owners_is_written_to_by_root() {
 }
 
 every_option_becomes_its_flag() {
-	router main.listen=192.168.1.1:3142 'main.listen=[fd00::1]:3142' main.allow=192.168.1.0/24 \
-		main.upstream=a.example.org/debian=https://m.example.org/debian main.allow_upstream=mirror.lan \
-		main.upstream_proxy=http://proxy.lan:3128 main.allow_connect=*.example.org main.allow_connect=m.example.org \
-		main.public=m.example.org/debian main.neighbour=192.168.1.7:9978 'main.peer_listen=[::]:7000' \
+	router main.listen+=192.168.1.1:3142 'main.listen+=[fd00::1]:3142' main.allow+=192.168.1.0/24 \
+		main.upstream+=a.example.org/debian=https://m.example.org/debian main.allow_upstream+=mirror.lan \
+		main.upstream_proxy=http://proxy.lan:3128 main.allow_connect+=*.example.org main.allow_connect+=m.example.org \
+		main.public+=m.example.org/debian main.neighbour+=192.168.1.7:9978 'main.peer_listen=[::]:7000' \
 		main.upload_rate=1M main.prefer=offload main.prefetch=night main.network=example main.secret=/etc/apt-p2p.secret main.log=info \
 		main.share=internet
 	start_service
@@ -190,6 +201,15 @@ every_option_becomes_its_flag() {
 	has "procd_add_mdns apt-p2p tcp 7000"
 	has "procd_add_jail_mount /etc/apt-p2p.secret"
 	has_not firewall
+}
+
+an_option_in_a_list_s_place_is_a_list_of_its_words() {
+	router main.allow_connect=none 'main.allow=192.168.1.0/24 fd00::/8' 'main.public=*/debian' main.upstream=
+	start_service
+	for flag in '--allow-connect none' '--allow 192.168.1.0/24' '--allow fd00::/8' '--public */debian'; do
+		has "flag $flag"
+	done
+	has_not --upstream
 }
 
 the_peer_port_opens_only_for_the_internet_and_when_asked() {
@@ -288,6 +308,7 @@ the_disk_s_coming_and_going_restarts_it() {
 for test in as_it_comes_it_serves_the_lan_from_memory a_mounted_disk_is_used \
 	the_flash_is_never_filled_while_the_disk_is_away a_root_on_a_disk_is_used_when_the_owner_says_so \
 	a_folder_that_is_no_path_is_not_used a_disk_without_owners_is_written_to_by_root every_option_becomes_its_flag \
+	an_option_in_a_list_s_place_is_a_list_of_its_words \
 	the_peer_port_opens_only_for_the_internet_and_when_asked cron_has_one_line_and_others_stay \
 	a_folder_with_other_things_is_left_alone a_time_that_cron_would_run_is_refused \
 	switched_off_it_leaves_nothing_behind cleanup_runs_as_the_cache_s_owner_with_its_size \
