@@ -40,8 +40,7 @@ config_list_foreach() {
 }
 record() { echo "$*" >>"$calls"; }
 for stub in procd_open_instance procd_close_instance procd_set_param procd_add_jail procd_add_jail_mount \
-	procd_add_jail_mount_rw procd_add_mdns procd_open_data procd_close_data json_add_object json_add_string \
-	json_add_array json_close_object json_close_array procd_set_config_changed procd_add_reload_trigger \
+	procd_add_jail_mount_rw procd_set_config_changed procd_add_reload_trigger \
 	procd_add_reload_interface_trigger procd_add_restart_mount_trigger procd_kill start-stop-daemon; do
 	# Names with a dash are none for a function: those are programs below.
 	case $stub in
@@ -55,6 +54,36 @@ done
 procd_append_param() {
 	shift
 	record "flag $*"
+}
+# What the instance tells others, one "path=value" a line. As with OpenWrt's jshn, of two tables of one name the first is lost.
+json_add_object() {
+	[ -z "$1" ] || sed -i "\\|^$at/$1/|d" "$scratch/json"
+	at=$at/$1
+}
+json_add_array() { json_add_object "$1"; }
+json_add_string() { echo "$at/$1=$2" >>"$scratch/json"; }
+json_add_int() { json_add_string "$@"; }
+json_close_object() { at=${at%/*}; }
+json_close_array() { json_close_object; }
+procd_open_data() { json_add_object data; }
+procd_close_data() { json_close_object; }
+procd_add_mdns_service() {
+	local text
+	json_add_object "$1_$3"
+	json_add_string service "_$1._$2.local"
+	json_add_int port "$3"
+	shift 3
+	json_add_array txt
+	for text in "$@"; do json_add_string '' "$text"; done
+	json_close_array
+	json_close_object
+}
+procd_add_mdns() {
+	procd_open_data
+	json_add_object mdns
+	procd_add_mdns_service "$@"
+	json_close_object
+	procd_close_data
 }
 logger() { record "logger $*"; }
 chown() { [ -z "$no_owners" ] && record "chown $*"; }
@@ -78,6 +107,8 @@ router() {
 	no_owners=
 	rm -rf "$scratch/crontabs" "$scratch/memory" "$scratch/disk"
 	: >"$calls"
+	: >"$scratch/json"
+	at=
 	cat >"$MOUNTS" <<-MOUNTED
 		/dev/root /rom squashfs ro 0 0
 		overlayfs:/overlay / overlay rw 0 0
@@ -89,6 +120,8 @@ router() {
 mounted() { echo "/dev/sda1 $1 ext4 rw 0 0" >>"$MOUNTS"; }
 has() { grep -qxF -e "$1" "$calls" || fail "not called: $1"; }
 has_not() { ! grep -qF -e "$1" "$calls" || fail "called: $1"; }
+tells() { grep -qxF -e "/data/$1" "$scratch/json" || fail "not told: $1 of $(cat "$scratch/json")"; }
+tells_not() { ! grep -qF -e "/$1" "$scratch/json" || fail "told: $1"; }
 is() { [ "$1" = "$2" ] || fail "'$1' is not '$2'"; }
 fail() {
 	echo "FAILED $test: $1"
@@ -103,12 +136,14 @@ as_it_comes_it_serves_the_lan_from_memory() {
 	start_service
 	has "procd_set_param command /usr/bin/apt-p2p --cache $scratch/memory --share lan"
 	has "flag --config /dev/null"
-	has "procd_add_mdns apt_proxy tcp 9977"
-	has "procd_add_mdns apt-p2p tcp 9978"
+	tells mdns/apt_proxy_9977/service=_apt_proxy._tcp.local
+	tells mdns/apt_proxy_9977/port=9977
+	tells mdns/apt-p2p_9978/service=_apt-p2p._tcp.local
+	tells mdns/apt-p2p_9978/port=9978
 	has "procd_set_param user apt-p2p"
 	has "procd_set_param no_new_privs 1"
 	has "procd_add_jail_mount_rw $scratch/memory"
-	has_not firewall
+	tells_not firewall
 	has_not logger
 	is "$(cat "$CRONTAB")" "0 4 * * * /etc/init.d/apt-p2p cleanup # apt-p2p"
 }
@@ -197,10 +232,10 @@ every_option_becomes_its_flag() {
 		has "flag $flag"
 	done
 	has "procd_set_param env RUST_LOG=info"
-	has "procd_add_mdns apt_proxy tcp 3142"
-	has "procd_add_mdns apt-p2p tcp 7000"
+	tells mdns/apt_proxy_3142/port=3142
+	tells mdns/apt-p2p_7000/port=7000
 	has "procd_add_jail_mount /etc/apt-p2p.secret"
-	has_not firewall
+	tells_not firewall
 }
 
 an_option_in_a_list_s_place_is_a_list_of_its_words() {
@@ -215,16 +250,18 @@ an_option_in_a_list_s_place_is_a_list_of_its_words() {
 the_peer_port_opens_only_for_the_internet_and_when_asked() {
 	router main.open_port=1
 	start_service
-	has_not firewall
+	tells_not firewall
 	router main.open_port=1 main.share=internet
 	start_service
-	has "json_add_array firewall"
-	has "json_add_string dest_port 9978"
-	has "json_add_string src wan"
+	tells firewall//dest_port=9978
+	tells firewall//src=wan
+	tells mdns/apt_proxy_9977/port=9977
+	tells mdns/apt-p2p_9978/port=9978
 	router main.share=off main.open_port=1
 	start_service
-	has_not firewall
-	has_not "procd_add_mdns apt-p2p"
+	tells_not firewall
+	tells mdns/apt_proxy_9977/port=9977
+	tells_not mdns/apt-p2p
 }
 
 cron_has_one_line_and_others_stay() {
