@@ -140,6 +140,8 @@ as_it_comes_it_serves_the_lan_from_memory() {
 	tells mdns/apt_proxy_9977/port=9977
 	tells mdns/apt-p2p_9978/service=_apt-p2p._tcp.local
 	tells mdns/apt-p2p_9978/port=9978
+	# Others take it for a neighbour by that alone: src/lan/discovery.rs.
+	tells mdns/apt-p2p_9978/txt/=net=apt-p2p
 	has "procd_set_param user apt-p2p"
 	has "procd_set_param no_new_privs 1"
 	has "procd_add_jail_mount_rw $scratch/memory"
@@ -234,6 +236,7 @@ every_option_becomes_its_flag() {
 	has "procd_set_param env RUST_LOG=info"
 	tells mdns/apt_proxy_3142/port=3142
 	tells mdns/apt-p2p_7000/port=7000
+	tells mdns/apt-p2p_7000/txt/=net=example
 	has "procd_add_jail_mount /etc/apt-p2p.secret"
 	tells_not firewall
 }

@@ -104,7 +104,7 @@ return view.extend({
 		option.depends({ share: 'off', '!reverse': true });
 
 		option = section.taboption('sharing', form.DynamicList, 'neighbour', _('Neighbours'),
-			_('Other apt-p2p machines of this network, by address and port.'));
+			_('Other apt-p2p machines of this network, by address and port: the router asks these alone. They find it where umdns is installed.'));
 		option.placeholder = '192.168.1.7:9978';
 		option.depends({ share: 'off', '!reverse': true });
 
