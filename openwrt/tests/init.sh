@@ -289,6 +289,23 @@ cron_has_one_line_and_others_stay() {
 	has_not "cron restart"
 }
 
+a_crontab_s_other_lines_are_none_of_ours() {
+	local own='# apt-p2p is cleaned by hand
+
+5 5 * * 0 /etc/init.d/apt-p2p cleanup # apt-p2p on Sundays, and \n is none'
+	router
+	mkdir -p "${CRONTAB%/*}"
+	printf '%s\n' "$own" >"$CRONTAB"
+	start_service
+	is "$(cat "$CRONTAB")" "$own
+0 4 * * * /etc/init.d/apt-p2p cleanup # apt-p2p"
+	cron_off
+	is "$(cat "$CRONTAB")" "$own"
+	: >"$calls"
+	cron_off
+	has_not "cron restart"
+}
+
 switched_off_it_leaves_nothing_behind() {
 	router
 	start_service
@@ -350,6 +367,7 @@ for test in as_it_comes_it_serves_the_lan_from_memory a_mounted_disk_is_used \
 	a_folder_that_is_no_path_is_not_used a_disk_without_owners_is_written_to_by_root every_option_becomes_its_flag \
 	an_option_in_a_list_s_place_is_a_list_of_its_words \
 	the_peer_port_opens_only_for_the_internet_and_when_asked cron_has_one_line_and_others_stay \
+	a_crontab_s_other_lines_are_none_of_ours \
 	a_folder_with_other_things_is_left_alone a_time_that_cron_would_run_is_refused \
 	switched_off_it_leaves_nothing_behind cleanup_runs_as_the_cache_s_owner_with_its_size \
 	numbers_come_from_where_the_cache_is_and_leave_no_line_in_the_log luci_s_plugin_says_its_method_and_answers_it_alone \
