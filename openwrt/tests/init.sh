@@ -164,11 +164,17 @@ a_mounted_disk_is_used() {
 a_folder_with_other_things_is_left_alone() {
 	router "main.cache=$scratch/disk/other"
 	mkdir -p "$scratch/disk/other"
+	mkdir "$scratch/disk/other/files"
 	: >"$scratch/disk/other/passwd"
 	mounted "$scratch/disk"
 	start_service
 	has "procd_set_param command /usr/bin/apt-p2p --cache $scratch/memory --share lan"
 	has "logger -t apt-p2p -p daemon.warn $scratch/disk/other holds other things, and a cache has a folder of its own: memory is used instead"
+	has_not "chown apt-p2p:apt-p2p $scratch/disk/other"
+	# What src/store makes.
+	mkdir "$scratch/disk/other/meta" "$scratch/disk/other/drafts"
+	start_service
+	has "procd_set_param command /usr/bin/apt-p2p --cache $scratch/disk/other --share lan"
 }
 
 a_time_that_cron_would_run_is_refused() {
