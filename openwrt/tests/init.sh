@@ -161,6 +161,52 @@ a_mounted_disk_is_used() {
 	[ ! -e "$scratch/memory" ] || fail "memory is used too"
 }
 
+memory_that_serves_no_more_is_given_back() {
+	router
+	start_service
+	service_started
+	[ -d "$MEMORY_CACHE" ] || fail "memory is taken away while it serves"
+	echo "main.cache=$scratch/disk/apt-p2p" >>"$scratch/uci"
+	mkdir "$scratch/disk"
+	mounted "$scratch/disk"
+	start_service
+	# As the proxy does, till it has ended.
+	exec 9<"$MEMORY_CACHE"
+	flock -n 9
+	sleep() {
+		record "sleep $*"
+		exec 9<&-
+	}
+	service_started
+	has "sleep 1"
+	[ ! -e "$MEMORY_CACHE" ] || fail "memory is kept beside the disk"
+
+	for ended in stopped switched_off; do
+		router
+		start_service
+		[ -d "$MEMORY_CACHE" ] || fail "there is no cache"
+		case $ended in
+		stopped) service_stopped ;;
+		*)
+			echo main.enabled=0 >>"$scratch/uci"
+			start_service
+			service_started
+			;;
+		esac
+		[ ! -e "$MEMORY_CACHE" ] || fail "memory is kept: $ended"
+	done
+
+	router
+	start_service
+	exec 9<"$MEMORY_CACHE"
+	flock -n 9
+	sleep() { :; }
+	service_stopped
+	[ -e "$MEMORY_CACHE" ] || fail "memory is taken from a proxy that runs"
+	exec 9<&-
+	unset -f sleep
+}
+
 a_folder_with_other_things_is_left_alone() {
 	router "main.cache=$scratch/disk/other"
 	mkdir -p "$scratch/disk/other"
@@ -369,6 +415,7 @@ the_disk_s_coming_and_going_restarts_it() {
 }
 
 for test in as_it_comes_it_serves_the_lan_from_memory a_mounted_disk_is_used \
+	memory_that_serves_no_more_is_given_back \
 	the_flash_is_never_filled_while_the_disk_is_away a_root_on_a_disk_is_used_when_the_owner_says_so \
 	a_folder_that_is_no_path_is_not_used a_disk_without_owners_is_written_to_by_root every_option_becomes_its_flag \
 	an_option_in_a_list_s_place_is_a_list_of_its_words \
