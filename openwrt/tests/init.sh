@@ -88,6 +88,9 @@ procd_add_mdns() {
 logger() { record "logger $*"; }
 chown() { [ -z "$no_owners" ] && record "chown $*"; }
 start() { record start; }
+reload() { record reload; }
+ubus() { [ "$*" != 'call service list {"name":"apt-p2p"}' ] || cat "$scratch/running"; }
+jsonfilter() { [ "$*" != "-l 1 -e @['apt-p2p'].instances[*].command[2]" ] || cat; }
 PATH=$scratch:$PATH
 
 # shellcheck source=/dev/null
@@ -108,6 +111,7 @@ router() {
 	rm -rf "$scratch/crontabs" "$scratch/memory" "$scratch/disk"
 	: >"$calls"
 	: >"$scratch/json"
+	: >"$scratch/running"
 	at=
 	cat >"$MOUNTS" <<-MOUNTED
 		/dev/root /rom squashfs ro 0 0
@@ -403,7 +407,34 @@ cleanup_runs_as_the_cache_s_owner_with_its_size() {
 	has "start-stop-daemon -S -q -c apt-p2p -p /var/run/apt-p2p-cleanup.pid -x /usr/bin/apt-p2p -- cleanup --config /dev/null --cache $scratch/disk/apt-p2p --max-size 20G"
 }
 
-the_disk_s_coming_and_going_restarts_it() {
+a_disk_that_came_or_went_unsaid_is_noticed_by_cleanup() {
+	router "main.cache=$scratch/disk/apt-p2p"
+	mkdir "$scratch/disk"
+	mounted "$scratch/disk"
+	echo "$scratch/memory" >"$scratch/running"
+	cleanup
+	has reload
+	has_not start-stop-daemon
+
+	router main.cache=/mnt/sda1/apt-p2p
+	echo /mnt/sda1/apt-p2p >"$scratch/running"
+	cleanup
+	has reload
+
+	router
+	echo "$scratch/memory" >"$scratch/running"
+	cleanup
+	has_not reload
+	has "start-stop-daemon -S -q -c apt-p2p -p /var/run/apt-p2p-cleanup.pid -x /usr/bin/apt-p2p -- cleanup --config /dev/null --cache $scratch/memory"
+}
+
+the_command_s_third_word_is_the_cache() {
+	router
+	start_service
+	is "$(sed -n 's/^procd_set_param command //p' "$calls" | cut -d ' ' -f 3)" "$scratch/memory"
+}
+
+a_disk_that_is_mounted_restarts_it() {
 	router "main.cache=/mnt/sda1/apt-p2p"
 	service_triggers
 	has "procd_add_restart_mount_trigger /mnt/sda1/apt-p2p"
@@ -424,7 +455,8 @@ for test in as_it_comes_it_serves_the_lan_from_memory a_mounted_disk_is_used \
 	a_folder_with_other_things_is_left_alone a_time_that_cron_would_run_is_refused \
 	switched_off_it_leaves_nothing_behind cleanup_runs_as_the_cache_s_owner_with_its_size \
 	numbers_come_from_where_the_cache_is_and_leave_no_line_in_the_log luci_s_plugin_says_its_method_and_answers_it_alone \
-	the_disk_s_coming_and_going_restarts_it; do
+	a_disk_that_came_or_went_unsaid_is_noticed_by_cleanup the_command_s_third_word_is_the_cache \
+	a_disk_that_is_mounted_restarts_it; do
 	count=${count:-0}
 	$test
 	count=$((count + 1))
