@@ -374,12 +374,15 @@ switched_off_it_leaves_nothing_behind() {
 	has_not start-stop-daemon
 }
 
-numbers_come_from_where_the_cache_is_and_leave_no_line_in_the_log() {
+numbers_come_from_where_the_proxy_runs_and_leave_no_line_in_the_log() {
+	# It runs on what memory there was, or could be used, when it started.
 	router main.cache=/mnt/sda1/apt-p2p
-	is "$(PROG='echo'; numbers)" "status --config /dev/null --cache $scratch/memory --json"
-	has_not logger
 	mounted /mnt/sda1
-	is "$(PROG='echo'; numbers)" 'status --config /dev/null --cache /mnt/sda1/apt-p2p --json'
+	echo "$scratch/memory" >"$scratch/running"
+	is "$(PROG='echo'; numbers)" "status --config /dev/null --cache $scratch/memory --json"
+	: >"$scratch/running"
+	numbers && fail "nothing runs"
+	has_not logger
 }
 
 luci_s_plugin_says_its_method_and_answers_it_alone() {
@@ -454,7 +457,7 @@ for test in as_it_comes_it_serves_the_lan_from_memory a_mounted_disk_is_used \
 	a_crontab_s_other_lines_are_none_of_ours \
 	a_folder_with_other_things_is_left_alone a_time_that_cron_would_run_is_refused \
 	switched_off_it_leaves_nothing_behind cleanup_runs_as_the_cache_s_owner_with_its_size \
-	numbers_come_from_where_the_cache_is_and_leave_no_line_in_the_log luci_s_plugin_says_its_method_and_answers_it_alone \
+	numbers_come_from_where_the_proxy_runs_and_leave_no_line_in_the_log luci_s_plugin_says_its_method_and_answers_it_alone \
 	a_disk_that_came_or_went_unsaid_is_noticed_by_cleanup the_command_s_third_word_is_the_cache \
 	a_disk_that_is_mounted_restarts_it; do
 	count=${count:-0}
