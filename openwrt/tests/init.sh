@@ -280,13 +280,15 @@ every_option_becomes_its_flag() {
 		main.upstream_proxy=http://proxy.lan:3128 main.allow_connect+=*.example.org main.allow_connect+=m.example.org \
 		main.public+=m.example.org/debian main.neighbour+=192.168.1.7:9978 'main.peer_listen=[::]:7000' \
 		main.upload_rate=1M main.prefer=offload main.prefetch=night main.network=example main.secret=/etc/apt-p2p.secret main.log=info \
-		main.share=internet
+		main.share=internet main.mainline=off main.bootstrap+=node.example.org:9978 main.bootstrap+=192.168.1.10:9978 \
+		main.workers=3
 	start_service
 	for flag in '--listen 192.168.1.1:3142' '--listen [fd00::1]:3142' '--allow 192.168.1.0/24' \
 		'--upstream a.example.org/debian=https://m.example.org/debian' '--allow-upstream mirror.lan' \
 		'--upstream-proxy http://proxy.lan:3128' '--allow-connect *.example.org' '--allow-connect m.example.org' \
 		'--public m.example.org/debian' '--neighbour 192.168.1.7:9978' '--peer-listen [::]:7000' '--upload-rate 1M' \
-		'--prefer offload' '--prefetch night' '--network example' '--secret /etc/apt-p2p.secret'; do
+		'--prefer offload' '--prefetch night' '--network example' '--secret /etc/apt-p2p.secret' \
+		'--mainline off' '--bootstrap node.example.org:9978' '--bootstrap 192.168.1.10:9978' '--workers 3'; do
 		has "flag $flag"
 	done
 	has "procd_set_param env RUST_LOG=info"
