@@ -22,7 +22,7 @@ pub struct Report {
 /// # Errors
 /// Those of the store; a report that nobody reads is no error.
 pub fn run(config: &Config, how: Report, now: Stamp, out: &mut impl Write) -> Result<(), StoreError> {
-    let store = Store::open(&Options { dir: config.cache.clone() })?;
+    let store = Store::open_existing(&Options { dir: config.cache.clone() })?;
     // Finished downloads of a proxy that was killed are files like the others.
     store.commit(now)?;
     let max_bytes = match config.max_size {

@@ -301,7 +301,7 @@ impl Config {
             public,
             listen_where_found: settings.listen.is_empty(),
             listen,
-            cache: settings.cache.map_or_else(default_cache, Ok)?,
+            cache: settings.cache.map_or_else(default_cache, folder)?,
             max_size: max_size.transpose()?,
             grace: grace.transpose()?.unwrap_or(GRACE),
             workers,
@@ -455,6 +455,11 @@ fn parse_all<T: std::str::FromStr>(
 ) -> Result<Vec<T>, ConfigError> {
     let parse = |text: &String| text.parse().map_err(|_| value(setting, text.clone(), expected));
     texts.iter().map(parse).collect()
+}
+
+/// An empty name is what a shell makes of a variable that nobody has set; it would be the folder that one stands in.
+fn folder(path: PathBuf) -> Result<PathBuf, ConfigError> {
+    if path.as_os_str().is_empty() { Err(value("--cache", String::new(), "a folder")) } else { Ok(path) }
 }
 
 fn default_cache() -> Result<PathBuf, ConfigError> {

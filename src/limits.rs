@@ -305,6 +305,8 @@ pub const ADOPTED_FILES: usize = 8192;
 pub const SWEEP_BATCH: usize = 256;
 /// Seconds after which a file without a record, or a draft that nobody writes, is a leftover.
 pub const LEFTOVER_TIME_S: u64 = 86_400;
+/// Drafts that one sweep may let go; more are seen by the next one.
+pub const DRAFTS_SWEPT: usize = 4096;
 /// Seconds for which a file counts as being in use.
 pub const IN_USE_TIME_S: u64 = 60;
 

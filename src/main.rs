@@ -3,7 +3,7 @@
 mod logging;
 mod owner;
 
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
         Err(status) => return status,
     };
     if cli.version {
-        println!("apt-p2p {}", env!("CARGO_PKG_VERSION"));
+        say(format_args!("apt-p2p {}", env!("CARGO_PKG_VERSION")));
         return ExitCode::SUCCESS;
     }
     let flags = cli.flags();
@@ -53,7 +53,7 @@ fn parse() -> Result<Cli, ExitCode> {
     let name = name.rsplit('/').next().unwrap_or(name);
     <Cli as argh::FromArgs>::from_args(&[name], rest).map_err(|exit| match exit.status {
         Ok(()) => {
-            println!("{}", exit.output);
+            say(format_args!("{}", exit.output));
             ExitCode::SUCCESS
         }
         Err(()) => {
@@ -61,6 +61,11 @@ fn parse() -> Result<Cli, ExitCode> {
             ExitCode::from(2)
         }
     })
+}
+
+/// A reader that has had enough is no error.
+fn say(line: std::fmt::Arguments<'_>) {
+    writeln!(io::stdout(), "{line}").ok();
 }
 
 fn serve(flags: &Flags) -> ExitCode {

@@ -41,7 +41,7 @@ impl Tally {
 /// # Errors
 /// Those of the store; a report that nobody reads is no error.
 pub fn run(config: &Config, json: bool, now: Stamp, out: &mut impl Write) -> Result<bool, StoreError> {
-    let store = Store::open(&Options { dir: config.cache.clone() })?;
+    let store = Store::open_existing(&Options { dir: config.cache.clone() })?;
     // Finished downloads of a proxy that was killed are files like the others.
     store.commit(now)?;
     let all = store.usage()?;

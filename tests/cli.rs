@@ -4,6 +4,7 @@ mod support;
 
 use std::process::{Command, Output};
 
+use apt_p2p::store::{Options, Store};
 use support::Scratch;
 use support::daemon::{BINARY, Daemon};
 
@@ -66,6 +67,7 @@ fn what_cannot_be_used_ends_with_2_and_says_what_to_do() {
         (vec!["--lisen", "x"], "--help"),
         (vec!["fly"], "--help"),
         (vec!["--listen", "9977"], "--listen 9977: expected an address and a port"),
+        (vec!["--cache", ""], "--cache : expected a folder"),
         (vec!["--share", "all"], "--share all: expected internet, lan or off"),
         (vec!["--max-size", "big"], "--max-size big: expected a size"),
         (vec!["--config", "/nonexistent.toml"], "cannot read /nonexistent.toml"),
@@ -91,13 +93,32 @@ fn what_fails_ends_with_1_in_one_line() {
     std::fs::write(&cache, "").expect("a scratch file");
     let output = run(&["cleanup", "--cache", cache.to_str().expect("a plain path")]);
     assert_eq!((output.status.code(), told(&output).lines().count()), (Some(1), 1), "{}", told(&output));
+    // A wrong name, or a disk that is not mounted, is no cache in which all is well.
+    let nowhere = scratch.path().join("nowhere");
+    for command in ["cleanup", "verify"] {
+        let output = run(&[command, "--cache", nowhere.to_str().expect("a plain path")]);
+        assert_eq!((output.status.code(), told(&output).lines().count()), (Some(1), 1), "{}", told(&output));
+        assert!(told(&output).contains("there is no cache in"), "{}", told(&output));
+    }
+    assert!(!nowhere.exists());
+}
+
+#[test]
+fn a_reader_that_takes_nothing_is_no_error() {
+    for word in ["--version", "--help"] {
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("a device");
+        let status = Command::new(BINARY).arg(word).stdout(full).status().expect("the program starts");
+        assert_eq!(status.code(), Some(0), "{word}");
+    }
 }
 
 /// A line that comes and goes is for people who watch: none of it gets into a pipe, or to a terminal that keeps all.
 #[test]
 fn progress_is_shown_on_a_terminal_alone() {
     let scratch = Scratch::new();
-    let command = format!("{BINARY} cleanup --cache {}", scratch.path().join("cache").display());
+    let cache = scratch.path().join("cache");
+    let command = format!("{BINARY} cleanup --cache {}", cache.display());
+    Store::open(&Options { dir: cache }).expect("a store");
     let on_terminal = |kind: &str| {
         let mut script = Command::new("script");
         let output =

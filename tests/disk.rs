@@ -332,3 +332,31 @@ fn a_cache_folder_that_is_emptied_under_the_proxy_is_made_anew() {
     assert!(get(daemon.address, &mirror.url(&path)).body == content);
     assert_eq!(mirror.seen(&path).len(), seen, "it is kept again");
 }
+
+#[test]
+fn an_index_that_is_damaged_under_the_proxy_is_made_anew_and_the_proxy_can_still_be_asked() {
+    let scratch = Scratch::new();
+    let (daemon, mirror) = (Daemon::start(&scratch), Mirror::start());
+    let content = noise(100_000, 1);
+    let path = mirror.put_by_hash(&content[..]);
+    assert!(get(daemon.address, &mirror.url(&path)).body == content);
+    daemon.wait_until_recorded(&Digest::of(&content).to_string());
+    let index = daemon.cache.join("meta/data.mdb");
+    std::fs::remove_file(&index).expect("the cache is ours");
+    std::fs::write(&index, noise(65_536, 2)).expect("the cache is ours");
+    daemon.wait_for_log("made anew");
+    daemon.wait_for_log("can be used now");
+    // Another disk of this name is one that nobody's lock is on yet.
+    let mut aside = daemon.cache.clone().into_os_string();
+    aside.push(".old");
+    std::fs::rename(&daemon.cache, &aside).expect("the cache is ours");
+    std::fs::create_dir(&daemon.cache).expect("the cache is ours");
+    let asked = || {
+        let mut status = Command::new(BINARY);
+        status.arg("status").arg("--cache").arg(&daemon.cache);
+        status.output().expect("the program starts").status.success()
+    };
+    wait_until(Duration::from_secs(60), "it can be asked in the new folder", asked);
+    assert!(get(daemon.address, &mirror.url(&path)).body == content);
+    daemon.wait_until_recorded(&Digest::of(&content).to_string());
+}

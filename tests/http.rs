@@ -279,6 +279,23 @@ fn credentials_are_forwarded_and_what_they_opened_stays_closed() {
 }
 
 #[test]
+fn what_credentials_opened_half_is_no_beginning_for_others() {
+    let (_scratch, mirror, daemon) = house();
+    let content = noise(3_000_000, 8);
+    let path = mirror.put_by_hash(&content[..]);
+    let refusal = b"HTTP/1.1 503 Later\r\nContent-Length: 0\r\n\r\n".to_vec();
+    mirror.fault(&path, Fault::CutThen(1_600_000, refusal));
+    let cut = get_with(daemon.address, &mirror.url(&path), &["Authorization: Basic Zm9vOmJhcg=="]);
+    assert!(!cut.is_good());
+    // It names the same digest, and has nothing of it.
+    let other = Mirror::start_on("127.0.0.7");
+    other.put(&path, vec![0; content.len()]);
+    let claimed = get(daemon.address, &other.url(&path));
+    assert!(!claimed.is_good() && !claimed.body.starts_with(&content[..100]), "{}", claimed.status);
+    assert!(other.seen(&path).iter().all(|seen| seen.range_start().is_none()), "nothing of it was there");
+}
+
+#[test]
 fn several_addresses_and_sigterm_and_sighup() {
     let scratch = Scratch::new();
     let file = scratch.path().join("conf.toml");

@@ -167,6 +167,23 @@ fn a_given_index_counts_and_no_index_at_all_is_an_error() {
 }
 
 #[test]
+fn an_import_keeps_within_the_size_also_with_what_is_not_recorded_yet() {
+    let scratch = Scratch::new();
+    let archive = Archive::new((0..12).map(|n| Package::new(&format!("pkg{n}"), "1", 90_000 + n)).collect());
+    let other = scratch.path().join("archives");
+    for package in &archive.packages {
+        put(&other.join(format!("{}_1_all.deb", package.name)), &package.content);
+    }
+    let index = scratch.path().join("mirror.example.org_debian_dists_stable_main_binary-amd64_Packages");
+    put(&index, archive.packages_index().as_bytes());
+    let words =
+        ["--json", "--index", index.to_str().expect("text"), "--max-size", "500K", other.to_str().expect("text")];
+    let report = run("import", &scratch.path().join("cache"), &words);
+    let json = text(&report.stdout);
+    assert_eq!((number(&json, "taken"), number(&json, "refused")), (5, 7), "{json}");
+}
+
+#[test]
 fn what_root_makes_in_another_s_cache_is_that_user_s() {
     const NOBODY: u32 = 65_534;
     let scratch = Scratch::new();

@@ -232,8 +232,8 @@ impl House {
             .and_then(|listener| peers::start(live, listener, neighbours.own(), (&shelf, &fetcher, &clock)));
         let edges = (&handle, peer_edge.as_ref().map(PeerEdge::handle));
         let (look, numbers) = count(live, (&shelf, &fetcher), edges, (dht.as_ref(), peer_port, neighbours), &outer);
-        start_upkeep(live, &shelf, (&clock, &calendar), news, edges, (&look, end.clone()))?;
         let control = start_control(live, (&shelf, dht.as_ref(), &clock), Arc::clone(&numbers), end.clone())?;
+        start_upkeep(live, &shelf, (&clock, &calendar), news, edges, (&look, &control, end.clone()))?;
         let connecting = live.clone();
         let parts = front::Parts {
             shelf: shelf.clone(),
@@ -270,7 +270,7 @@ impl House {
     fn end(mut self) {
         self.edge.stop();
         // Nobody is to ask who gets no answer any more.
-        if let Some(place) = self.control.get() {
+        if let Some(place) = &*self.control.lock().expect("no holder of the lock panics") {
             place.remove();
         }
         if let Some(peer_edge) = &self.peer_edge {
@@ -309,7 +309,7 @@ fn start_upkeep(
     (clock, calendar): (&fetch::Clock, &fetch::Calendar),
     news: Sender<fetch::News>,
     (edge, peer_edge): (&EdgeHandle, Option<&EdgeHandle>),
-    (counter, end): (&Arc<Counter>, Receiver<()>),
+    (counter, control, end): (&Arc<Counter>, &Held, Receiver<()>),
 ) -> Result<(), DaemonError> {
     let upkeep = Upkeep {
         shelf: shelf.clone(),
@@ -319,6 +319,7 @@ fn start_upkeep(
         news,
         edges: [Some(edge), peer_edge].into_iter().flatten().cloned().collect(),
         counter: Arc::clone(counter),
+        control: Arc::clone(control),
         end,
     };
     threads::start("upkeep", move || upkeep.run()).map_err(DaemonError::System)?;

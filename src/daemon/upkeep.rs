@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
+use super::control::Held;
 use super::counting::Counter;
 use super::live::Live;
 use crate::edge::EdgeHandle;
@@ -28,6 +29,8 @@ pub(super) struct Upkeep {
     pub(super) edges: Vec<EdgeHandle>,
     /// What is to be looked at each second.
     pub(super) counter: Arc<Counter>,
+    /// Whose lock on the cache folder is ours.
+    pub(super) control: Held,
     /// Closed when the daemon ends.
     pub(super) end: Receiver<()>,
 }
@@ -38,7 +41,7 @@ impl Upkeep {
         let mut next_open = (self.clock)() + STORE_RETRY_TIME;
         let mut next_size_check = Time(0);
         let mut next_look = (self.clock)() + NETWORK_WATCH_TIME;
-        let (mut told, mut unreadable) = (false, 0);
+        let (mut told, mut unreadable, mut why) = (false, 0, String::new());
         while self.end.recv_timeout(TURN) == Err(RecvTimeoutError::Timeout) {
             let now = (self.clock)();
             self.counter.look();
@@ -49,7 +52,7 @@ impl Upkeep {
             let Some(store) = self.shelf.get() else {
                 if now >= next_open {
                     next_open = now + STORE_RETRY_TIME;
-                    self.open_store();
+                    self.open_store(&mut why);
                 }
                 continue;
             };
@@ -99,14 +102,25 @@ impl Upkeep {
         store.probe().err().map(|error| format!("the disk of the cache fails: {error}"))
     }
 
-    fn open_store(&self) {
-        match Store::open(&Options { dir: self.live.config().cache.clone() }) {
+    /// Opens the store if that can be; otherwise says why not, where that is news.
+    fn open_store(&self, told: &mut String) {
+        let options = Options { dir: self.live.config().cache.clone() };
+        let is_ours = self.control.lock().expect("no holder of the lock panics");
+        let is_ours = is_ours.as_ref().is_some_and(|place| place.is_of(&options.dir));
+        match if is_ours { Store::open_again(&options) } else { Store::open(&options) } {
             Ok(store) => {
-                log::info!("the cache in {} can be used now", self.live.config().cache.display());
+                log::info!("the cache in {} can be used now", options.dir.display());
+                told.clear();
                 self.live.measure(&store);
                 self.shelf.put(store);
             }
-            Err(error) => log::debug!("{error}"),
+            Err(error) => {
+                let why = error.to_string();
+                if *told != why {
+                    log::warn!("the cache cannot be used yet: {why}");
+                }
+                *told = why;
+            }
         }
     }
 
@@ -124,8 +138,8 @@ impl Upkeep {
 
     fn keep_within_size(&self, store: &Store) {
         let max_bytes = self.live.bytes_max();
-        let over = |usage: crate::store::Usage| usage.bytes > max_bytes;
-        if !store.usage().is_ok_and(over) {
+        let held = store.usage().and_then(|usage| Ok(usage.bytes.saturating_add(store.draft_bytes()?)));
+        if !held.is_ok_and(|bytes| bytes > max_bytes) {
             return;
         }
         let options = SweepOptions {

@@ -67,7 +67,10 @@ impl Inner {
 
     /// Fetches a promised file; whether that is worth another try: the mirror sent another file, and none rests that is next.
     fn fetch_from_mirrors(&self, flight: &Flight, digest: Digest, len: Option<u64>) -> bool {
-        let draft = self.draft(Want::Digest { digest, len }).filter(|_| len.is_none_or(|len| self.keeps(len)));
+        let want = Want::Digest { digest, len };
+        // What somebody's credentials open is no beginning for others, who may name the same digest at another host.
+        let draft = if flight.job.credentials.is_some() { self.draft_aside(want) } else { self.draft(want) };
+        let draft = draft.filter(|_| len.is_none_or(|len| self.keeps(len)));
         let mut sink = Sink::new(&flight.stream, draft, Some(digest), len).keep_at_most((self.parts.keep_len_max)());
         flight.public.store(self.is_public(flight, &digest), Ordering::Relaxed);
         let mut course = Course::new(flight, digest, len);
@@ -390,18 +393,28 @@ impl Inner {
 
     /// A draft, if there is a disk that takes one.
     pub(super) fn draft(&self, want: Want) -> Option<Draft> {
-        match self.store()?.draft(want) {
-            Ok(draft) => Some(draft),
+        let store = self.store()?;
+        self.taken(match store.draft(want) {
             // Another process writes it, or it waits to be recorded and belongs to another host.
-            Err(StoreError::Busy { .. }) => self.store()?.draft_aside(want).ok(),
-            Err(error) => {
+            Err(StoreError::Busy { .. }) => store.draft_aside(want),
+            draft => draft,
+        })
+    }
+
+    /// The same of one that nobody goes on with when its flight has ended.
+    fn draft_aside(&self, want: Want) -> Option<Draft> {
+        self.taken(self.store()?.draft_aside(want))
+    }
+
+    fn taken(&self, draft: Result<Draft, StoreError>) -> Option<Draft> {
+        draft
+            .inspect_err(|error| {
                 if error.is_of_disk() {
                     self.parts.shelf.suspect();
                 }
                 log::warn!("{error}; the file passes through without being kept");
-                None
-            }
-        }
+            })
+            .ok()
     }
 
     pub(super) fn keeps(&self, len: u64) -> bool {

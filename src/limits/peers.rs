@@ -46,6 +46,8 @@ pub const PEER_SLOW_TIME: Duration = Duration::from_secs(2);
 pub const PEER_REST_TIME: Duration = Duration::from_secs(10);
 /// … up to this.
 pub const PEER_REST_MAX: Duration = Duration::from_secs(3600);
+/// … and a neighbour up to this: it is met again for as long as it is switched off, and is the first to be asked when it is back.
+pub const NEIGHBOUR_REST_MAX: Duration = Duration::from_secs(60);
 /// A peer that lied is not asked for anything for this long; its second lie is a day (see [`REFUSED_TIME_S`]).
 pub const CONVICTED_REST_TIME: Duration = Duration::from_secs(3600);
 /// A peer's head may be this long; longer: it is no peer.

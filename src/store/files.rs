@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -331,6 +331,10 @@ impl Inner {
                     folders.insert(folder);
                     done.push(digest);
                 }
+                // Somebody has deleted it.
+                Err(StoreError::Io(_, error)) if self.is_gone(&digest) => {
+                    failed = self.forget_waiting(&digest, error).or(failed);
+                }
                 Err(error) => log::warn!("{error}; the file stays in its draft"),
             }
         }
@@ -346,6 +350,16 @@ impl Inner {
             }
         }
         failed.map_or(Ok(()), Err)
+    }
+
+    /// Whether a finished draft lies neither where it was written nor where it belongs, though there is a cache.
+    fn is_gone(&self, digest: &Digest) -> bool {
+        let draft = self.waiting().get(digest).map(|waiting| waiting.path.clone());
+        let is_missing =
+            |path: &Path| path.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound);
+        draft.is_some_and(|draft| is_missing(&draft))
+            && is_missing(&self.file_path(digest))
+            && self.dir.join("drafts").is_dir()
     }
 
     /// A finished draft whose bytes the disk did not take: it is fetched again when it is next asked for.
@@ -368,12 +382,12 @@ impl Inner {
             None => return Err(StoreError::Malformed),
         };
         match fs::rename(&from, &path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !folder.exists() => {
+            Err(error) if error.kind() == ErrorKind::NotFound && !folder.exists() => {
                 fs::create_dir(&folder).map_err(at(&folder))?;
                 fs::rename(&from, &path).map_err(at(&path))?;
             }
             // A batch that failed after its renames is tried again.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && path.exists() => {}
+            Err(error) if error.kind() == ErrorKind::NotFound && path.exists() => {}
             other => other.map_err(at(&path))?,
         }
         let file_key = key::of_digest(b'F', digest);
@@ -400,7 +414,7 @@ impl Inner {
         let record = write.get::<FileRecord>(&file_key)?;
         let path = self.file_path(digest);
         match fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(at(&path)(error)),
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(at(&path)(error)),
             _ => {}
         }
         let Some(FileRecord { len, .. }) = record else { return Ok(None) };

@@ -67,12 +67,17 @@ impl Open {
     }
 }
 
+/// Whether a file in `drafts/` is called like one of these logs.
+pub(super) fn is_log(name: &str) -> bool {
+    name.starts_with(PREFIX) && name.ends_with(ENDING)
+}
+
 /// Takes up each log that no living process writes: what it says goes to `each`, which says whether it is done with that. When
 /// it is done with all, the log goes.
 pub(super) fn take_over(drafts: &Path, mut each: impl FnMut(Digest, FileRecord) -> bool) -> Result<(), StoreError> {
     for entry in fs::read_dir(drafts).map_err(at(drafts))?.flatten() {
         let name = entry.file_name();
-        let is_log = name.to_str().is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(ENDING));
+        let is_log = name.to_str().is_some_and(is_log);
         let path = entry.path();
         if is_log && let Err(error) = take_over_one(&path, &mut each) {
             log::debug!("{}: {error}", path.display());

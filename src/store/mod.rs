@@ -20,6 +20,7 @@
 //! | `names` | mutable names and Release snapshots |
 //! | `sort` | an index's entries in the order of their keys |
 //! | `learn` | promises: merged from an index's new version, looked up |
+//! | `leftovers` | what crashes and clients who left have left |
 //! | `liars` | addresses that lied |
 //! | `shared` | what others may have |
 //! | `shelf` | where the open store stands, while it is there |
@@ -44,6 +45,7 @@ mod graft;
 mod index;
 mod journal;
 mod learn;
+mod leftovers;
 mod liars;
 mod names;
 mod record;
@@ -88,6 +90,8 @@ use crate::time::Stamp;
 /// Why the store could not do something.
 #[derive(Debug)]
 pub enum StoreError {
+    /// There is no cache in this folder.
+    NoCache(PathBuf),
     /// The disk is full.
     Full(PathBuf),
     /// The disk can only be read.
@@ -121,6 +125,13 @@ pub enum StoreError {
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            StoreError::NoCache(path) => {
+                write!(
+                    f,
+                    "there is no cache in {}: mount its disk, or name its folder with --cache",
+                    path.display()
+                )
+            }
             StoreError::Full(path) => {
                 write!(
                     f,
@@ -232,10 +243,29 @@ impl Store {
     /// # Errors
     /// When the folder cannot be made or written to, or the index cannot be mapped.
     pub fn open(options: &Options) -> Result<Store, StoreError> {
-        Store::open_sized(options, INDEX_MAP_LEN)
+        Store::open_sized(options, INDEX_MAP_LEN, false)
     }
 
-    fn open_sized(options: &Options, map_len: usize) -> Result<Store, StoreError> {
+    /// The same for the proxy that runs on this folder, which has opened it before: the lock that says so is its own.
+    ///
+    /// # Errors
+    /// Those of [`Store::open`].
+    pub fn open_again(options: &Options) -> Result<Store, StoreError> {
+        Store::open_sized(options, INDEX_MAP_LEN, true)
+    }
+
+    /// The same of a cache that must be there: a wrong name, or a disk that is not mounted, is no empty cache.
+    ///
+    /// # Errors
+    /// [`StoreError::NoCache`] too.
+    pub fn open_existing(options: &Options) -> Result<Store, StoreError> {
+        match fs::symlink_metadata(options.dir.join("meta")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(StoreError::NoCache(options.dir.clone())),
+            _ => Store::open(options),
+        }
+    }
+
+    fn open_sized(options: &Options, map_len: usize, is_ours: bool) -> Result<Store, StoreError> {
         let dir = options.dir.clone();
         for part in ["meta", "files", "drafts"] {
             let path = dir.join(part);
@@ -243,7 +273,7 @@ impl Store {
             made.map_err(at(&path))?;
         }
         disk::probe(&dir)?;
-        let index = open_index(&dir, map_len)?;
+        let index = open_index(&dir, map_len, is_ours)?;
         let store = Store(Arc::new(Inner {
             index_id: disk::index_id(&dir),
             dir,
@@ -280,11 +310,11 @@ impl Store {
     }
 }
 
-fn open_index(dir: &Path, map_len: usize) -> Result<Index, StoreError> {
+fn open_index(dir: &Path, map_len: usize, is_ours: bool) -> Result<Index, StoreError> {
     let meta = dir.join("meta");
     match Index::open(&meta, map_len) {
-        Err(error) if can_be_rebuilt(&error) && !is_served(dir) => {
-            let aside = dir.join("meta.unusable");
+        Err(error) if can_be_rebuilt(&error) && (is_ours || !is_served(dir)) => {
+            let aside = dir.join(leftovers::UNUSABLE);
             log::warn!("{error}; it is moved to {} and made anew", aside.display());
             fs::remove_dir_all(&aside).ok();
             fs::rename(&meta, &aside).map_err(at(&meta))?;
@@ -295,7 +325,7 @@ fn open_index(dir: &Path, map_len: usize) -> Result<Index, StoreError> {
     }
 }
 
-/// Whether a running proxy has the folder: it would go on with the index that was moved aside, and not find what others
+/// Whether a proxy runs on the folder, be it this one: another would go on with the index that was moved aside, and not find what others
 /// record in the new one.
 fn is_served(dir: &Path) -> bool {
     fs::File::open(dir).is_ok_and(|folder| draft::try_lock(&folder).is_err())

@@ -1,21 +1,20 @@
 //! What may go, and letting it go: for cron, beside the running daemon or without it.
 //!
-//! In this order: files that no index has named for a grace time, the least recently used beyond the size, records
-//! without files, files without records, forgotten drafts, old snapshots and notes, archives that nobody uses
-//! (`unused`). Each step works in short
-//! transactions, so that downloads never wait long; a client that reads a file keeps it till its end.
+//! In this order: records without files, files that no index has named for a grace time, forgotten drafts, the least recently
+//! used beyond the size, files without records (`leftovers`), archives that nobody uses (`unused`), old snapshots and notes.
+//! Each step works in short transactions, so that downloads never wait long; a client that reads a file keeps it till its end.
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use super::draft::try_lock;
 use super::files::stamp;
+use super::index::Write;
 use super::record::{Entry, FileRecord, NameRecord, Record, Suite, key};
-use super::{Store, StoreError, at};
+use super::{Store, StoreError};
 use crate::digest::Digest;
-use crate::limits::{IN_USE_TIME_S, LEFTOVER_TIME_S, SWEEP_BATCH, USED_TIME_S, WANTED_TIME_S};
+use crate::limits::{IN_USE_TIME_S, SWEEP_BATCH, USED_TIME_S, WANTED_TIME_S};
 use crate::time::Stamp;
 
 /// What a sweep is to do.
@@ -41,7 +40,7 @@ pub struct Dropped {
 }
 
 impl Dropped {
-    fn add(&mut self, len: u64) {
+    pub(super) fn add(&mut self, len: u64) {
         self.files = self.files.saturating_add(1);
         self.bytes = self.bytes.saturating_add(len);
     }
@@ -125,8 +124,9 @@ impl Store {
         if !is_behind {
             known = self.drop_unreferenced(known, options, &mut report)?;
         }
+        let drafts = self.drop_drafts(options, total(&known).bytes, &mut report)?;
         if let Some(max_bytes) = options.max_bytes {
-            known = self.drop_least_used(known, max_bytes, options, &mut report)?;
+            known = self.drop_least_used(known, max_bytes.saturating_sub(drafts), options, &mut report)?;
         }
         if is_behind {
             return Err(StoreError::ClockBehind { now: options.now, newest });
@@ -135,7 +135,7 @@ impl Store {
             self.date_back(&known, options.now)?;
         }
         self.drop_orphans(options, &mut report)?;
-        self.drop_drafts(options, &mut report)?;
+        self.drop_unusable(options);
         self.drop_unused(options, &mut report)?;
         self.drop_notes(options, &mut report)?;
         let expected = report.expected();
@@ -298,52 +298,6 @@ impl Store {
         Ok(())
     }
 
-    /// Files without a record: a crash left them between the rename and the commit.
-    fn drop_orphans(&self, options: &SweepOptions, report: &mut SweepReport) -> Result<(), StoreError> {
-        let root = self.0.dir.join("files");
-        for folder in fs::read_dir(&root).map_err(at(&root))?.flatten() {
-            let Ok(entries) = fs::read_dir(folder.path()) else { continue };
-            for entry in entries.flatten() {
-                let digest = entry.file_name().to_str().and_then(|name| name.parse::<Digest>().ok());
-                let recorded = match digest {
-                    Some(digest) => self.has_file(&digest)?,
-                    None => false,
-                };
-                if !recorded && let Some(len) = is_leftover(&entry.path(), options.now) {
-                    report.orphans.add(len);
-                    if !options.dry_run {
-                        fs::remove_file(entry.path()).ok();
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Drafts that nobody writes and nobody went on with for a day.
-    fn drop_drafts(&self, options: &SweepOptions, report: &mut SweepReport) -> Result<(), StoreError> {
-        let root = self.0.dir.join("drafts");
-        for entry in fs::read_dir(&root).map_err(at(&root))?.flatten() {
-            let path = entry.path();
-            let Some(len) = is_leftover(&path, options.now) else { continue };
-            let part = path.with_extension("part");
-            // The lock is held while the files go: whoever opens them now finds that out and begins anew.
-            let lock = File::options().read(true).write(true).open(&part);
-            if lock.as_ref().is_ok_and(|file| try_lock(file).is_err()) {
-                continue;
-            }
-            let is_part = path.extension().is_some_and(|ending| ending == "part");
-            if is_part || !part.exists() {
-                report.drafts.add(len);
-                if !options.dry_run {
-                    fs::remove_file(&path).ok();
-                    fs::remove_file(path.with_extension("journal")).ok();
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Snapshots behind the newest complete one, names and retired entries whose file is gone, what no client has
     /// asked for in long.
     fn drop_notes(&self, options: &SweepOptions, report: &mut SweepReport) -> Result<(), StoreError> {
@@ -354,7 +308,10 @@ impl Store {
             for batch in keys.chunks(SWEEP_BATCH) {
                 let mut write = self.0.index.write()?;
                 for note_key in batch {
-                    write.delete(note_key)?;
+                    // The learner may have made it current again since.
+                    if self.is_useless_still(&write, note_key)? {
+                        write.delete(note_key)?;
+                    }
                 }
                 write.commit()?;
             }
@@ -390,6 +347,23 @@ impl Store {
             })?;
         }
         Ok(keys)
+    }
+
+    /// Whether what a note names is still gone; what only time makes useless stays so, for whoever renews it puts it anew.
+    fn is_useless_still(&self, write: &Write<'_>, note_key: &[u8]) -> Result<bool, StoreError> {
+        let named = match note_key.first() {
+            Some(b'E') => match write.get::<Entry>(note_key)? {
+                Some(entry) if entry.retired => entry.promise.digest,
+                _ => return Ok(false),
+            },
+            Some(b'N') => match write.get::<NameRecord>(note_key)? {
+                Some(record) => record.digest,
+                None => return Ok(false),
+            },
+            _ => return Ok(true),
+        };
+        let is_recorded = write.get::<FileRecord>(&key::of_digest(b'F', &named))?.is_some();
+        Ok(!is_recorded && !self.0.waiting().contains_key(&named))
     }
 
     fn drop_old_snapshots(&self, options: &SweepOptions, report: &mut SweepReport) -> Result<(), StoreError> {
@@ -435,11 +409,4 @@ fn total(known: &[Known]) -> Dropped {
 
 fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-/// A file's length if nobody has written it for a day.
-fn is_leftover(path: &Path, now: Stamp) -> Option<u64> {
-    let metadata = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file)?;
-    let modified = stamp(metadata.modified().ok()?);
-    (now.secs_since(modified) >= LEFTOVER_TIME_S).then_some(metadata.len())
 }

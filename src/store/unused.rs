@@ -58,20 +58,25 @@ impl Store {
         Ok(came || !self.wanted_since(&suite.host, &suite.dir, since)?.is_empty())
     }
 
+    /// Snapshot by snapshot, the newest last: one without its promises would be taken for a whole one by clients who come
+    /// back, so that each goes in one transaction with them.
     fn drop_suite(&self, suite_key: &[u8], seen: &[Snapshot]) -> Result<(), StoreError> {
-        // The daemon may have added a snapshot since: then it is used.
-        let may_go = |write: &Write<'_>| -> Result<bool, StoreError> {
-            let suite = write.get::<Suite>(suite_key)?;
-            Ok(suite.is_some_and(|suite| suite.snapshots == seen))
-        };
-        for snapshot in seen {
-            if !self.drop_entries(snapshot.id, &may_go)? {
+        for left in (0..=seen.len()).rev() {
+            let mut write = self.0.index.write()?;
+            // The daemon may have added a snapshot since: then it is used.
+            let Some(mut suite) = write.get::<Suite>(suite_key)?.filter(|suite| suite.snapshots == seen[..left])
+            else {
                 return Ok(());
+            };
+            match suite.snapshots.pop() {
+                Some(gone) => {
+                    write.delete_prefix(&key::entries(gone.id))?;
+                    write.put(suite_key, &suite)?;
+                }
+                None => {
+                    write.delete(suite_key)?;
+                }
             }
-        }
-        let mut write = self.0.index.write()?;
-        if may_go(&write)? {
-            write.delete(suite_key)?;
             write.commit()?;
         }
         Ok(())
@@ -108,7 +113,7 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes what an index or a snapshot promises; whether it might be done to the end.
+    /// Deletes what an index promises; whether it might be done to the end.
     fn drop_entries(&self, id: IndexId, may_go: May<'_>) -> Result<bool, StoreError> {
         loop {
             let mut write = self.0.index.write()?;

@@ -53,6 +53,12 @@ impl Store {
         lock(&self.0.waiting_since).get_or_insert(since);
     }
 
+    /// The bytes of the files that wait to be recorded.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> u64 {
+        self.0.waiting().values().map(|waiting| waiting.len).sum()
+    }
+
     /// Forgets what was noted of files that wait no more.
     pub(super) fn forget_recorded(&self, now: Stamp) {
         let mut log = lock(&self.0.finished);

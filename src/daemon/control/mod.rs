@@ -9,11 +9,14 @@ mod dht;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::net::Shutdown;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, Mode, chmod, flock};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 
@@ -31,18 +34,24 @@ const BACKLOG: i32 = 8;
 /// The socket's file, and the lock on its folder.
 pub(super) struct Place {
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl Place {
+    /// Whether the lock is on this folder, and not on what was mounted there before.
+    pub(super) fn is_of(&self, folder: &Path) -> bool {
+        let id = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+        fs::metadata(folder).is_ok_and(|there| self.lock.metadata().is_ok_and(|ours| id(ours) == id(there)))
+    }
+
     /// Removes the socket's file.
     pub(super) fn remove(&self) {
         fs::remove_file(&self.path).ok();
     }
 }
 
-/// Where the socket is, once there is one.
-pub(super) type Held = Arc<OnceLock<Place>>;
+/// Where the socket is, while there is one.
+pub(super) type Held = Arc<Mutex<Option<Place>>>;
 
 /// The control thread's things.
 pub(super) struct Control {
@@ -57,39 +66,70 @@ pub(super) struct Control {
 }
 
 impl Control {
-    /// Makes the socket as soon as the cache can be used, then answers for as long as the daemon runs.
+    /// Makes the socket as soon as the cache can be used, and again when another disk has taken its place; answers for as long
+    /// as the daemon runs.
     pub(super) fn run(&self) {
         if self.shelf.get().is_none() {
             log::warn!("the cache is away, so apt-p2p status, dht and lookup cannot ask this proxy");
         }
-        while self.shelf.get().is_none() {
-            if self.end.recv_timeout(STORE_RETRY_TIME) != Err(RecvTimeoutError::Timeout) {
-                return;
+        while self.has_cache() {
+            match open(&self.cache) {
+                Ok((place, listener)) => {
+                    self.hold(Some(place));
+                    self.serve(&listener);
+                    self.hold(None);
+                }
+                Err(error) => return self.tell_no_socket(&error),
             }
-        }
-        match open(&self.cache) {
-            Ok((place, listener)) => {
-                self.held.set(place).ok();
-                self.serve(&listener);
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => log::warn!(
-                "another apt-p2p runs on {}: apt-p2p status, dht and lookup ask that one",
-                self.cache.display()
-            ),
-            Err(error) => log::warn!(
-                "no control socket in {}: {error}; apt-p2p status, dht and lookup cannot ask this proxy",
-                self.cache.display()
-            ),
         }
     }
 
+    /// Waits for the cache; `false` when the daemon ends before.
+    fn has_cache(&self) -> bool {
+        while self.shelf.get().is_none() {
+            if self.has_ended_within(STORE_RETRY_TIME) {
+                return false;
+            }
+        }
+        !self.has_ended_within(Duration::ZERO)
+    }
+
+    fn has_ended_within(&self, time: Duration) -> bool {
+        self.end.recv_timeout(time) != Err(RecvTimeoutError::Timeout)
+    }
+
+    fn hold(&self, place: Option<Place>) {
+        *self.held.lock().expect("no holder of the lock panics") = place;
+    }
+
+    fn tell_no_socket(&self, error: &io::Error) {
+        let cache = self.cache.display();
+        if error.kind() == io::ErrorKind::WouldBlock {
+            log::warn!("another apt-p2p runs on {cache}: apt-p2p status, dht and lookup ask that one");
+        } else {
+            log::warn!("no control socket in {cache}: {error}; apt-p2p status, dht and lookup cannot ask this proxy");
+        }
+    }
+
+    /// Answers until the daemon ends, or the cache is in another folder of this name.
     fn serve(&self, listener: &UnixListener) {
+        let is_elsewhere = || {
+            let held = self.held.lock().expect("no holder of the lock panics");
+            self.shelf.get().is_some() && !held.as_ref().is_some_and(|place| place.is_of(&self.cache))
+        };
         loop {
+            match wait_for_client(listener) {
+                Ok(true) => {}
+                // No descriptor is free, or none asks: in a moment one may.
+                Ok(false) | Err(_) if self.has_ended_within(Duration::ZERO) || is_elsewhere() => return,
+                Ok(false) => continue,
+                Err(_) if self.has_ended_within(CONTROL_TIME) => return,
+                Err(_) => continue,
+            }
             let answered = match listener.accept() {
                 Ok((stream, _)) => self.answer(&stream),
-                // No descriptor is free: in a moment there may be one.
-                Err(_) if self.end.recv_timeout(CONTROL_TIME) == Err(RecvTimeoutError::Timeout) => continue,
-                Err(_) => return,
+                Err(_) if self.has_ended_within(CONTROL_TIME) => return,
+                Err(_) => continue,
             };
             if let Err(error) = answered {
                 log::debug!("a command was not answered: {error}");
@@ -154,6 +194,12 @@ impl Control {
 const NO_DHT: &str =
     "the running apt-p2p has no DHT: it shares nothing with the Internet (--share), or its log says why";
 
+/// Whether a command asks within the time after which the folder is looked at.
+fn wait_for_client(listener: &UnixListener) -> io::Result<bool> {
+    let time = Timespec::try_from(STORE_RETRY_TIME).ok();
+    Ok(poll(&mut [PollFd::new(listener, PollFlags::IN)], time.as_ref())? > 0)
+}
+
 /// The socket in this folder. `WouldBlock`: another process has it.
 fn open(cache: &Path) -> io::Result<(Place, UnixListener)> {
     let folder = File::open(cache)?;
@@ -165,7 +211,7 @@ fn open(cache: &Path) -> io::Result<(Place, UnixListener)> {
     }
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     bind(&socket, &SocketAddrUnix::new(&path)?)?;
-    let place = Place { path, _lock: folder };
+    let place = Place { path, lock: folder };
     // Nobody can connect before it listens.
     chmod(&place.path, Mode::RUSR | Mode::WUSR)?;
     listen(&socket, BACKLOG)?;
@@ -209,6 +255,7 @@ mod tests {
         let (place, listener) = open(&cache).expect("a socket");
         let mode = fs::metadata(cache.join(SOCKET)).expect("it is there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+        assert!(place.is_of(&cache) && !place.is_of(&std::env::temp_dir()));
         assert_eq!(open(&cache).err().map(|error| error.kind()), Some(io::ErrorKind::WouldBlock));
         UnixStream::connect(cache.join(SOCKET)).expect("the first one still listens");
         place.remove();

@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::limits::{
-    HEAD_START_MAX, LOOKUP_COST, LOOKUP_COST_MAX, LOOKUP_COST_MIN, MIRROR_RATE_ENOUGH, PEER_REST_MAX, PEER_REST_TIME,
-    PEERS_KNOWN, RUNS_PER_NEIGHBOUR, RUNS_PER_STRANGER,
+    HEAD_START_MAX, LOOKUP_COST, LOOKUP_COST_MAX, LOOKUP_COST_MIN, MIRROR_RATE_ENOUGH, NEIGHBOUR_REST_MAX,
+    PEER_REST_MAX, PEER_REST_TIME, PEERS_KNOWN, RUNS_PER_NEIGHBOUR, RUNS_PER_STRANGER,
 };
 use crate::time::Time;
 
@@ -120,8 +120,9 @@ impl Roster {
     pub(super) fn failed(&mut self, address: SocketAddr, now: Time) {
         if let Some(peer) = self.peers.get_mut(&address).filter(|peer| peer.rests_until <= now) {
             let rest = PEER_REST_TIME * 2_u32.pow(peer.misses.min(16));
+            let rest_max = if peer.is_neighbour { NEIGHBOUR_REST_MAX } else { PEER_REST_MAX };
             peer.misses += 1;
-            peer.rests_until = peer.rests_until.max(now + rest.min(PEER_REST_MAX));
+            peer.rests_until = peer.rests_until.max(now + rest.min(rest_max));
         }
     }
 
@@ -255,6 +256,23 @@ mod tests {
         assert_eq!(patience.mirror_is_slow_after(), Duration::from_millis(2 * 128));
         (0..200).for_each(|_| patience.lookup.note(Duration::from_secs(9)));
         assert_eq!(patience.lookup_cost(), LOOKUP_COST_MAX);
+    }
+
+    #[test]
+    fn a_neighbour_that_was_off_all_night_is_asked_again_within_a_minute() {
+        let mut roster = Roster::default();
+        let [neighbour, stranger] = [[192, 168, 1, 2], [192, 0, 2, 1]].map(|ip| SocketAddr::from((ip, 9978)));
+        roster.meet(neighbour, true, Time(0));
+        roster.meet(stranger, false, Time(0));
+        for address in [neighbour, stranger] {
+            (0..20).for_each(|_| roster.failed(address, roster.rests_until(address)));
+        }
+        let last = roster.rests_until(neighbour);
+        roster.failed(neighbour, last);
+        assert_eq!(roster.rests_until(neighbour).since(last), NEIGHBOUR_REST_MAX);
+        let last = roster.rests_until(stranger);
+        roster.failed(stranger, last);
+        assert_eq!(roster.rests_until(stranger).since(last), PEER_REST_MAX);
     }
 
     #[test]

@@ -21,6 +21,24 @@ fn a_file_whose_turn_failed_has_another_though_nothing_follows_it() {
 }
 
 #[test]
+fn a_finished_draft_that_somebody_deleted_is_fetched_again() {
+    let dir = TestDir::new();
+    let store = open(&dir);
+    for seed in [b"x", b"y"] {
+        let mut draft = store.draft(wanted(seed)).expect("a draft");
+        draft.append(seed).expect("room");
+        draft.finish(FileMeta::default(), NOW).expect("right");
+    }
+    fs::remove_file(store.0.draft_path(&Digest::of(b"x").to_string(), "part")).expect("it is there");
+    assert!(matches!(store.commit(NOW), Err(StoreError::Io(..))));
+    assert_eq!(store.usage().expect("an index").files, 1, "the other is recorded all the same");
+    assert!(!store.has_file(&Digest::of(b"x")).expect("an index"));
+    assert!(store.0.waiting().is_empty());
+    assert_eq!(put(&store, b"x"), Digest::of(b"x"));
+    assert!(store.0.waiting().is_empty());
+}
+
+#[test]
 #[expect(clippy::disallowed_methods, reason = "it says so instead of waiting for ever")]
 fn a_batch_that_begins_while_a_file_is_put_to_wait_does_not_miss_it() {
     let dir = TestDir::new();

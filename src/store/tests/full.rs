@@ -6,7 +6,7 @@ use super::*;
 const MAP_LEN: usize = 4 << 20;
 
 fn open_small(dir: &TestDir) -> Result<Store, StoreError> {
-    Store::open_sized(&Options { dir: dir.path().to_owned() }, MAP_LEN)
+    Store::open_sized(&Options { dir: dir.path().to_owned() }, MAP_LEN, false)
 }
 
 fn try_learn(store: &Store, index_path: &str, entries: u32) -> Result<LearnReport, LearnError<()>> {
@@ -77,8 +77,8 @@ fn a_full_index_is_made_anew_at_the_next_start() {
     let folder = fs::File::open(dir.path()).expect("ours");
     draft::try_lock(&folder).expect("nobody has it");
     assert!(open_small(&dir).is_err_and(|error| is_map_full(&error)), "a running proxy uses it");
-    drop(folder);
-    let store = open_small(&dir).expect("a store");
+    let options = Options { dir: dir.path().to_owned() };
+    let store = Store::open_sized(&options, MAP_LEN, true).expect("it is that proxy itself");
     put(&store, b"it is recorded");
     assert!(dir.path().join("meta.unusable").exists());
 }

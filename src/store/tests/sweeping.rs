@@ -38,6 +38,13 @@ fn what_no_index_names_goes_after_the_grace_time_and_what_one_names_stays() {
     assert!(!file_at(&store, &unnamed).exists());
 }
 
+/// By the clock that dates files.
+fn today() -> Stamp {
+    crate::store::files::stamp(
+        std::time::SystemTime::UNIX_EPOCH + std::time::UNIX_EPOCH.elapsed().expect("after 1970"),
+    )
+}
+
 #[test]
 fn leftovers_go_after_a_day_and_drafts_in_use_never() {
     let dir = TestDir::new();
@@ -52,9 +59,7 @@ fn leftovers_go_after_a_day_and_drafts_in_use_never() {
     let other = bytes(100, 2);
     let mut in_use = store.draft(wanted(&other)).expect("a draft");
     in_use.append(&other[..50]).expect("room");
-    let today = crate::store::files::stamp(
-        std::time::SystemTime::UNIX_EPOCH + std::time::UNIX_EPOCH.elapsed().expect("after 1970"),
-    );
+    let today = today();
     let early = sweep(&store, None, 9, today);
     assert_eq!((early.orphans.files, early.drafts.files), (0, 0));
     let late = sweep(&store, None, 9, Stamp(today.0 + 86_401));
@@ -62,6 +67,68 @@ fn leftovers_go_after_a_day_and_drafts_in_use_never() {
     assert!(!orphan.exists());
     in_use.append(&other[50..]).expect("room");
     in_use.finish(FileMeta::default(), NOW).expect("it was left alone");
+}
+
+#[test]
+fn what_others_keep_in_the_folder_stays() {
+    let dir = TestDir::new();
+    let store = open(&dir);
+    let theirs = ["files/photos/a.jpg", "files/notes.txt", "drafts/novel.odt", "drafts/film.part"]
+        .map(|name| dir.path().join(name));
+    let misplaced = dir.path().join("files/zz").join(Digest::of(b"x").to_string());
+    for path in theirs.iter().chain([&misplaced]) {
+        fs::create_dir_all(path.parent().expect("a folder")).expect("ours");
+        fs::write(path, b"theirs").expect("ours");
+    }
+    let today = today();
+    let report = sweep(&store, Some(0), 9, Stamp(today.0 + 3 * 86_400));
+    assert_eq!((report.orphans.files, report.drafts.files), (0, 0));
+    assert!(theirs.iter().chain([&misplaced]).all(|path| path.exists()));
+}
+
+#[test]
+fn drafts_of_clients_who_left_count_as_well_and_go_before_files() {
+    let dir = TestDir::new();
+    let store = open(&dir);
+    let digest = put(&store, &bytes(10_000, 1));
+    age(&store, &digest, NOW.0 - 1000);
+    let drafts: Vec<_> = (2..6)
+        .map(|seed| {
+            let content = bytes(60_000, seed);
+            let mut draft = store.draft(wanted(&content)).expect("a draft");
+            draft.append(&content[..50_000]).expect("room");
+            draft
+                .file()
+                .set_modified(std::time::UNIX_EPOCH + Duration::from_secs(NOW.0 - 1000 + u64::from(seed)))
+                .expect("ours");
+            draft
+        })
+        .collect();
+    let writing = drafts.into_iter().next().expect("the oldest");
+    let taken = store.draft_bytes().expect("a folder") / 4;
+    assert!((50_000..60_000).contains(&taken), "{taken}");
+    let report = sweep(&store, Some(10_000 + 3 * taken), 1 << 40, NOW);
+    assert_eq!((report.drafts.files, report.least_used.files), (1, 0));
+    let report = sweep(&store, Some(10_000 + taken), 1 << 40, NOW);
+    assert_eq!((report.drafts.files, report.least_used.files), (2, 0));
+    let report = sweep(&store, Some(taken), 1 << 40, NOW);
+    assert_eq!((report.drafts.files, report.least_used.files), (0, 1), "what is being written stays");
+    assert_eq!(writing.len(), 50_000);
+    assert_eq!(store.draft_bytes().expect("a folder"), taken);
+}
+
+#[test]
+fn an_index_that_was_moved_aside_goes_after_a_day() {
+    let dir = TestDir::new();
+    let store = open(&dir);
+    let aside = dir.path().join("meta.unusable");
+    fs::create_dir(&aside).expect("ours");
+    fs::write(aside.join("data.mdb"), b"x").expect("ours");
+    let today = today();
+    sweep(&store, None, 9, today);
+    assert!(aside.exists());
+    sweep(&store, None, 9, Stamp(today.0 + 86_401));
+    assert!(!aside.exists());
 }
 
 /// A store with one file that came at `stored` and was used then, and a Release of NOW.
