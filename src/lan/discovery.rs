@@ -1,6 +1,6 @@
 //! DNS-SD over multicast DNS (RFC 6762, RFC 6763): neighbours find each other, and clients find the proxy.
 //!
-//! Announces `_apt-p2p._tcp` (for neighbours: id and network in its TXT record) and `_apt_proxy._tcp` (which
+//! Announces `_apt-p2p._tcp` (for neighbours: network and id in its TXT record; OpenWrt's system announces no id) and `_apt_proxy._tcp` (which
 //! auto-apt-proxy and squid-deb-proxy-client browse); browses the first. Only with private addresses that need no interface
 //! beside them: what is announced is no business of a router's outer side, and apt cannot use a link-local IPv6 address.
 
@@ -183,19 +183,24 @@ impl Listener {
     }
 
     fn resolved(&self, service: &ResolvedService) {
-        let is_ours = service.get_property_val_str("net") == Some(self.network.as_str());
-        let id = service.get_property_val_str("id").and_then(LanId::from_hex);
-        let addresses = service.addresses.iter().map(|address| address.to_ip_addr());
-        // Below are the ports of other things, which are not to be asked by us because somebody says so.
-        let is_plausible = is_ours && service.port >= NEIGHBOUR_PORT_MIN;
-        let (Some(id), Some(ip)) = (id.filter(|_| is_plausible), best(addresses)) else {
-            return self.left(&service.fullname);
-        };
-        let neighbour = Neighbour { id, address: SocketAddr::new(ip, service.port) };
+        let Some(neighbour) = announced_by(service, &self.network) else { return self.left(&service.fullname) };
+        let address = neighbour.address;
         if self.neighbours.note(&service.fullname, neighbour) {
-            log::info!("a neighbour on this LAN: {:?} at {}", service.fullname, SocketAddr::new(ip, service.port));
+            log::info!("a neighbour on this LAN: {:?} at {address}", service.fullname);
         }
     }
+}
+
+/// The neighbour that announces itself so, if it is one of this network that can be asked.
+fn announced_by(service: &ResolvedService, network: &str) -> Option<Neighbour> {
+    let is_ours = service.get_property_val_str("net") == Some(network);
+    // Below are the ports of other things, which are not to be asked by us because somebody says so.
+    if !is_ours || service.port < NEIGHBOUR_PORT_MIN {
+        return None;
+    }
+    let id = service.get_property_val_str("id").and_then(LanId::from_hex);
+    let ip = best(service.addresses.iter().map(|address| address.to_ip_addr()))?;
+    Some(Neighbour { id, address: SocketAddr::new(ip, service.port) })
 }
 
 /// The address to use of several: an IPv4 one, which every LAN has. Never one of the outer side: anybody on the LAN can
@@ -229,6 +234,30 @@ mod tests {
             let parsed = addresses.iter().map(|text| text.parse().expect("an address"));
             let expected: Option<IpAddr> = expected.map(|text| text.parse().expect("an address"));
             assert_eq!(best(parsed), expected, "{addresses:?}");
+        }
+    }
+
+    fn service(port: u16, txt: &[(&str, &str)]) -> ResolvedService {
+        let info = ServiceInfo::new(NEIGHBOUR_TYPE, "router", "router.local.", "192.168.1.1", port, txt);
+        info.expect("what can be announced").as_resolved_service()
+    }
+
+    #[test]
+    fn a_router_whose_system_announces_it_is_a_neighbour() {
+        let id = LanId([7; 20]);
+        let at = |port| SocketAddr::from(([192, 168, 1, 1], port));
+        for (port, txt, expected) in [
+            (9978, &[("net", "apt-p2p")][..], Some(Neighbour { id: None, address: at(9978) })),
+            (
+                7000,
+                &[("net", "apt-p2p"), ("id", &id.to_string())],
+                Some(Neighbour { id: Some(id), address: at(7000) }),
+            ),
+            (9978, &[("net", "example")], None),
+            (9978, &[], None),
+            (22, &[("net", "apt-p2p")], None),
+        ] {
+            assert_eq!(announced_by(&service(port, txt), "apt-p2p"), expected, "{port} {txt:?}");
         }
     }
 

@@ -49,8 +49,8 @@ impl fmt::Debug for LanId {
 /// A daemon on this LAN that announced itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Neighbour {
-    /// Its id.
-    pub id: LanId,
+    /// Its id, by which we know ourselves. None where the system announces it: OpenWrt's procd knows no such id.
+    pub id: Option<LanId>,
     /// Where its peer edge listens.
     pub address: SocketAddr,
 }
@@ -90,7 +90,7 @@ impl Neighbours {
     pub fn note(&self, name: &str, neighbour: Neighbour) -> bool {
         let mut announced = self.lock();
         let has_room = announced.contains_key(name) || announced.len() < NEIGHBOURS;
-        if neighbour.id == self.0.own || !has_room {
+        if neighbour.id == Some(self.0.own) || !has_room {
             return false;
         }
         announced.insert(name.to_owned(), neighbour.clone()).as_ref() != Some(&neighbour)
@@ -110,8 +110,8 @@ impl Neighbours {
 mod tests {
     use super::*;
 
-    fn id(n: u8) -> LanId {
-        LanId([n; 20])
+    fn id(n: u8) -> Option<LanId> {
+        Some(LanId([n; 20]))
     }
 
     fn at(n: u8) -> SocketAddr {
@@ -120,8 +120,10 @@ mod tests {
 
     #[test]
     fn the_list_is_bounded_and_without_ourselves() {
-        let neighbours = Neighbours::new(id(255));
+        let neighbours = Neighbours::new(LanId([255; 20]));
         neighbours.note("we", Neighbour { id: id(255), address: at(99) });
+        assert!(neighbours.note("a router", Neighbour { id: None, address: at(98) }), "the system announces it");
+        neighbours.forget("a router");
         for n in 0..200 {
             neighbours.note(&n.to_string(), Neighbour { id: id(n), address: at(n) });
         }

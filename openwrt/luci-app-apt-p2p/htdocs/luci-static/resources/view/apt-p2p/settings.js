@@ -104,9 +104,22 @@ return view.extend({
 		option.depends({ share: 'off', '!reverse': true });
 
 		option = section.taboption('sharing', form.DynamicList, 'neighbour', _('Neighbours'),
-			_('Other apt-p2p machines of this network, by address and port.'));
+			_('Other apt-p2p machines of this network, by address and port: the router asks these alone. They find it where umdns is installed.'));
 		option.placeholder = '192.168.1.7:9978';
 		option.depends({ share: 'off', '!reverse': true });
+
+		option = section.taboption('sharing', form.ListValue, 'mainline', _('BitTorrent\'s DHT'),
+			_('By it others on the Internet are found. Without it a node has to be named.'));
+		option.value('ask', _('Asked'));
+		option.value('serve', _('Asked, and served'));
+		option.value('off', _('Not used'));
+		option.default = 'ask';
+		option.depends('share', 'internet');
+
+		option = section.taboption('sharing', form.DynamicList, 'bootstrap', _('First nodes'),
+			_('Where others are looked for first. Default: the routers of BitTorrent\'s DHT.'));
+		option.placeholder = 'node.example.org:9978';
+		option.depends('share', 'internet');
 
 		option = section.taboption('mirrors', form.ListValue, 'prefer', _('Spare'));
 		option.value('speed', _('Time'));
