@@ -230,7 +230,7 @@ impl Swarms {
     pub(super) fn take_found(&self, hub: &mut Hub, (flight, len): (FlightId, u64), found: Vec<Lead>, now: Time) {
         for lead in found {
             match lead {
-                Lead::Peer(peer) if self.may_ask(peer) => {
+                Lead::Peer(peer) if self.may_ask(peer, false) => {
                     hub.plans.handle(now, Input::Lead { flight, peer, is_neighbour: false });
                 }
                 Lead::Peer(_) => {}
