@@ -78,7 +78,7 @@ pub(super) struct Hub {
 
 /// A flight in the hub.
 pub(super) struct Member {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     /// The piece that completes the file.
     pub(super) patch: Option<(usize, Vec<u8>)>,
     /// Ends the mirror's request.
