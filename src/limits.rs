@@ -380,10 +380,14 @@ pub const SIGNERS: usize = 4;
 /// Keyrings that are read: a Debian machine has about twenty; more are not looked into.
 pub const KEYRINGS: usize = 64;
 
+/// Keyrings that gpgv takes at once: its MAX_KEYDB_RESOURCES (g10/keydb.c). Of more it only says that its resources are
+/// exhausted, so it is run again with the others.
+pub const KEYRINGS_AT_ONCE: usize = 40;
+
 /// Bytes of an armoured keyring; Debian's have 12 KB.
 pub const KEYRING_LEN_MAX: u64 = 1 << 20;
 
-/// How long gpgv or sqv may be silent in all; they need tens of milliseconds, and some hundreds on a router.
+/// How long one run of gpgv or sqv may be silent in all; they need tens of milliseconds, and some hundreds on a router.
 pub const JUDGE_TIME: Duration = Duration::from_secs(10);
 
 /// Bytes that they may say; a signature takes a few lines.

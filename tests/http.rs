@@ -279,6 +279,22 @@ fn credentials_are_forwarded_and_what_they_opened_stays_closed() {
 }
 
 #[test]
+fn where_head_is_refused_a_get_asks_whether_a_stored_file_may_be_given() {
+    let (_scratch, mirror, daemon) = house();
+    let content = noise(50_000, 8);
+    let path = mirror.put_by_hash(&content[..]);
+    mirror.fault(&path, Fault::GetAlone("Basic Zm9vOmJhcg==".into()));
+    for _ in 0..2 {
+        let opened = get_with(daemon.address, &mirror.url(&path), &["Authorization: Basic Zm9vOmJhcg=="]);
+        assert!(opened.is_good() && opened.body == content, "{}", opened.status);
+        assert_eq!(get(daemon.address, &mirror.url(&path)).status, 401, "not without credentials");
+    }
+    let asked = mirror.seen(&path);
+    let of_one_byte = asked.iter().filter(|seen| seen.headers.get("range").is_some_and(|range| range == "bytes=0-0"));
+    assert_eq!(of_one_byte.count(), 3, "all but the first");
+}
+
+#[test]
 fn what_credentials_opened_half_is_no_beginning_for_others() {
     let (_scratch, mirror, daemon) = house();
     let content = noise(3_000_000, 8);

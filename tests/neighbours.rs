@@ -66,11 +66,12 @@ fn neighbours_find_each_other_and_say_goodbye() {
 }
 
 /// A proxy that shares with those named.
-fn named(cache: &Path, mirror: &Mirror, neighbours: &[&str]) -> Daemon {
+fn named(cache: &Path, mirror: &Mirror, neighbours: &[&str], more: &[&str]) -> Daemon {
     let public = format!("{}{BASE}", mirror.address);
     let mut flags = vec!["--share", "lan", "--peer-listen", "127.0.0.1:0", "--prefer", "offload"];
     flags.extend(["--public", &public, "--allow-upstream", "127.0.0.0/8"]);
     neighbours.iter().for_each(|neighbour| flags.extend(["--neighbour", neighbour]));
+    flags.extend(more);
     let daemon = Daemon::start_with(cache, &flags);
     for name in ["InRelease", "main/binary-amd64/Packages"] {
         assert!(get(daemon.address, &mirror.url(&format!("{SUITE}/{name}"))).is_good(), "{name}");
@@ -87,12 +88,24 @@ fn peer_edge(daemon: &Daemon) -> String {
 
 #[test]
 fn of_two_that_want_the_same_file_one_fetches_it_and_the_other_follows() {
-    let (scratch, mirror) = (Scratch::new(), Mirror::start());
+    follows(&Scratch::new(), &[]);
+}
+
+#[test]
+fn neighbours_with_a_secret_follow_each_other_too() {
+    let scratch = Scratch::new();
+    let secret = scratch.path().join("secret");
+    std::fs::write(&secret, "of sixteen bytes or more").expect("a scratch file");
+    follows(&scratch, &["--secret", secret.to_str().expect("a plain path")]);
+}
+
+fn follows(scratch: &Scratch, flags: &[&str]) {
+    let mirror = Mirror::start();
     let archive = Archive::new(vec![Package::new("large", "1", 6_000_000)]);
     archive.publish(&mirror, None);
     let path = format!("{BASE}/{}", archive.packages[0].path());
-    let first = named(&scratch.path().join("first"), &mirror, &[]);
-    let second = named(&scratch.path().join("second"), &mirror, &[&peer_edge(&first)]);
+    let first = named(&scratch.path().join("first"), &mirror, &[], flags);
+    let second = named(&scratch.path().join("second"), &mirror, &[&peer_edge(&first)], flags);
     // The mirror stops within the file, until the second has what the first has.
     mirror.hold_after(3_000_000);
     let mut clients = [&first, &second].map(|daemon| Client::connect(daemon.address));

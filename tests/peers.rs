@@ -528,3 +528,19 @@ fn a_wish_is_looked_up_and_fetched_at_night_and_then_nobody_waits_for_it() {
     assert_eq!(house.lookups.lock().expect("no panic").len(), 2, "ahead, and as every download");
     assert!(follow(&house.start(&content, Some(len))).expect("a file") == content);
 }
+
+#[test]
+fn a_small_wish_is_fetched_at_night_and_looked_up_by_nobody() {
+    let content = noise(80_000, 31);
+    let house = House::new(With::default());
+    house.mirror.put(&format!("/{}", Digest::of(&content)), &content[..]);
+    let (_going, end) = crossbeam_channel::bounded(0);
+    let fetcher = house.fetcher.clone();
+    thread::spawn(move || fetcher.work_ahead(&end));
+    let digest = Digest::of(&content);
+    let object = Object { host: house.mirror.address.to_string(), path: digest.to_string(), query: None };
+    house.fetcher.wish(Wish { object, digest, len: content.len() as u64 });
+    let is_here = || house.store.open_file(&digest, Stamp(1_740_823_201)).expect("the index").is_some();
+    support::wait_until(Duration::from_secs(20), "the file", is_here);
+    assert_eq!(*house.lookups.lock().expect("no panic"), []);
+}

@@ -72,7 +72,14 @@ fn who_signed_is_said_on_the_page_and_refuses_nobody() {
     let Some(signing) = Signing::new() else { return };
     signing.archive.publish(&signing.mirror, Some(&signing.key));
     let (plain, armoured) = (signing.keyring("ours.gpg"), signing.keyring("ours.asc"));
-    let cases: [(&str, &[&str], &str); 4] = [
+    // The last of more keyrings than gpgv takes at once.
+    let many = signing.cache("many-keyrings");
+    std::fs::create_dir(&many).expect("a folder");
+    (0..45).for_each(|n| std::fs::write(many.join(format!("{n}.gpg")), b"").expect("an empty keyring"));
+    signing.key.export(&many.join("ours.asc"));
+    let many = many.to_str().expect("a plain path");
+    let cases: [(&str, &[&str], &str); 5] = [
+        ("many", &["--keyring", many], "signed by Test <a@example.org>"),
         ("plain", &["--keyring", &plain], "signed by Test <a@example.org>"),
         ("armoured", &["--keyring", &armoured], "signed by Test <a@example.org>"),
         ("unknown", &[], "not signed by anybody known here: the key "),

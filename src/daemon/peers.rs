@@ -86,8 +86,8 @@ fn run(
     let (shelf, fetcher) = (shelf.clone(), fetcher.clone());
     let peer = Peer::new(Parts {
         store: Arc::new(move || shelf.get()),
-        growing: Arc::new(move |digest| {
-            let (stream, asks_mirror) = fetcher.shared_flight(digest)?;
+        growing: Arc::new(move |name| {
+            let (stream, asks_mirror) = fetcher.shared_flight(name)?;
             Some(UnderWay { stream, asks_mirror })
         }),
         is_neighbour: Arc::clone(&is_neighbour),

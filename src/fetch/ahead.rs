@@ -182,8 +182,7 @@ impl Fetcher {
         let (Some(finder), Goal::Promised { digest, len: Some(len), .. }) = (&self.0.parts.finder, &job.goal) else {
             return;
         };
-        let is_worth_it = self.0.swarms.as_ref().is_some_and(|swarms| swarms.lock().plans.is_worth_lookup(*len));
-        if is_worth_it && job.credentials.is_none() && self.is_public(&job.object, digest) {
+        if self.0.is_worth_lookup(*len) && job.credentials.is_none() && self.is_public(&job.object, digest) {
             self.0.ahead.begin(*digest, self.0.now(), || (finder.lookup)(digest));
         }
     }
@@ -200,10 +199,15 @@ impl Inner {
         }
     }
 
+    fn is_worth_lookup(&self, len: u64) -> bool {
+        self.swarms.as_ref().is_some_and(|swarms| swarms.lock().plans.is_worth_lookup(len))
+    }
+
     /// Looks a wish up and remembers who has it, if others may know that it is wanted.
     fn look_for(&self, wish: &Wish, end: &Receiver<()>) {
         let Some(finder) = &self.parts.finder else { return };
-        if !self.is_public_object(&wish.object, &wish.digest) {
+        // What the mirror brings sooner than a lookup ends is nobody's business.
+        if !self.is_worth_lookup(wish.len) || !self.is_public_object(&wish.object, &wish.digest) {
             return;
         }
         let Some(mut leads) = (finder.lookup)(&wish.digest) else { return };
@@ -230,7 +234,7 @@ impl Swarms {
     pub(super) fn take_found(&self, hub: &mut Hub, (flight, len): (FlightId, u64), found: Vec<Lead>, now: Time) {
         for lead in found {
             match lead {
-                Lead::Peer(peer) if self.may_ask(peer) => {
+                Lead::Peer(peer) if self.may_ask(peer, false) => {
                     hub.plans.handle(now, Input::Lead { flight, peer, is_neighbour: false });
                 }
                 Lead::Peer(_) => {}

@@ -257,9 +257,8 @@ impl Inner {
         let mut last = None;
         let mut rounds = self.rounds(flight);
         while let Some(turn) = rounds.next() {
-            let ask = Ask { credentials: self.credentials(flight), head_only: true, ..Ask::default() };
-            let failed = match self.in_time(&turn, || self.ask(flight, &turn.url, ask)) {
-                Ok(answer) if answer.status == 200 => {
+            let failed = match self.in_time(&turn, || self.ask_permission(flight, &turn.url)) {
+                Ok(answer) if matches!(answer.status, 200 | 206) => {
                     return flight.stream.stored(stored.file, Head { len: Some(stored.len), ..stored.head });
                 }
                 // Who is refused by one is not to try the next.
@@ -272,6 +271,17 @@ impl Inner {
             last = Some(worse(last, self.note_failed(&mut rounds, turn, failed)));
         }
         self.give_up(flight, &last.unwrap_or_else(|| bad_gateway("no mirror is known for it")));
+    }
+
+    /// By `HEAD`, and where that is refused by a GET of one byte: storage may know no `HEAD`, or be opened by links that were
+    /// signed for a GET alone.
+    fn ask_permission(&self, flight: &Flight, url: &str) -> Result<Answer, MirrorError> {
+        let ask = Ask { credentials: self.credentials(flight), head_only: true, ..Ask::default() };
+        let answer = self.ask(flight, url, ask)?;
+        if matches!(answer.status, 200 | 401) {
+            return Ok(answer);
+        }
+        self.ask(flight, url, Ask { head_only: false, until: 1, ..ask })
     }
 
     /// Copies a body into the sink, leaving out its first `skip` bytes; `total` is where it must end.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crossbeam_channel::TryRecvError;
 
 use super::plan::{NodeName, Prefer};
+use super::swarm::Swarms;
 use crate::digest::{Digest, Midstate};
 
 /// Somebody or something that may help with a file.
@@ -38,4 +39,12 @@ pub struct Finder {
     pub node: NodeName,
     /// Hears of each file that came and that others may have.
     pub landed: Arc<dyn Fn(&Digest) + Send + Sync>,
+}
+
+impl Swarms {
+    /// The file under way that is called so between peers.
+    pub(super) fn named(&self, name: &Digest) -> Option<Digest> {
+        let (name, hub) = (name.to_string(), self.lock());
+        hub.members.values().find(|member| member.shared.name == name).map(|member| member.shared.target.digest)
+    }
 }

@@ -350,10 +350,15 @@ impl Fetcher {
         checked.get(&name).is_some_and(|at| (self.0.parts.clock)().since(*at) < REVALIDATE_TIME)
     }
 
-    /// The flight that brings a file which others may have: its stream, and whether it has asked the mirror.
+    /// The flight that brings a file which others may have, by its name on the wire: its stream, and whether it has asked the
+    /// mirror.
     #[must_use]
-    pub fn shared_flight(&self, digest: &Digest) -> Option<(Arc<Stream>, bool)> {
-        self.0.board.shared_flight(digest)
+    pub fn shared_flight(&self, name: &Digest) -> Option<(Arc<Stream>, bool)> {
+        let finder = self.0.parts.finder.as_ref()?;
+        // Without a secret it is the digest itself.
+        let is_plain = (finder.wire_name)(name) == name.to_string();
+        let digest = if is_plain { *name } else { self.0.swarms.as_ref()?.named(name)? };
+        self.0.board.shared_flight(&digest)
     }
 
     /// Whether others may have this file: one of a public archive, promised by a current index.

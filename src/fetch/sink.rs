@@ -4,6 +4,8 @@
 //! has the whole file has the right one.
 
 use std::fmt;
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -279,23 +281,38 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// The disk takes no more: what it has stays readable for the followers, the rest passes through memory.
+    /// The disk takes no more: what it has shown stays readable for the followers, the rest passes through memory.
     fn leave_disk(&mut self, why: &dyn fmt::Display) {
         log::warn!("{why}; the file passes through without being kept");
+        let visible = self.visible().max(self.shown);
+        let (visible, held) = match self.read_back(visible) {
+            Ok(held) => (visible, held),
+            // Nor can the followers read it: they are cut off.
+            Err(error) => {
+                log::warn!("what it took cannot be read: {error}");
+                (self.len(), Vec::new())
+            }
+        };
         // While the place is still the draft: the followers must get its file.
-        if !matches!(self.place, Place::Draft(ref draft) if draft.is_empty()) {
+        if visible > 0 {
             self.announce();
         }
         let Place::Draft(draft) = std::mem::replace(&mut self.place, Place::Memory(Memory::default())) else {
             return;
         };
         if self.announced {
-            self.stream.advance(draft.len());
-            self.shown = draft.len();
+            self.stream.advance(visible);
+            self.shown = visible;
         }
-        if let Place::Memory(memory) = &mut self.place {
-            memory.hasher = draft.into_hasher();
-        }
+        self.place = Place::Memory(Memory { hasher: draft.into_hasher(), held });
+    }
+
+    /// What the draft has behind `visible`: clients may not see it yet.
+    fn read_back(&self, visible: u64) -> io::Result<Vec<u8>> {
+        let Place::Draft(draft) = &self.place else { return Ok(Vec::new()) };
+        let mut held = vec![0; usize::try_from(draft.len() - visible).expect("no more than is held back")];
+        draft.file().read_exact_at(&mut held, visible)?;
+        Ok(held)
     }
 
     fn push(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
@@ -317,6 +334,8 @@ impl<'a> Sink<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::test_dir::TestDir;
+    use crate::store::{Options, Store, Want};
     use crate::stream::{Follower, Outcome, Step};
     use std::sync::Arc;
 
@@ -358,5 +377,55 @@ mod tests {
         assert_eq!(sink.told_len(), Some(200_000));
         assert!(matches!(follower.next(), Step::Memory { chunk, .. } if chunk.len() == 100_000 - 65_536));
         assert_eq!(sink.restart(), Err(SinkError::Shown));
+    }
+
+    /// A sink whose disk takes `keeps` bytes.
+    fn on_disk<'a>(store: &Store, stream: &'a Stream, content: &[u8], promise: Digest, keeps: u64) -> Sink<'a> {
+        let draft = store.draft(Want::Digest { digest: promise, len: None }).expect("a draft");
+        let mut sink = Sink::new(stream, Some(draft), Some(promise), None).keep_at_most(keeps);
+        sink.begin(&head(content.len() as u64));
+        content.chunks(10_000).for_each(|chunk| sink.append(chunk).expect("memory takes it"));
+        sink
+    }
+
+    #[test]
+    fn what_a_full_disk_took_is_held_back_till_the_digest_holds() {
+        let dir = TestDir::new();
+        let store = Store::open(&Options { dir: dir.path().join("cache") }).expect("a store");
+        let content: Vec<u8> = (0..200_000_u32).map(|n| n.to_le_bytes()[1]).collect();
+        // One of which nothing may be shown, and one that has shown all but the last of what the disk took.
+        for (len, keeps) in [(50_000, 20_000), (200_000, 150_000)] {
+            for is_right in [true, false] {
+                let content = &content[..len];
+                let promise = if is_right { Digest::of(content) } else { Digest::of(&len.to_be_bytes()) };
+                let stream = Arc::new(Stream::default());
+                let follower = stream.follow(Box::new(|| ()));
+                let sink = on_disk(&store, &stream, content, promise, keeps);
+                let may_see = len.saturating_sub(usize::try_from(HELD_BACK_LEN).expect("small"));
+                assert_eq!(told(&follower).is_some(), may_see > 0);
+                let mut got = read(&follower, Vec::new());
+                assert!(got == content[..may_see], "{} of {may_see}", got.len());
+                let landed = sink.finish(FileMeta::default(), Stamp(0)).expect("no disk is needed");
+                assert_eq!(matches!(landed, Landed::Passed), is_right, "{landed:?}");
+                got = read(&follower, got);
+                assert!(got == content[..if is_right { len } else { may_see }], "{} bytes", got.len());
+            }
+        }
+    }
+
+    /// Adds to `got`, which was read before, what can be read now.
+    fn read(follower: &Follower, mut got: Vec<u8>) -> Vec<u8> {
+        loop {
+            let at = got.len();
+            match follower.next() {
+                Step::File { file, until } => {
+                    got.resize(usize::try_from(until).expect("small"), 0);
+                    file.read_exact_at(&mut got[at..], at as u64).expect("it can be read");
+                }
+                Step::Memory { chunk, skip } => got.extend_from_slice(&chunk[skip..]),
+                Step::Wait | Step::End | Step::Broken => return got,
+            }
+            follower.seek(got.len() as u64);
+        }
     }
 }

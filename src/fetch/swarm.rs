@@ -71,13 +71,14 @@ pub(super) struct Hub {
     /// … and sleeps till then, if nobody wakes it.
     sleeps_until: Time,
     next: u64,
-    liars: Vec<SocketAddr>,
+    /// With whether they are neighbours.
+    liars: Vec<(SocketAddr, bool)>,
     pub(super) received: FromPeers,
 }
 
 /// A flight in the hub.
 pub(super) struct Member {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     /// The piece that completes the file.
     pub(super) patch: Option<(usize, Vec<u8>)>,
     /// Ends the mirror's request.
@@ -157,7 +158,8 @@ impl Swarms {
 
     /// Lets a flight take part, whose bytes go to `file`.
     pub(super) fn join(self: &Arc<Self>, target: Target, file: Arc<File>) -> Swarm {
-        let neighbours: Vec<_> = (self.finder.neighbours)().into_iter().filter(|peer| self.may_ask(*peer)).collect();
+        let mut neighbours = (self.finder.neighbours)();
+        neighbours.retain(|peer| self.may_ask(*peer, true));
         let name = (self.finder.wire_name)(&target.digest);
         let shared = Arc::new(Shared { target, name, file, news: Condvar::new() });
         let now = (self.clock)();
@@ -192,8 +194,8 @@ impl Swarms {
         Swarm { swarms: Arc::clone(self), id, shared }
     }
 
-    pub(super) fn may_ask(&self, peer: SocketAddr) -> bool {
-        !self.trust.refuses(peer.ip(), self.shelf.get().as_ref(), (self.calendar)())
+    pub(super) fn may_ask(&self, peer: SocketAddr, is_neighbour: bool) -> bool {
+        !self.trust.refuses(peer.ip(), is_neighbour, self.shelf.get().as_ref(), (self.calendar)())
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Hub> {
@@ -206,8 +208,8 @@ impl Swarms {
         self.turn(&mut hub, Some(input));
         let liars = std::mem::take(&mut hub.liars);
         drop(hub);
-        for peer in liars {
-            let lies = self.trust.convict(peer.ip(), self.shelf.get().as_ref(), (self.calendar)());
+        for (peer, is_neighbour) in liars {
+            let lies = self.trust.convict(peer.ip(), is_neighbour, self.shelf.get().as_ref(), (self.calendar)());
             log::warn!("{peer} gave false bytes (lie number {lies}); they were thrown away, and it is asked no more");
         }
     }
@@ -225,7 +227,7 @@ impl Swarms {
                 }
                 Output::Convict(peer) => {
                     hub.received.liars += 1;
-                    hub.liars.push(peer);
+                    hub.liars.push((peer, hub.plans.is_neighbour(peer)));
                 }
                 Output::Lookup(flight) => self.look_up(hub, flight, now),
                 Output::WakeAt(at) => {
@@ -263,7 +265,7 @@ impl Swarms {
         member.strangers = 0;
         // Again: neighbours may have come to fetch it, too.
         if std::mem::replace(&mut member.is_looked_up, true) {
-            for peer in (self.finder.neighbours)().into_iter().filter(|peer| self.may_ask(*peer)) {
+            for peer in (self.finder.neighbours)().into_iter().filter(|peer| self.may_ask(*peer, true)) {
                 hub.plans.handle(now, Input::Lead { flight, peer, is_neighbour: true });
             }
         }
@@ -281,7 +283,7 @@ impl Swarms {
             let is_over = loop {
                 match leads() {
                     Ok(Lead::Peer(peer)) if member.strangers < STRANGERS_PER_LOOKUP => {
-                        if self.may_ask(peer) {
+                        if self.may_ask(peer, false) {
                             member.strangers += 1;
                             plans.handle(now, Input::Lead { flight: *id, peer, is_neighbour: false });
                         }

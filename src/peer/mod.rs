@@ -28,7 +28,7 @@ pub struct UnderWay {
     pub asks_mirror: bool,
 }
 
-/// Finds the flight that brings a file.
+/// Finds the flight that brings a file, by its name on the wire: the store does not know it yet.
 pub type Growing = Arc<dyn Fn(&Digest) -> Option<UnderWay> + Send + Sync>;
 
 /// What the daemon hands to the peer face.
@@ -88,15 +88,16 @@ impl Peer {
 
     fn file(&self, name: &Digest, peer: IpAddr) -> Result<Found, StoreError> {
         let Some(store) = (self.parts.store)() else { return Ok(Found::NotHere) };
-        let Some(digest) = self.digest(&store, name)? else { return Ok(Found::NotHere) };
-        if let Some(stored) = store.open_shared(&digest)? {
+        if let Some(digest) = self.digest(&store, name)?
+            && let Some(stored) = store.open_shared(&digest)?
+        {
             let table = answer::raw_table(&store.piece_table(&digest)?.unwrap_or_default());
             return Ok(Found::Here { file: stored.file, len: stored.len, table });
         }
         if !(self.parts.is_neighbour)(peer) {
             return Ok(Found::NotHere);
         }
-        let Some(UnderWay { stream, asks_mirror }) = (self.parts.growing)(&digest) else {
+        let Some(UnderWay { stream, asks_mirror }) = (self.parts.growing)(name) else {
             return Ok(Found::NotHere);
         };
         let node = self.parts.node.clone();

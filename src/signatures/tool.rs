@@ -12,7 +12,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::Errno;
 
 use super::{Verdict, armor};
-use crate::limits::{JUDGE_SAID_MAX, JUDGE_TIME, KEYRING_LEN_MAX, KEYRINGS, SIGNERS};
+use crate::limits::{JUDGE_SAID_MAX, JUDGE_TIME, KEYRING_LEN_MAX, KEYRINGS, KEYRINGS_AT_ONCE, SIGNERS};
 
 /// One of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,18 @@ impl Tool {
 
     fn ask(self, keyrings: &[PathBuf], text: &[u8], signature: &[u8]) -> io::Result<Verdict> {
         let (text, signature) = (in_memory(text)?, in_memory(signature)?);
+        match self {
+            // What it says of one signature adds up: the key may be in any of them.
+            Tool::Gpgv => {
+                let runs = keyrings.chunks(KEYRINGS_AT_ONCE).map(|some| self.run(some, &text, &signature));
+                Ok(of_gpgv(&runs.map(|run| run.map(|(said, _)| said)).collect::<io::Result<String>>()?))
+            }
+            Tool::Sqv => self.run(keyrings, &text, &signature).map(|(said, is_good)| of_sqv(&said, is_good)),
+        }
+    }
+
+    /// What it says of the file, and whether it was content.
+    fn run(self, keyrings: &[PathBuf], text: &File, signature: &File) -> io::Result<(String, bool)> {
         // As long as the tool runs, what it reads must be open here.
         let mut open = Vec::new();
         let mut command = Command::new(self.path());
@@ -72,12 +84,8 @@ impl Tool {
             command.arg(path_of(&file));
             open.push(file);
         }
-        command.arg(path_of(&signature)).arg(path_of(&text));
-        let (said, is_good) = listen(command.spawn()?, JUDGE_TIME)?;
-        Ok(match self {
-            Tool::Gpgv => of_gpgv(&said),
-            Tool::Sqv => of_sqv(&said, is_good),
-        })
+        command.arg(path_of(signature)).arg(path_of(text));
+        listen(command.spawn()?, JUDGE_TIME)
     }
 }
 

@@ -36,6 +36,8 @@ pub enum Fault {
     Redirect(String),
     /// Without these credentials: 401.
     Credentials(String),
+    /// Without these credentials: 401; a `HEAD`: 403.
+    GetAlone(String),
     /// A ranged request gets this file's bytes instead, as if it were the same.
     OtherRest(Vec<u8>),
     /// A head that does not end.
@@ -244,7 +246,10 @@ impl Shared {
                 return text("200 OK", "", &format!("<html>{}</html>", "Please log in. ".repeat(500)));
             }
             Some(Fault::Redirect(to)) => return text("302 Found", &format!("Location: {to}\r\n"), ""),
-            Some(Fault::Credentials(wanted)) if seen.headers.get("authorization") != Some(wanted) => {
+            Some(Fault::GetAlone(_)) if seen.method == "HEAD" => return text("403 Forbidden", "", ""),
+            Some(Fault::Credentials(wanted) | Fault::GetAlone(wanted))
+                if seen.headers.get("authorization") != Some(wanted) =>
+            {
                 return text("401 Unauthorized", "WWW-Authenticate: Basic realm=\"x\"\r\n", "no");
             }
             Some(Fault::Silent) => {
