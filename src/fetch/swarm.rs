@@ -591,5 +591,9 @@ mod tests {
         let (swarm, follows, run) = between_two();
         assert_eq!(swarm.place(run, 0), Place::HandOver);
         assert_eq!(swarm.place(follows, 0), Place::Late);
+        // Nor when a mirror was let go that had sent nothing of it.
+        swarm.moved(0);
+        swarm.idle();
+        assert_eq!(swarm.place(follows, 0), Place::Late);
     }
 }

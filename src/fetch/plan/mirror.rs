@@ -50,9 +50,10 @@ impl Plan {
         self.front = front;
         self.shown = now;
         self.gained = now;
-        self.handed = None;
         self.mirror.heard = now;
         let piece = self.front_piece();
+        // What was handed over to complete this piece is appended after this: till then nobody else writes there.
+        self.handed = self.handed.filter(|handed| *handed == piece);
         // All that it passed over and the piece that it is in now are the mirror's.
         (before..=piece).for_each(|piece| self.fill.give_up(piece));
         if self.is_small() && self.mirror.is_running && front == self.len {
