@@ -158,7 +158,8 @@ impl Learner {
         snapshots.extend(store.snapshots(host, dir, ReleaseFile::Release)?);
         // What nobody may be given promises nothing.
         snapshots.retain(|snapshot| self.fetcher.may_be_given(host, dir, &snapshot.digest));
-        Ok(snapshots.into_iter().max_by_key(|snapshot| (snapshot.date, snapshot.fetched)))
+        Snapshot::sort(&mut snapshots, (self.calendar)());
+        Ok(snapshots.into_iter().next())
     }
 
     fn read_suite<'a>(

@@ -99,7 +99,9 @@ impl Inner {
             self.show_unkept(flight, answer.head.clone(), &bytes);
             return Ok(());
         };
-        if let Some(known) = known.filter(|known| release.date.is_some_and(|date| Stamp(date) < known.date)) {
+        if let Some(known) =
+            known.filter(|known| release.date.is_some_and(|date| known.outdates(Stamp(date), self.today())))
+        {
             log::warn!("{} is older than the Release we have; keeping ours", flight.told());
             self.give(flight, known, Origin { url: None, ..from });
             return Ok(());

@@ -186,7 +186,8 @@ impl Front {
         {
             return Ok(Some(all.swap_remove(at)));
         }
-        Ok(all.into_iter().max_by_key(|snapshot| (snapshot.date, snapshot.fetched)))
+        Snapshot::sort(&mut all, self.today());
+        Ok(all.into_iter().next())
     }
 
     fn find_release(

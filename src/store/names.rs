@@ -1,10 +1,12 @@
 //! Mutable names: what was last found under them, the snapshots of Release files, and what clients use of them.
 
+use std::cmp::Reverse;
+
 use super::record::{NameRecord, Record, Snapshot, Suite, key};
 use super::{IndexId, Store, StoreError};
 use crate::catalog::{Promise, ReleaseFile};
 use crate::digest::{Digest, NameHash};
-use crate::limits::{POISONED, SNAPSHOTS, SNAPSHOTS_MIN, WANTED, WANTED_TIME_S};
+use crate::limits::{CLOCK_SLACK_S, POISONED, SNAPSHOTS, SNAPSHOTS_MIN, WANTED, WANTED_TIME_S};
 use crate::stream::Head;
 use crate::time::Stamp;
 
@@ -25,6 +27,29 @@ pub struct NewSnapshot {
     pub by_hash: bool,
     /// Its `Origin`.
     pub origin: Option<String>,
+}
+
+/// Whether a Release is dated after the day on which it is read, which none is: or the clock is behind.
+fn is_of_future(date: Stamp, today: Stamp) -> bool {
+    date.0 > today.0.saturating_add(CLOCK_SLACK_S)
+}
+
+impl Snapshot {
+    /// Whether a Release of this date, which comes today, is older, and is not to take this one's place. One that is of the
+    /// future keeps out nothing that is not: else a single false date would stand there for good.
+    #[must_use]
+    pub fn outdates(&self, date: Stamp, today: Stamp) -> bool {
+        // A clock that was put back says nothing of the future.
+        let is_disbelieved = self.fetched <= today && is_of_future(self.date, today) && !is_of_future(date, today);
+        date < self.date && !is_disbelieved
+    }
+
+    /// Puts them in order, the newest first; behind all others what is of the future, unless the clock is behind.
+    pub fn sort(all: &mut [Snapshot], today: Stamp) {
+        let is_behind = all.iter().any(|snapshot| snapshot.fetched > today);
+        let is_believed = |snapshot: &Snapshot| is_behind || !is_of_future(snapshot.date, today);
+        all.sort_by_key(|snapshot| Reverse((is_believed(snapshot), snapshot.date, snapshot.fetched)));
+    }
 }
 
 /// How often a client's use of an index file is noted again.
@@ -149,8 +174,12 @@ impl Store {
                 write.put(&key::entry(id, name), &super::record::Entry { promise, retired: false })?;
             }
         }
-        let at = suite.snapshots.iter().position(|other| (other.date, other.fetched) < (date, fetched));
-        suite.snapshots.insert(at.unwrap_or(suite.snapshots.len()), snapshot.clone());
+        suite.snapshots.push(snapshot.clone());
+        match is_of_future(date, fetched) {
+            // It was just given out, and the clock may be behind.
+            true => suite.snapshots.sort_by_key(|snapshot| Reverse((snapshot.date, snapshot.fetched))),
+            false => Snapshot::sort(&mut suite.snapshots, fetched),
+        }
         while suite.snapshots.len() > snapshots_max {
             // What the new one promises cannot be read before the commit; it has just come, and nothing of it is here.
             let complete = |s: &Snapshot| s.id != id && self.is_complete(host, dir, s, fetched).unwrap_or(false);

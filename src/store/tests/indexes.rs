@@ -5,6 +5,34 @@ use proptest::prelude::*;
 use super::*;
 
 #[test]
+fn one_date_of_the_future_does_not_stand_before_what_comes_later() {
+    const TOMORROW: u64 = NOW.0 + crate::limits::CLOCK_SLACK_S;
+    let dir = TestDir::new();
+    let store = open(&dir);
+    let add = |date: u64, fetched: Stamp| {
+        let new = NewSnapshot { fetched, ..snapshot(date) };
+        store.add_snapshot("h", "d", ReleaseFile::InRelease, new, std::iter::empty()).expect("an index");
+        let all = store.snapshots("h", "d", ReleaseFile::InRelease).expect("an index");
+        (all[0].date.0, all)
+    };
+    add(NOW.0 - 5, NOW);
+    let (first, all) = add(4 * NOW.0, NOW);
+    assert_eq!(first, 4 * NOW.0, "it was given out");
+    let future = &all[0];
+    assert!(!future.outdates(NOW, NOW) && !future.outdates(Stamp(TOMORROW), NOW));
+    assert!(future.outdates(Stamp(TOMORROW + 1), NOW), "neither can be believed");
+    let (first, all) = add(NOW.0, NOW);
+    assert_eq!((first, all.last().map(|last| last.date.0)), (NOW.0, Some(4 * NOW.0)));
+    assert!(all[0].outdates(Stamp(NOW.0 - 1), NOW) && !all[0].outdates(NOW, NOW));
+    // A clock that is behind changes nothing: the dates are all that is known.
+    assert!(all[0].outdates(Stamp(5), Stamp(5)));
+    assert_eq!(add(NOW.0 + 1, Stamp(5)).1.iter().map(|s| s.date.0).collect::<Vec<_>>()[1..3], [NOW.0 + 1, NOW.0]);
+    let mut all = all;
+    Snapshot::sort(&mut all, Stamp(5));
+    assert_eq!(all[0].date.0, 4 * NOW.0);
+}
+
+#[test]
 fn snapshots_are_in_the_order_of_their_dates_and_the_newest_complete_one_stays() {
     let dir = TestDir::new();
     let store = open(&dir);
