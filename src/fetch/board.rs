@@ -186,17 +186,20 @@ impl fmt::Display for Full {
 
 impl std::error::Error for Full {}
 
-/// What makes two jobs the same. A promised file is the same wherever it comes from.
+/// What makes two jobs the same. A promised file is the same wherever it comes from, but whoever names a host that sends
+/// nothing must not keep it from those who ask another for it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Key {
-    File(Digest, Option<String>),
+    File { digest: Digest, host: String, credentials: Option<String> },
     Name(Object, Goal, Option<String>),
 }
 
 impl Key {
     fn of(job: &Job) -> Key {
         match job.goal {
-            Goal::Promised { digest, .. } => Key::File(digest, job.credentials.clone()),
+            Goal::Promised { digest, .. } => {
+                Key::File { digest, host: job.object.host.clone(), credentials: job.credentials.clone() }
+            }
             _ => Key::Name(job.object.clone(), job.goal.clone(), job.credentials.clone()),
         }
     }
@@ -300,9 +303,15 @@ impl Board {
 
     pub(super) fn shared_flight(&self, digest: &Digest) -> Option<(Arc<Stream>, bool)> {
         let state = self.lock();
-        let flight = state.flights.get(&Key::File(*digest, None))?;
-        let shared = flight.public.load(Ordering::Relaxed) && flight.stream.joinable();
-        shared.then(|| (Arc::clone(&flight.stream), flight.asks_mirror.load(Ordering::Relaxed)))
+        let is_shared = |(key, flight): &(&Key, &Arc<Flight>)| {
+            matches!(key, Key::File { digest: brought, credentials: None, .. } if brought == digest)
+                && flight.public.load(Ordering::Relaxed)
+                && flight.stream.joinable()
+        };
+        // Of several hosts', the one that is farthest.
+        let here = |(_, flight): &(&Key, &Arc<Flight>)| flight.progress().here();
+        let (_, flight) = state.flights.iter().filter(is_shared).max_by_key(here)?;
+        Some((Arc::clone(&flight.stream), flight.asks_mirror.load(Ordering::Relaxed)))
     }
 
     /// Looks how fast each flight is; called about once a second.
@@ -355,6 +364,22 @@ mod tests {
         assert!(Arc::ptr_eq(&board.start(job("a", "x"), Time(3)).expect("room"), &third));
         board.land(&next);
         assert!(board.lock().flights.is_empty() && board.lock().busy.is_empty());
+    }
+
+    #[test]
+    fn a_host_that_sends_nothing_keeps_no_file_from_those_who_ask_another() {
+        let board = Board::default();
+        let digest = Digest::of(b"it");
+        let goal = Goal::Promised { digest, len: None, recheck: false };
+        let start = |host: &str| board.start(Job { goal: goal.clone(), ..job(host, "x") }, Time(0)).expect("room");
+        let (silent, good) = (start("silent"), start("good"));
+        assert!(!Arc::ptr_eq(&silent, &good) && Arc::ptr_eq(&good, &start("good")));
+        assert!(board.shared_flight(&digest).is_none(), "nobody knows yet whether it may be shared");
+        silent.public.store(true, Ordering::Relaxed);
+        good.public.store(true, Ordering::Relaxed);
+        good.note_mirror(1, 1);
+        let (shared, _) = board.shared_flight(&digest).expect("it is public");
+        assert!(Arc::ptr_eq(&shared, &good.stream));
     }
 
     #[test]
