@@ -341,8 +341,10 @@ fn sockets_handed_over_by_systemd_are_served() {
     let address = socket.local_addr().expect("bound");
     let fd = std::os::fd::AsRawFd::as_raw_fd(&socket);
     let script = format!(
-        "exec 3<&{fd}; export LISTEN_FDS=1 LISTEN_PID=$$; exec {BINARY} --share off --mdns off --port-mapping off --cache {}",
-        scratch.path().join("cache").display()
+        "exec 3<&{fd}; export LISTEN_FDS=1 LISTEN_PID=$$; exec {BINARY} --share off --mdns off --port-mapping off \
+         --listen 127.0.0.1:1 --cache {} 2>{}",
+        scratch.path().join("cache").display(),
+        scratch.path().join("log").display()
     );
     rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::empty()).expect("our descriptor");
     let mut child = std::process::Command::new("bash")
@@ -354,4 +356,6 @@ fn sockets_handed_over_by_systemd_are_served() {
     child.kill().expect("it runs");
     child.wait().expect("it was killed");
     assert_eq!(answer, 406);
+    let log = std::fs::read_to_string(scratch.path().join("log")).expect("what it said");
+    assert!(log.contains("listen is not obeyed"), "an address that does not count is named in vain: {log}");
 }

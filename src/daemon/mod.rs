@@ -146,13 +146,22 @@ fn reload(live: &Live, flags: &Flags) {
     }
 }
 
+/// Those that systemd hands over, and else those of the configuration; with either, unless addresses are named that count,
+/// the one where we are found.
 fn listeners(config: &Config) -> Result<Vec<TcpListener>, DaemonError> {
     let mut listeners = edge::from_systemd().map_err(DaemonError::System)?;
-    if listeners.is_empty() {
+    let is_handed_over = !listeners.is_empty();
+    let is_named = !config.listen_where_found;
+    if is_handed_over && is_named {
+        log::warn!(
+            "listen is not obeyed: systemd hands over the sockets (systemctl edit apt-p2p.socket changes them)"
+        );
+    }
+    if !is_handed_over {
         let bind = |address: &SocketAddr| edge::bind(*address).map_err(|error| DaemonError::Listen(*address, error));
         listeners = config.listen.iter().map(bind).collect::<Result<_, _>>()?;
     }
-    if config.listen_where_found {
+    if is_handed_over || !is_named {
         listeners.extend(found_at(&listeners));
     }
     Ok(listeners)
