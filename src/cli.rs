@@ -131,7 +131,7 @@ pub struct Cli {
     #[argh(option, arg_name = "PATH")]
     pub(crate) keyring: Vec<String>,
 
-    /// requests worked on at once; default: 4
+    /// requests worked on at once; default: one for each core, two to four
     #[argh(option, arg_name = "N")]
     pub workers: Option<usize>,
 

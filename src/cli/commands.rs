@@ -42,8 +42,8 @@ command! {
     #[argh(
         subcommand,
         name = "cleanup",
-        example = "Every night at four, from cron:\n  0 4 * * * root {command_name}\nSee what would go:\n  {command_name} \
-                   --max-size 5G --dry-run",
+        example = "Every night at four, from cron:\n  0 4 * * * root /usr/local/bin/{command_name} --cache /srv/apt\n\
+                   See what would go:\n  {command_name} --max-size 5G --dry-run",
         note = "While the clock is behind it sees to the size alone, says so and fails: set the clock first.",
         error_code(0, "done"),
         error_code(1, "failed"),
@@ -159,7 +159,8 @@ command! {
     #[argh(
         subcommand,
         name = "verify",
-        example = "Every first night of the month, from cron:\n  0 5 1 * * root {command_name}",
+        example = "Every first night of the month, from cron:\n  0 5 1 * * root /usr/local/bin/{command_name} --cache \
+                   /srv/apt",
         note = "It reads the disk and not what memory still holds of it, and leaves memory as it was. With --json each dropped \
                 file is one object on one line, and the last line says how many there were.",
         error_code(0, "all files are right"),

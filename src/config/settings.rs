@@ -77,14 +77,15 @@ const CLIENTS: [Setting; 4] = [
         unset: Words("[::]:9977, and [::]:3142, where auto-apt-proxy looks, if nobody else listens there"),
         example: "[\"192.168.1.1:9977\", \"[::1]:9977\"]",
         counts: AtStart,
-        about: "Where apt's requests are answered. Sockets that systemd hands over take its place.",
+        about: "Where apt's requests are answered. Sockets that systemd hands over, as the Debian package's, take its place: \
+                systemctl edit apt-p2p.socket.",
     },
     Setting {
         name: "allow",
         kind: List("CIDR"),
         unset: Words(
             "this machine, its links, private networks, and the public IPv6 prefixes of inner interfaces: those with a \
-             private network and without a default route",
+             private network",
         ),
         example: "[\"192.168.1.0/24\", \"127.0.0.1\"]",
         counts: AtReload,
@@ -117,7 +118,8 @@ const CACHE: [Setting; 3] = [
         unset: Words("/var/cache/apt-p2p for root, else apt-p2p in the user's cache folder (~/.cache)"),
         example: "\"/srv/apt-p2p\"",
         counts: AtStart,
-        about: "Where files are kept.",
+        about: "Where files are kept. The Debian package's services write to another folder only with \
+                ReadWritePaths= (OPERATING.md).",
     },
     Setting {
         name: "max-size",
@@ -253,8 +255,8 @@ const SHARING: [Setting; 12] = [
         unset: Words("none"),
         example: "\"/etc/apt-p2p.secret\"",
         counts: AtStart,
-        about: "A file with a secret of 16 bytes or more: only who has it too can find what this network shares. Make one with: \
-                head -c 32 /dev/urandom | base64",
+        about: "A file with a secret of 16 bytes or more, which the proxy's user can read: only who has it too can find what this \
+                network shares. Make one with: head -c 32 /dev/urandom | base64",
     },
     Setting {
         name: "bootstrap",

@@ -110,7 +110,8 @@ fn example() -> String {
     let mut text = String::new();
     text.push_str(&wrapped("apt-p2p reads /etc/apt-p2p.toml if it is there, or the file named with --config. Every setting has the name of its flag; \
          flags win. The lines below show each with an example; without them the defaults hold. After a change: systemctl reload \
-         apt-p2p, or kill -HUP; what is marked (restart) needs systemctl restart apt-p2p.", "# ", COLUMNS));
+         apt-p2p, or kill -HUP; what is marked (restart) needs systemctl restart apt-p2p. A password in it \
+         is nobody else's with chown root:apt-p2p and chmod 640: the proxy's user has to read it.", "# ", COLUMNS));
     for (group, settings) in SETTINGS {
         write!(text, "\n# ── {group}\n").ok();
         for setting in settings {
