@@ -174,7 +174,8 @@ impl Mapper {
         Mapper { port, nonce, held: None }
     }
 
-    /// Asks the router for a mapping, or to keep the one that there is. Takes up to 15 s with a router that is silent.
+    /// Asks the router for a mapping, or to keep the one that there is. Takes up to 40 s with a router that is silent: to
+    /// renew and to end what it gave, 10 s each time, then to ask anew.
     ///
     /// # Errors
     /// [`ReachError`] when no way leads to one.
