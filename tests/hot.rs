@@ -69,8 +69,18 @@ impl House {
         get_with(self.daemon.address, &self.mirror.url(&self.path()), &[line])
     }
 
-    /// How often a request worker has begun to wait: each request that one works on adds to it.
+    /// How often a request worker has begun to wait, once all of them do: each request that one works on adds to it, when it
+    /// has been answered.
     fn worker_turns(&self) -> u64 {
+        let mut turns = self.turns_so_far();
+        wait_until(Duration::from_secs(10), "the workers wait", || {
+            let before = std::mem::replace(&mut turns, self.turns_so_far());
+            turns == before
+        });
+        turns
+    }
+
+    fn turns_so_far(&self) -> u64 {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.daemon.pid())).expect("it runs");
         let turns = |dir: &Path| -> Option<u64> {
             let comm = std::fs::read_to_string(dir.join("comm")).ok()?;
