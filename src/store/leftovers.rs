@@ -80,13 +80,17 @@ impl Store {
                 report.drafts.add(metadata.len());
             }
         })?;
-        parts.sort_by_key(|part| part.modified);
-        for Part { modified, len, path } in parts {
+        // Not sorted: that would be kilobytes of program, and there are few that go.
+        while let Some(oldest) = (0..parts.len()).min_by_key(|at| parts[*at].modified) {
+            let Part { modified, len, path } = parts.swap_remove(oldest);
             let is_over = options.now.secs_since(modified) >= LEFTOVER_TIME_S;
+            let is_beyond = options.max_bytes.is_some_and(|max| stored.saturating_add(held) > max);
             // Whoever was cut off a moment ago asks again.
             let in_use = options.now.0.abs_diff(modified.0) < IN_USE_TIME_S;
-            let is_beyond = options.max_bytes.is_some_and(|max| stored.saturating_add(held) > max) && !in_use;
-            if (is_over || is_beyond) && drop_draft(&path, options) {
+            if !is_over && !is_beyond {
+                break;
+            }
+            if (is_over || !in_use) && drop_draft(&path, options) {
                 held = held.saturating_sub(len);
                 report.drafts.add(len);
             }

@@ -1,7 +1,5 @@
 //! Mutable names: what was last found under them, the snapshots of Release files, and what clients use of them.
 
-use std::cmp::Reverse;
-
 use super::record::{NameRecord, Record, Snapshot, Suite, key};
 use super::{IndexId, Store, StoreError};
 use crate::catalog::{Promise, ReleaseFile};
@@ -48,7 +46,18 @@ impl Snapshot {
     pub fn sort(all: &mut [Snapshot], today: Stamp) {
         let is_behind = all.iter().any(|snapshot| snapshot.fetched > today);
         let is_believed = |snapshot: &Snapshot| is_behind || !is_of_future(snapshot.date, today);
-        all.sort_by_key(|snapshot| Reverse((is_believed(snapshot), snapshot.date, snapshot.fetched)));
+        sort_down(all, &|snapshot| (is_believed(snapshot), snapshot.date, snapshot.fetched));
+    }
+}
+
+/// By rank, the highest first. There are a handful of them, and std's sort has kilobytes for each type.
+fn sort_down(all: &mut [Snapshot], rank: &dyn Fn(&Snapshot) -> (bool, Stamp, Stamp)) {
+    for end in 1..all.len() {
+        let mut at = end;
+        while at > 0 && rank(&all[at - 1]) < rank(&all[at]) {
+            all.swap(at - 1, at);
+            at -= 1;
+        }
     }
 }
 
@@ -177,7 +186,7 @@ impl Store {
         suite.snapshots.push(snapshot.clone());
         match is_of_future(date, fetched) {
             // It was just given out, and the clock may be behind.
-            true => suite.snapshots.sort_by_key(|snapshot| Reverse((snapshot.date, snapshot.fetched))),
+            true => sort_down(&mut suite.snapshots, &|snapshot| (true, snapshot.date, snapshot.fetched)),
             false => Snapshot::sort(&mut suite.snapshots, fetched),
         }
         while suite.snapshots.len() > snapshots_max {
