@@ -67,7 +67,7 @@ impl Store {
     ) -> Result<u64, StoreError> {
         let mut parts = Vec::new();
         let mut held: u64 = 0;
-        self.each_draft(|kind, path, metadata| {
+        self.each_draft(&mut |kind, path, metadata| {
             if kind == Kind::Part {
                 held = held.saturating_add(taken(metadata));
                 if parts.len() < DRAFTS_SWEPT {
@@ -104,7 +104,7 @@ impl Store {
     /// Those of the disk.
     pub fn draft_bytes(&self) -> Result<u64, StoreError> {
         let mut held: u64 = 0;
-        self.each_draft(|kind, _, metadata| {
+        self.each_draft(&mut |kind, _, metadata| {
             if kind == Kind::Part {
                 held = held.saturating_add(taken(metadata));
             }
@@ -112,7 +112,7 @@ impl Store {
         Ok(held)
     }
 
-    fn each_draft(&self, mut each: impl FnMut(Kind, &Path, &Metadata)) -> Result<(), StoreError> {
+    fn each_draft(&self, each: &mut dyn FnMut(Kind, &Path, &Metadata)) -> Result<(), StoreError> {
         let root = self.0.dir.join("drafts");
         for entry in fs::read_dir(&root).map_err(at(&root))?.flatten() {
             let path = entry.path();
