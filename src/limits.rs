@@ -362,6 +362,10 @@ pub const DISK_FREE_MIN: u64 = 4 * 1024 * 1024;
 /// Neighbours that announced themselves; full: new ones are left out. Each is asked for each miss.
 pub const NEIGHBOURS: usize = 32;
 
+/// Whose LAN says more than can be heard listens again after this; each time after twice as long …
+pub const BROWSE_PAUSE: Duration = Duration::from_secs(60);
+/// … up to this.
+pub const BROWSE_PAUSE_MAX: Duration = Duration::from_secs(3600);
 /// The lowest port at which a neighbour that announced itself is asked: below are the services of other machines, to which
 /// nobody's announcement is to lead us.
 pub const NEIGHBOUR_PORT_MIN: u16 = 1024;

@@ -313,14 +313,19 @@ fn a_disk_that_somebody_fills_is_used_again_when_there_is_room() {
     assert!(house.said.is_empty(), "no restart was needed: {:?}", house.said);
 }
 
-#[test]
-fn a_cache_folder_that_is_emptied_under_the_proxy_is_made_anew() {
-    let scratch = Scratch::new();
-    let (daemon, mirror) = (Daemon::start(&scratch), Mirror::start());
-    let content = noise(700_000, 1);
+/// A proxy that has recorded a file of its mirror's.
+fn with_one_file(scratch: &Scratch) -> (Daemon, Mirror, String, Vec<u8>) {
+    let (daemon, mirror, content) = (Daemon::start(scratch), Mirror::start(), noise(700_000, 1));
     let path = mirror.put_by_hash(&content[..]);
     assert!(get(daemon.address, &mirror.url(&path)).body == content);
     daemon.wait_until_recorded(&Digest::of(&content).to_string());
+    (daemon, mirror, path, content)
+}
+
+#[test]
+fn a_cache_folder_that_is_emptied_under_the_proxy_is_made_anew() {
+    let scratch = Scratch::new();
+    let (daemon, mirror, path, content) = with_one_file(&scratch);
     for part in ["meta", "files", "drafts"] {
         std::fs::remove_dir_all(daemon.cache.join(part)).expect("the cache is ours");
     }
@@ -336,11 +341,7 @@ fn a_cache_folder_that_is_emptied_under_the_proxy_is_made_anew() {
 #[test]
 fn an_index_that_is_damaged_under_the_proxy_is_made_anew_and_the_proxy_can_still_be_asked() {
     let scratch = Scratch::new();
-    let (daemon, mirror) = (Daemon::start(&scratch), Mirror::start());
-    let content = noise(100_000, 1);
-    let path = mirror.put_by_hash(&content[..]);
-    assert!(get(daemon.address, &mirror.url(&path)).body == content);
-    daemon.wait_until_recorded(&Digest::of(&content).to_string());
+    let (daemon, mirror, path, content) = with_one_file(&scratch);
     let index = daemon.cache.join("meta/data.mdb");
     std::fs::remove_file(&index).expect("the cache is ours");
     std::fs::write(&index, noise(65_536, 2)).expect("the cache is ours");

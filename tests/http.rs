@@ -3,7 +3,7 @@
 mod support;
 
 use support::archive::{Archive, Package, SUITE};
-use support::client::{Client, get, get_with};
+use support::client::{Client, Response, get, get_with};
 use support::daemon::{BINARY, Daemon};
 use support::mirror::{DATE, Fault, Mirror};
 use support::{Scratch, noise, wait_until};
@@ -253,21 +253,33 @@ fn the_root_is_a_page_for_people_and_406_for_programs() {
     assert!(conf.text().lines().any(|each| each == line), "{}", conf.text());
 }
 
+/// What opens the mirror's closed files.
+const KEY: &str = "Basic Zm9vOmJhcg==";
+
+fn with_key(daemon: &Daemon, url: &str) -> Response {
+    get_with(daemon.address, url, &[&format!("Authorization: {KEY}")])
+}
+
+/// A mirror with one file of so many bytes, on which this goes wrong, and a proxy.
+fn house_with(len: usize, fault: Fault) -> (Scratch, Mirror, Daemon, String, Vec<u8>) {
+    let ((scratch, mirror, daemon), content) = (house(), noise(len, 8));
+    let path = mirror.put_by_hash(&content[..]);
+    mirror.fault(&path, fault);
+    (scratch, mirror, daemon, path, content)
+}
+
 #[test]
 fn credentials_are_forwarded_and_what_they_opened_stays_closed() {
-    let (_scratch, mirror, daemon) = house();
-    let content = noise(50_000, 8);
-    let path = mirror.put_by_hash(&content[..]);
-    mirror.fault(&path, Fault::Credentials("Basic Zm9vOmJhcg==".into()));
+    let (_scratch, mirror, daemon, path, content) = house_with(50_000, Fault::Credentials(KEY.into()));
     let url = mirror.url(&path);
     let refused = get(daemon.address, &url);
     assert_eq!((refused.status, refused.header("www-authenticate")), (401, Some("Basic realm=\"x\"")));
-    let opened = get_with(daemon.address, &url, &["Authorization: Basic Zm9vOmJhcg=="]);
+    let opened = with_key(&daemon, &url);
     assert!(opened.is_good() && opened.body == content);
     assert_eq!(get(daemon.address, &url).status, 401, "not without credentials");
     assert_eq!(get_with(daemon.address, &url, &["Authorization: Basic eDp5"]).status, 401, "not with wrong ones");
     let bodies = mirror.sent(&path);
-    let again = get_with(daemon.address, &url, &["Authorization: Basic Zm9vOmJhcg=="]);
+    let again = with_key(&daemon, &url);
     assert!(again.is_good() && again.body == content);
     assert_eq!(mirror.sent(&path), bodies, "the second time only the permission is asked for");
     // Another host that claims the same digest is no way around it, whatever it answers to the question.
@@ -280,12 +292,9 @@ fn credentials_are_forwarded_and_what_they_opened_stays_closed() {
 
 #[test]
 fn where_head_is_refused_a_get_asks_whether_a_stored_file_may_be_given() {
-    let (_scratch, mirror, daemon) = house();
-    let content = noise(50_000, 8);
-    let path = mirror.put_by_hash(&content[..]);
-    mirror.fault(&path, Fault::GetAlone("Basic Zm9vOmJhcg==".into()));
+    let (_scratch, mirror, daemon, path, content) = house_with(50_000, Fault::GetAlone(KEY.into()));
     for _ in 0..2 {
-        let opened = get_with(daemon.address, &mirror.url(&path), &["Authorization: Basic Zm9vOmJhcg=="]);
+        let opened = with_key(&daemon, &mirror.url(&path));
         assert!(opened.is_good() && opened.body == content, "{}", opened.status);
         assert_eq!(get(daemon.address, &mirror.url(&path)).status, 401, "not without credentials");
     }
@@ -296,12 +305,9 @@ fn where_head_is_refused_a_get_asks_whether_a_stored_file_may_be_given() {
 
 #[test]
 fn what_credentials_opened_half_is_no_beginning_for_others() {
-    let (_scratch, mirror, daemon) = house();
-    let content = noise(3_000_000, 8);
-    let path = mirror.put_by_hash(&content[..]);
     let refusal = b"HTTP/1.1 503 Later\r\nContent-Length: 0\r\n\r\n".to_vec();
-    mirror.fault(&path, Fault::CutThen(1_600_000, refusal));
-    let cut = get_with(daemon.address, &mirror.url(&path), &["Authorization: Basic Zm9vOmJhcg=="]);
+    let (_scratch, mirror, daemon, path, content) = house_with(3_000_000, Fault::CutThen(1_600_000, refusal));
+    let cut = with_key(&daemon, &mirror.url(&path));
     assert!(!cut.is_good());
     // It names the same digest, and has nothing of it.
     let other = Mirror::start_on("127.0.0.7");

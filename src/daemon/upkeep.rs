@@ -1,6 +1,7 @@
 //! What has to be done now and then: recording what was downloaded, keeping the cache within its size, waiting for a
 //! disk, looking at the machine's networks.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -105,9 +106,7 @@ impl Upkeep {
     /// Opens the store if that can be; otherwise says why not, where that is news.
     fn open_store(&self, told: &mut String) {
         let options = Options { dir: self.live.config().cache.clone() };
-        let is_ours = self.control.lock().expect("no holder of the lock panics");
-        let is_ours = is_ours.as_ref().is_some_and(|place| place.is_of(&options.dir));
-        match if is_ours { Store::open_again(&options) } else { Store::open(&options) } {
+        match if self.has_lock_on(&options.dir) { Store::open_again(&options) } else { Store::open(&options) } {
             Ok(store) => {
                 log::info!("the cache in {} can be used now", options.dir.display());
                 told.clear();
@@ -122,6 +121,11 @@ impl Upkeep {
                 *told = why;
             }
         }
+    }
+
+    fn has_lock_on(&self, folder: &Path) -> bool {
+        let held = self.control.lock().expect("no holder of the lock panics");
+        held.as_ref().is_some_and(|place| place.is_of(folder))
     }
 
     /// An index whose learning was cut short is learnt now.

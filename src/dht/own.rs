@@ -183,12 +183,18 @@ mod tests {
         assert_eq!((own.next_time(), own.len()), (None, 0));
     }
 
+    /// One file, which is being announced.
+    fn on_its_way() -> (Own, NodeId, Rng) {
+        let (mut own, key) = (Own::default(), NodeId([1; 20]));
+        own.add(key, None, Time(0));
+        own.next(Time(0), |_| true).expect("due");
+        (own, key, Rng::new([1; 32]))
+    }
+
     #[test]
     fn what_is_on_its_way_when_we_move_is_announced_again_at_once() {
-        let (mut own, mut rng) = (Own::default(), Rng::new([1; 32]));
-        let (key, any) = (NodeId([1; 20]), |_: &NodeId| true);
-        own.add(key, None, Time(0));
-        own.next(Time(0), any).expect("due");
+        let (mut own, key, mut rng) = on_its_way();
+        let any = |_: &NodeId| true;
         own.renew(Time(5));
         assert_eq!(own.next_time(), None, "not twice at once");
         own.note_announced(key, 8, Time(10), &mut rng);
@@ -202,10 +208,7 @@ mod tests {
 
     #[test]
     fn what_is_withdrawn_on_its_way_and_wanted_again_is_announced_again() {
-        let (mut own, mut rng) = (Own::default(), Rng::new([1; 32]));
-        let (key, any) = (NodeId([1; 20]), |_: &NodeId| true);
-        own.add(key, None, Time(0));
-        own.next(Time(0), any).expect("due");
+        let (mut own, key, mut rng) = on_its_way();
         own.clear();
         assert_eq!((own.len(), own.next_time()), (0, None));
         own.add(key, None, Time(5));

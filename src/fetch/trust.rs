@@ -1,7 +1,8 @@
 //! Who lied. Two lies, and the address is refused for a day after the last.
 //!
 //! Owns the count by address, a stranger's IPv6 by /64: whoever has one address of such a network has them all. On this LAN
-//! all have the same one, so a neighbour answers for its own address alone. The store keeps the count over restarts. Who was slow or served well is the plan's roster's to know.
+//! all have the same one, so a neighbour answers for its own address alone. The store keeps the count over restarts. Who was
+//! slow or served well is the plan's roster's to know.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard};

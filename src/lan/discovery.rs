@@ -1,20 +1,21 @@
 //! DNS-SD over multicast DNS (RFC 6762, RFC 6763): neighbours find each other, and clients find the proxy.
 //!
-//! Announces `_apt-p2p._tcp` (for neighbours: network and id in its TXT record; OpenWrt's system announces no id) and `_apt_proxy._tcp` (which
-//! auto-apt-proxy and squid-deb-proxy-client browse); browses the first. Only with private addresses that need no interface
+//! Announces `_apt-p2p._tcp` (for neighbours: network and id in its TXT record; OpenWrt's system announces no id) and
+//! `_apt_proxy._tcp` (which auto-apt-proxy and squid-deb-proxy-client browse); browses the first. Only with private addresses that need no interface
 //! beside them: what is announced is no business of a router's outer side, and apt cannot use a link-local IPv6 address.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use crossbeam_channel::after;
 use mdns_sd::{
     IfKind, IfPredicate, Receiver, ResolvedService, ServiceDaemon, ServiceEvent, ServiceInfo, TxtProperty,
     UnregisterStatus,
 };
 
 use super::{LanId, Neighbour, Neighbours};
-use crate::limits::NEIGHBOUR_PORT_MIN;
+use crate::limits::{BROWSE_PAUSE, BROWSE_PAUSE_MAX, NEIGHBOUR_PORT_MIN};
 
 const NEIGHBOUR_TYPE: &str = "_apt-p2p._tcp.local.";
 const PROXY_TYPE: &str = "_apt_proxy._tcp.local.";
@@ -155,14 +156,25 @@ impl fmt::Debug for Listener {
 impl Listener {
     /// Notes who comes and goes, until discovery ends.
     pub fn run(mut self) {
+        let mut pause = BROWSE_PAUSE;
         loop {
             self.hear();
-            // The library stops telling us when more comes at once than it keeps for us.
+            // It has ended.
+            if self.service.get_metrics().is_err() {
+                return;
+            }
+            // The library stops telling us when more comes at once than it keeps for us, and begins with all that it remembers: that
+            // may be too much again for as long as whoever said it wants.
+            log::warn!(
+                "more announcements on this LAN than can be heard; neighbours are looked for anew in {} s",
+                pause.as_secs()
+            );
+            after(pause).recv().ok();
+            pause = (2 * pause).min(BROWSE_PAUSE_MAX);
             match self.service.browse(NEIGHBOUR_TYPE) {
                 Ok(events) => self.events = events,
                 Err(_) => return,
             }
-            log::warn!("more announcements on this LAN than can be heard; neighbours are looked for anew");
         }
     }
 

@@ -118,21 +118,17 @@ impl Control {
             self.shelf.get().is_some() && !held.as_ref().is_some_and(|place| place.is_of(&self.cache))
         };
         loop {
-            match wait_for_client(listener) {
-                Ok(true) => {}
-                // No descriptor is free, or none asks: in a moment one may.
-                Ok(false) | Err(_) if self.has_ended_within(Duration::ZERO) || is_elsewhere() => return,
-                Ok(false) => continue,
+            match next_client(listener) {
+                Ok(Some(stream)) => {
+                    if let Err(error) = self.answer(&stream) {
+                        log::debug!("a command was not answered: {error}");
+                    }
+                }
+                Ok(None) if self.has_ended_within(Duration::ZERO) || is_elsewhere() => return,
+                Ok(None) => {}
+                // No descriptor is free: in a moment there may be one.
                 Err(_) if self.has_ended_within(CONTROL_TIME) => return,
-                Err(_) => continue,
-            }
-            let answered = match listener.accept() {
-                Ok((stream, _)) => self.answer(&stream),
-                Err(_) if self.has_ended_within(CONTROL_TIME) => return,
-                Err(_) => continue,
-            };
-            if let Err(error) = answered {
-                log::debug!("a command was not answered: {error}");
+                Err(_) => {}
             }
         }
     }
@@ -194,10 +190,11 @@ impl Control {
 const NO_DHT: &str =
     "the running apt-p2p has no DHT: it shares nothing with the Internet (--share), or its log says why";
 
-/// Whether a command asks within the time after which the folder is looked at.
-fn wait_for_client(listener: &UnixListener) -> io::Result<bool> {
+/// The next command that asks, if one does before the folder is to be looked at again.
+fn next_client(listener: &UnixListener) -> io::Result<Option<UnixStream>> {
     let time = Timespec::try_from(STORE_RETRY_TIME).ok();
-    Ok(poll(&mut [PollFd::new(listener, PollFlags::IN)], time.as_ref())? > 0)
+    let is_there = poll(&mut [PollFd::new(listener, PollFlags::IN)], time.as_ref())? > 0;
+    is_there.then(|| listener.accept().map(|(stream, _)| stream)).transpose()
 }
 
 /// The socket in this folder. `WouldBlock`: another process has it.

@@ -43,6 +43,15 @@ impl Pair {
         self.handle(Input::Tick);
     }
 
+    /// A stream that is followed has these bytes, and no more.
+    fn bring(&mut self, stream: &Stream, bytes: &[u8]) {
+        let len = bytes.len() as u64;
+        stream.begin(Head { len: Some(len), ..Head::default() }, None);
+        stream.push(bytes, std::time::Duration::ZERO).expect("followed");
+        stream.finish(len);
+        self.drain();
+    }
+
     fn drain(&mut self) {
         for _ in 0..10_000 {
             let sent = match self.conn.poll(self.now) {
@@ -209,10 +218,7 @@ fn answers_leave_in_the_order_of_the_requests() {
     pair.reply(2, "third");
     pair.reply(1, "second");
     assert_eq!(pair.text(), "");
-    first.begin(Head { len: Some(5), ..Head::default() }, None);
-    first.push(b"first", std::time::Duration::ZERO).expect("followed");
-    first.finish(5);
-    pair.drain();
+    pair.bring(&first, b"first");
     assert_eq!(pair.bodies(), ["first", "second", "third"]);
     assert_eq!(pair.logs.iter().map(|log| log.bytes).collect::<Vec<_>>(), [5, 6, 5]);
     pair.say(&get("/d"));

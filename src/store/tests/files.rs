@@ -35,9 +35,7 @@ fn what_the_disk_did_not_take_is_dropped_and_the_others_are_recorded() {
     let dir = TestDir::new();
     let store = open(&dir);
     for content in [b"lost", b"good"] {
-        let mut draft = store.draft(wanted(content)).expect("a draft");
-        draft.append(content).expect("room");
-        draft.finish(FileMeta::default(), NOW).expect("right");
+        finish(&store, content);
     }
     let lost = Digest::of(b"lost");
     // It cannot be synced, as on a disk that fails.
@@ -57,9 +55,7 @@ fn a_file_that_is_finished_waits_for_no_batch() {
     let turn = store.0.batch_turn.lock().expect("no panic");
     for n in 0..=BATCH_FILES {
         let content = n.to_be_bytes();
-        let mut draft = store.draft(wanted(&content)).expect("a draft");
-        draft.append(&content).expect("room");
-        draft.finish(FileMeta::default(), NOW).expect("right");
+        finish(&store, &content);
         store.commit_full(NOW).expect("it is another's turn");
     }
     assert_eq!(store.usage().expect("an index").files, 0);
@@ -76,9 +72,7 @@ fn while_nothing_can_be_recorded_no_more_than_a_bounded_number_waits() {
     fs::write(dir.path().join("files"), "in the way").expect("ours");
     for n in 0..WAITING_FILES {
         let content = n.to_be_bytes();
-        let mut draft = store.draft(wanted(&content)).expect("a draft");
-        draft.append(&content).expect("room");
-        draft.finish(FileMeta::default(), NOW).expect("right");
+        finish(&store, &content);
     }
     assert!(matches!(store.draft(wanted(b"more")), Err(StoreError::Behind)));
     assert!(store.open_file(&Digest::of(&0_usize.to_be_bytes()), NOW).expect("an index").is_some(), "they serve");
@@ -96,9 +90,7 @@ fn a_mark_without_its_bytes_is_no_file() {
     let name = Digest::of(&content).to_string();
     {
         let store = open(&dir);
-        let mut draft = store.draft(wanted(&content)).expect("a draft");
-        draft.append(&content).expect("room");
-        draft.finish(FileMeta::default(), NOW).expect("right");
+        finish(&store, &content);
         let mut rotten = content.clone();
         rotten[5] ^= 1;
         fs::write(store.0.draft_path(&name, "part"), rotten).expect("ours");

@@ -57,6 +57,13 @@ fn put(store: &Store, content: &[u8]) -> Digest {
     digest
 }
 
+/// A file that waits to be recorded.
+fn finish(store: &Store, content: &[u8]) -> Digest {
+    let mut draft = store.draft(wanted(content)).expect("a draft");
+    draft.append(content).expect("room");
+    draft.finish(FileMeta::default(), NOW).expect("right").digest
+}
+
 /// How many processes' logs of finished drafts there are.
 fn logs_of_finished(store: &Store) -> usize {
     let drafts = fs::read_dir(store.0.dir.join("drafts")).expect("a folder").flatten();

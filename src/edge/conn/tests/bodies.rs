@@ -131,10 +131,7 @@ fn a_download_that_could_not_wait_for_its_turn_is_asked_for_once_more() {
     assert!(!pair.closed && pair.conn.has_request(1));
     assert_eq!(pair.requests(), [(1, "/b".into())]);
     let again = follow(&mut pair, 1, Some(6), 0);
-    again.begin(Head { len: Some(6), ..Head::default() }, None);
-    again.push(b"second", std::time::Duration::ZERO).expect("followed");
-    again.finish(6);
-    pair.drain();
+    pair.bring(&again, b"second");
     assert_eq!(pair.bodies(), ["first", "second", "third"]);
     pair.say(&get("/d"));
     assert_eq!(pair.requests(), [(3, "/d".into())]);

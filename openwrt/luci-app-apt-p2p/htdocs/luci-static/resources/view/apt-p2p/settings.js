@@ -20,6 +20,11 @@ function page(port) {
 	return `http://${window.location.hostname.includes(':') ? `[${window.location.hostname}]` : window.location.hostname}:${port}/`;
 }
 
+/* What a list lets one choose: each value and its words. */
+function offer(option, choices) {
+	choices.forEach(([ value, words ]) => option.value(value, words));
+}
+
 return view.extend({
 	load() {
 		return listServices('apt-p2p').then(isRunning, () => false);
@@ -77,17 +82,21 @@ return view.extend({
 		option.placeholder = '192.168.1.0/24';
 
 		option = section.taboption('general', form.ListValue, 'log', _('Log'));
-		option.value('error', _('Errors'));
-		option.value('warn', _('Warnings'));
-		option.value('info', _('Each request'));
-		option.value('debug', _('Everything'));
+		offer(option, [
+			[ 'error', _('Errors') ],
+			[ 'warn', _('Warnings') ],
+			[ 'info', _('Each request') ],
+			[ 'debug', _('Everything') ]
+		]);
 		option.default = 'warn';
 
 		option = section.taboption('sharing', form.ListValue, 'share', _('Exchange packages'),
 			_('On the Internet others can see which public packages this network has; private archives are never shared.'));
-		option.value('off', _('With nobody'));
-		option.value('lan', _('With this network'));
-		option.value('internet', _('With the Internet'));
+		offer(option, [
+			[ 'off', _('With nobody') ],
+			[ 'lan', _('With this network') ],
+			[ 'internet', _('With the Internet') ]
+		]);
 		option.default = 'lan';
 
 		option = section.taboption('sharing', form.Value, 'upload_rate', _('Upload limit'),
@@ -110,9 +119,11 @@ return view.extend({
 
 		option = section.taboption('sharing', form.ListValue, 'mainline', _('BitTorrent\'s DHT'),
 			_('By it others on the Internet are found. Without it a node has to be named.'));
-		option.value('ask', _('Asked'));
-		option.value('serve', _('Asked, and served'));
-		option.value('off', _('Not used'));
+		offer(option, [
+			[ 'ask', _('Asked') ],
+			[ 'serve', _('Asked, and served') ],
+			[ 'off', _('Not used') ]
+		]);
 		option.default = 'ask';
 		option.depends('share', 'internet');
 
@@ -122,15 +133,19 @@ return view.extend({
 		option.depends('share', 'internet');
 
 		option = section.taboption('mirrors', form.ListValue, 'prefer', _('Spare'));
-		option.value('speed', _('Time'));
-		option.value('offload', _('The mirror, or a metered line'));
+		offer(option, [
+			[ 'speed', _('Time') ],
+			[ 'offload', _('The mirror, or a metered line') ]
+		]);
 		option.default = 'speed';
 
 		option = section.taboption('mirrors', form.ListValue, 'prefetch', _('New versions'),
 			_('Of packages that were used before.'));
-		option.value('off', _('Nothing until they are asked for'));
-		option.value('lookup', _('Look for peers that have them'));
-		option.value('night', _('Fetch them at night, too'));
+		offer(option, [
+			[ 'off', _('Nothing until they are asked for') ],
+			[ 'lookup', _('Look for peers that have them') ],
+			[ 'night', _('Fetch them at night, too') ]
+		]);
 		option.default = 'lookup';
 
 		option = section.taboption('mirrors', form.DynamicList, 'upstream', _('Fetch from elsewhere'),
