@@ -159,8 +159,8 @@ impl Default for Rtt {
 
 impl Rtt {
     fn note(&mut self, rtt: Duration) {
-        let step = usize::try_from(rtt.as_millis() / u128::from(RTT_STEP_MS))
-            .map_or(RTT_BUCKETS - 1, |step| step.min(RTT_BUCKETS - 1));
+        let millis = u64::try_from(rtt.as_millis()).unwrap_or(u64::MAX);
+        let step = usize::try_from(millis / RTT_STEP_MS).map_or(RTT_BUCKETS - 1, |step| step.min(RTT_BUCKETS - 1));
         // Half of the weight is in the last 70 answers.
         for weight in &mut self.weights {
             *weight *= 0.99;

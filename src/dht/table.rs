@@ -150,11 +150,8 @@ impl Table {
             bits -= 1;
         }
         let distance = |contact: &Contact| contact.id.distance(target);
-        if near.len() > count {
-            near.select_nth_unstable_by_key(count, distance);
-            near.truncate(count);
-        }
         near.sort_unstable_by_key(distance);
+        near.truncate(count);
         near
     }
 

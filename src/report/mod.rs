@@ -44,8 +44,7 @@ pub fn size(bytes: u64) -> String {
 /// A size in few characters, in powers of 1024: `9 bytes`, `1.5 MB`, `12 GB`.
 #[must_use]
 pub fn amount(bytes: u64) -> String {
-    let mut unit = 0;
-    let mut tenths = u128::from(bytes) * 10;
+    let (mut tenths, mut unit) = bytes.checked_mul(10).map_or_else(|| (bytes / 1024 * 10, 1), |tenths| (tenths, 0));
     while tenths >= 10_240 && unit < 6 {
         tenths /= 1024;
         unit += 1;
@@ -63,6 +62,11 @@ pub fn counted(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
+/// `part` of `all`, if all were `measure`. Not in 128 bits, which routers' processors divide by kilobytes of program.
+pub(crate) fn scaled(part: u64, all: u64, measure: u64) -> u64 {
+    part.checked_mul(measure).map_or_else(|| part / (all / measure).max(1), |product| product / all.max(1))
+}
+
 /// `part` of `all` in percent.
 fn percent(part: usize, all: usize) -> String {
     format!("{}%", (part * 100 + all / 2).checked_div(all).unwrap_or(0))
@@ -71,6 +75,15 @@ fn percent(part: usize, all: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_is_scaled_without_overflow() {
+        for (part, all, percent) in
+            [(0, 0, 0), (1, 3, 33), (3, 3, 100), (u64::MAX / 2, u64::MAX, 50), (u64::MAX, u64::MAX, 100)]
+        {
+            assert_eq!(scaled(part, all, 100), percent, "{part} of {all}");
+        }
+    }
 
     #[test]
     fn words_for_numbers() {

@@ -80,7 +80,7 @@ impl Store {
                 report.drafts.add(metadata.len());
             }
         })?;
-        // Not sorted: that would be kilobytes of program, and there are few that go.
+        // Not sorted: there are few that go, and a sort of one more type is six hundred bytes of a router's program.
         while let Some(oldest) = (0..parts.len()).min_by_key(|at| parts[*at].modified) {
             let Part { modified, len, path } = parts.swap_remove(oldest);
             let is_over = options.now.secs_since(modified) >= LEFTOVER_TIME_S;

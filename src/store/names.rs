@@ -50,7 +50,7 @@ impl Snapshot {
     }
 }
 
-/// By rank, the highest first. There are a handful of them, and std's sort has kilobytes for each type.
+/// By rank, the highest first. There are a handful of them, and std's sort is six hundred bytes of program for each type.
 fn sort_down(all: &mut [Snapshot], rank: &dyn Fn(&Snapshot) -> (bool, Stamp, Stamp)) {
     for end in 1..all.len() {
         let mut at = end;

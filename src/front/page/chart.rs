@@ -2,14 +2,14 @@
 
 use super::Page;
 use crate::limits::{HISTORY_STEP, HISTORY_STEPS};
-use crate::report::{Traffic, amount};
+use crate::report::{Traffic, amount, scaled};
 
 /// Steps that are one column of the picture: a column is wider than a dot of the screen.
 const STEPS_PER_COLUMN: usize = 2;
 const COLUMNS: usize = HISTORY_STEPS / STEPS_PER_COLUMN;
 const STEPS_PER_HOUR: usize = 3600 / HISTORY_STEP.as_secs() as usize;
 /// The picture's height in its own measure.
-const HEIGHT: u128 = 160;
+const HEIGHT: u64 = 160;
 
 /// The sources, from the bottom of the picture to its top.
 pub(super) const SOURCES: [&str; 4] = ["the cache", "this LAN", "peers on the Internet", "mirrors"];
@@ -73,7 +73,7 @@ fn area(page: &mut Page, class: usize, values: &[u64], most: u64) {
     page.add(format_args!("<path class=k{class} d=\"M{begin} {HEIGHT}"));
     let mut level = HEIGHT;
     for (at, value) in values.iter().enumerate() {
-        let mut height = u128::from(*value) * HEIGHT / u128::from(most);
+        let mut height = scaled(*value, most, HEIGHT).min(HEIGHT);
         if *value > 0 {
             // What is there is seen.
             height = height.max(1);

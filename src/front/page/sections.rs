@@ -4,7 +4,7 @@
 use super::text::{Cut, Escaped, ago, grouped, several};
 use super::{CLIENT_FILE, Page};
 use crate::limits::{ARCHIVES_SHOWN, FLIGHTS_SHOWN, NAME_SHOWN_LEN, SIGNED_SHOWN_LEN, TROUBLES_SHOWN};
-use crate::report::{Archive, Flight, Numbers, amount, counted, time};
+use crate::report::{Archive, Flight, Numbers, amount, counted, scaled, time};
 
 /// The numbers that matter most.
 pub(super) fn glance(page: &mut Page, numbers: &Numbers) {
@@ -14,7 +14,7 @@ pub(super) fn glance(page: &mut Page, numbers: &Numbers) {
         0 => "No client has asked for anything yet".to_owned(),
         all => format!("of the {} that clients got came from no mirror", amount(all)),
     };
-    let percent = u128::from(saved) * 100 / u128::from(all.max(1));
+    let percent = scaled(saved, all, 100);
     page.add(format_args!("{} <span>{percent}%</span><dd class=soft>{of}</div>", amount(saved)));
     let from_cache = numbers.hits.count + numbers.joined.count;
     page.add(format_args!(
@@ -111,7 +111,7 @@ fn flight(page: &mut Page, flight: &Flight) {
             flight.here,
             amount(flight.here),
             amount(len),
-            u128::from(flight.here) * 100 / u128::from(len)
+            scaled(flight.here, len, 100)
         )),
         _ => page.add(format_args!(
             "<progress aria-label=\"{file}\"></progress><div class=\"row soft\"><span>{}</span>",
