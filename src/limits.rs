@@ -250,10 +250,13 @@ pub const INDEX_ENTRY_LEN: usize = 96;
 /// Reads of the index at once, in all processes; more: that read fails.
 pub const INDEX_READERS: u32 = 126;
 /// Finished files that wait to be recorded; so many: they are recorded once their clients have their bytes.
-pub const BATCH_FILES: usize = 32;
+pub const BATCH_FILES: usize = 64;
 /// Finished files that wait while a batch is recorded, with a descriptor each; nearly full: downloads wait for the batch. Full,
 /// which is so only when recording fails: what comes passes through unkept.
-pub const WAITING_FILES: usize = 4 * BATCH_FILES;
+pub const WAITING_FILES: usize = 2 * BATCH_FILES;
+/// Whole pieces of a draft before its journal begins: a crash costs those that are in none, 2 MB, which a package of the usual
+/// length has not.
+pub const JOURNAL_PIECES: usize = 4;
 /// Bytes of what an earlier process noted of them that are read: some 300 for each.
 pub const FINISHED_LOG_LEN_MAX: u64 = 1024 * 1024;
 /// Seconds after which they are recorded however few they are.

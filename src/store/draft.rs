@@ -247,7 +247,7 @@ impl Draft {
         let midstates = &mut self.midstates;
         self.hasher.update(bytes, |midstate| midstates.push(midstate));
         if let Some(journal) = &mut self.journal {
-            journal.note(&self.midstates[first_new..]);
+            journal.note(&self.midstates, first_new);
         }
         Ok(())
     }
@@ -378,6 +378,9 @@ impl Draft {
 impl Drop for Draft {
     fn drop(&mut self) {
         if self.keep {
+            if let Some(journal) = &mut self.journal {
+                journal.keep(&self.midstates);
+            }
             return;
         }
         fs::remove_file(&self.path).ok();

@@ -38,10 +38,11 @@ impl Draft {
             hasher.update(&buffer[..left], |midstate| new.push(midstate));
         }
         self.hasher = hasher;
-        if let Some(journal) = &mut self.journal {
-            journal.note(&new);
-        }
+        let first_new = self.midstates.len();
         self.midstates.append(&mut new);
+        if let Some(journal) = &mut self.journal {
+            journal.note(&self.midstates, first_new);
+        }
         Ok(true)
     }
 }

@@ -1,8 +1,9 @@
 //! What vouches for a draft's pieces after a crash: what the mirror said of the file, and the midstate after each piece.
 //!
 //! Eight bytes of magic, the head's length in four bytes, the head, then 32 bytes for each whole piece, appended as it
-//! comes. A record that was cut short does not count. There is none before the first whole piece: most packages are shorter,
-//! and a second file for each costs them more than fetching them again after a crash.
+//! comes. A record that was cut short does not count. There is none before [`JOURNAL_PIECES`] whole pieces: most packages are
+//! shorter, and a second file for each costs more than to fetch the few again that a crash meets. What ends in order has one
+//! from its first piece on ([`Journal::keep`]).
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use super::record::Record;
 use super::{StoreError, at};
 use crate::digest::Midstate;
+use crate::limits::JOURNAL_PIECES;
 use crate::stream::Head;
 
 const MAGIC: &[u8; 8] = b"AP2Pjrn1";
@@ -107,22 +109,17 @@ impl Journal {
         Ok(parsed)
     }
 
-    /// Notes pieces that came. Without its journal a piece is fetched again after a crash; that is no reason to fail now. But
-    /// a record cut short would shift all that follow, so none does.
-    pub(super) fn note(&mut self, midstates: &[Midstate]) {
-        if midstates.is_empty() {
+    /// Notes pieces that came: of `all`, those from `first_new` on. Without its journal a piece is fetched again after a crash;
+    /// that is no reason to fail now. But a record cut short would shift all that follow, so none does.
+    pub(super) fn note(&mut self, all: &[Midstate], first_new: usize) {
+        if first_new == all.len() {
             return;
         }
         match &mut self.state {
-            State::Absent(head) => {
-                if let Some(head) = head.take()
-                    && let Err(error) = self.rewrite(&head, midstates)
-                {
-                    log::debug!("{error}");
-                }
-            }
+            State::Absent(_) if all.len() < JOURNAL_PIECES => {}
+            State::Absent(_) => self.keep(all),
             State::Open(file) => {
-                let bytes: Vec<u8> = midstates.iter().flat_map(|midstate| midstate.0).collect();
+                let bytes: Vec<u8> = all[first_new..].iter().flat_map(|midstate| midstate.0).collect();
                 if file.write_all(&bytes).is_err()
                     && let State::Open(file) = std::mem::replace(&mut self.state, State::Absent(None))
                 {
@@ -130,6 +127,17 @@ impl Journal {
                 }
             }
             State::Torn(_) => {}
+        }
+    }
+
+    /// Makes its file if there is none yet: the download ends, and `all` is to be there when it is resumed.
+    pub(super) fn keep(&mut self, all: &[Midstate]) {
+        if let State::Absent(head) = &mut self.state
+            && !all.is_empty()
+            && let Some(head) = head.take()
+            && let Err(error) = self.rewrite(&head, all)
+        {
+            log::debug!("{error}");
         }
     }
 }

@@ -137,6 +137,40 @@ fn a_draft_resumes_at_its_last_journalled_piece_whatever_was_cut() {
 }
 
 #[test]
+fn a_short_draft_has_a_journal_only_when_it_is_left() {
+    let (dir, content) = (TestDir::new(), bytes((JOURNAL_PIECES + 1) * PIECE_LEN as usize, 7));
+    let store = open(&dir);
+    let journal = store.0.draft_path(&Digest::of(&content).to_string(), "journal");
+    let mut draft = store.draft(wanted(&content)).expect("a draft");
+    draft.begin(Head::default()).expect("room");
+    for piece in content.chunks(PIECE_LEN as usize).take(JOURNAL_PIECES - 1) {
+        draft.append(piece).expect("room");
+    }
+    assert!(!journal.exists());
+    // Its download fails; the next one goes on, and has the journal from now on.
+    drop(draft);
+    let before = fs::read(&journal).expect("it was left").len();
+    let mut draft = store.draft(wanted(&content)).expect("a draft");
+    assert_eq!(draft.len(), (JOURNAL_PIECES as u64 - 1) * PIECE_LEN);
+    draft.append(&content[(JOURNAL_PIECES - 1) * PIECE_LEN as usize..]).expect("room");
+    assert_eq!(fs::read(&journal).expect("it goes on").len(), before + 2 * 32);
+    draft.finish(FileMeta::default(), NOW).expect("right");
+    store.commit(NOW).expect("recorded");
+    assert!(!journal.exists());
+    // One that is not left vouches for each piece once there are enough: as a killed process leaves it.
+    let content = bytes((JOURNAL_PIECES + 1) * PIECE_LEN as usize, 8);
+    let journal = store.0.draft_path(&Digest::of(&content).to_string(), "journal");
+    let mut draft = store.draft(wanted(&content)).expect("a draft");
+    draft.begin(Head::default()).expect("room");
+    for (n, piece) in content.chunks(PIECE_LEN as usize).enumerate() {
+        draft.append(piece).expect("room");
+        let pieces =
+            fs::read(&journal).map_or(0, |journal| (journal.len() - (before - 32 * (JOURNAL_PIECES - 1))) / 32);
+        assert_eq!(pieces, if n + 1 < JOURNAL_PIECES { 0 } else { n + 1 });
+    }
+}
+
+#[test]
 fn finished_drafts_outlive_the_process() {
     let dir = TestDir::new();
     let (named, unnamed, short) = (bytes(700_000, 1), bytes(50, 2), bytes(60, 3));

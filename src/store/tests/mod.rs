@@ -21,7 +21,7 @@ use super::test_dir::TestDir;
 use super::*;
 use crate::catalog::{Promise, ReleaseFile};
 use crate::digest::{Digest, NameHash, PIECE_LEN};
-use crate::limits::{BATCH_FILES, MERGE_CHANGES, RUN_ENTRIES, SNAPSHOTS, WAITING_FILES};
+use crate::limits::{BATCH_FILES, JOURNAL_PIECES, MERGE_CHANGES, RUN_ENTRIES, SNAPSHOTS, WAITING_FILES};
 use crate::stream::Head;
 
 const NOW: Stamp = Stamp(1_700_000_000);
