@@ -83,8 +83,9 @@ pub enum Step {
     Broken,
 }
 
-/// Called, from the writer's thread, when a follower that was told to wait has news. Must not block or call back.
-pub type Wake = Box<dyn Fn() + Send + Sync>;
+/// Called, from the writer's thread, when a follower that was told to wait has news; once more, perhaps, when it has just
+/// left. Must not block.
+pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
 /// Nobody follows the stream any more, so there is no one to push bytes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,11 +152,25 @@ impl fmt::Debug for State {
 impl Stream {
     /// The answer begins; `file` is where its bytes will be, if anywhere.
     pub fn begin(&self, head: Head, file: Option<Arc<File>>) {
+        self.begin_with(head, file, 0, None);
+    }
+
+    /// The answer begins with the first `visible` bytes of the file, which may be shown at once.
+    pub fn begin_growing(&self, head: Head, file: Arc<File>, visible: u64) {
+        self.begin_with(head, Some(file), visible, None);
+    }
+
+    /// The answer is `file`, whole and `len` bytes long: it begins and ends at once, and the followers are woken once.
+    pub fn begin_whole(&self, head: Head, file: Arc<File>, len: u64) {
+        self.begin_with(head, Some(file), len, Some(End::Whole(len)));
+    }
+
+    fn begin_with(&self, head: Head, file: Option<Arc<File>>, visible: u64, end: Option<End>) {
         let mut state = self.lock();
         debug_assert!(state.outcome.is_none(), "a stream begins once");
-        state.file = file;
         state.outcome = Some(Outcome::Growing(head));
-        state.wake_all();
+        (state.file, state.visible, state.end) = (file, visible, end);
+        wake_all(state);
     }
 
     /// The answer is this stored file.
@@ -163,7 +178,7 @@ impl Stream {
         let mut state = self.lock();
         debug_assert!(state.outcome.is_none(), "a stream begins once");
         state.outcome = Some(Outcome::Stored(file, head));
-        state.wake_all();
+        wake_all(state);
     }
 
     /// The first `visible` bytes of the file may be shown.
@@ -172,7 +187,7 @@ impl Stream {
         if visible > state.visible {
             debug_assert!(state.window_start == 0, "the file does not grow behind the window");
             state.visible = visible;
-            state.wake_all();
+            wake_all(state);
         }
     }
 
@@ -183,16 +198,16 @@ impl Stream {
         if visible > state.visible {
             state.visible = visible;
             if visible - state.told >= STREAM_TELL_LEN {
-                state.wake_all();
+                wake_all(state);
             }
         }
     }
 
     /// The followers hear of all that may be shown: no more comes at once.
     pub fn tell(&self) {
-        let mut state = self.lock();
+        let state = self.lock();
         if state.told < state.visible {
-            state.wake_all();
+            wake_all(state);
         }
     }
 
@@ -233,7 +248,7 @@ impl Stream {
         }
         state.window_len += bytes.len();
         state.window.push_back(bytes.into());
-        state.wake_all();
+        wake_all(state);
         Ok(())
     }
 
@@ -244,7 +259,7 @@ impl Stream {
             state.visible = len;
         }
         state.end = Some(End::Whole(len));
-        state.wake_all();
+        wake_all(state);
     }
 
     /// There is no body, or the rest of it will never come.
@@ -254,7 +269,7 @@ impl Stream {
             state.outcome = Some(Outcome::Failed(failure));
         }
         state.end.get_or_insert(End::Broken);
-        state.wake_all();
+        wake_all(state);
     }
 
     /// How many follow.
@@ -309,6 +324,13 @@ impl Stream {
         self.make_room(state);
         Follower { stream: Arc::clone(self), id }
     }
+}
+
+/// Wakes those who wait once the lock is let go: it is the first thing that they want.
+fn wake_all(mut state: MutexGuard<'_, State>) {
+    let wakes = state.take_waiting();
+    drop(state);
+    wakes.iter().for_each(|wake| wake());
 }
 
 /// One reader of a [`Stream`]; leaving is dropping it.
@@ -409,13 +431,11 @@ impl State {
         }
     }
 
-    fn wake_all(&mut self) {
+    /// Those who wait, and from now on are told.
+    fn take_waiting(&mut self) -> Vec<Wake> {
         self.told = self.visible;
-        for seat in &mut self.followers {
-            if std::mem::take(&mut seat.waiting) {
-                (seat.wake)();
-            }
-        }
+        let waiting = |seat: &mut Seat| std::mem::take(&mut seat.waiting).then(|| Arc::clone(&seat.wake));
+        self.followers.iter_mut().filter_map(waiting).collect()
     }
 
     /// The follower that holds the window back, with its position.
@@ -458,7 +478,7 @@ mod tests {
         let clone = Arc::clone(&count);
         (
             count,
-            Box::new(move || {
+            Arc::new(move || {
                 clone.fetch_add(1, Ordering::SeqCst);
             }),
         )
@@ -493,6 +513,34 @@ mod tests {
         assert!(matches!(follower.next(), Step::File { until: 25, .. }));
         follower.seek(25);
         assert!(matches!(follower.next(), Step::End));
+    }
+
+    #[test]
+    fn what_begins_with_bytes_or_whole_wakes_once() {
+        for is_whole in [false, true] {
+            let stream = Arc::new(Stream::default());
+            let (wakes, wake) = counting();
+            let follower = stream.follow(wake);
+            assert!(follower.outcome().is_none());
+            match is_whole {
+                false => stream.begin_growing(Head::default(), file(), 9),
+                true => stream.begin_whole(Head::default(), file(), 9),
+            }
+            stream.tell();
+            assert_eq!(wakes.load(Ordering::SeqCst), 1, "nothing is to be told that is not known");
+            assert!(matches!(follower.next(), Step::File { until: 9, .. }));
+            follower.seek(9);
+            assert!(matches!((is_whole, follower.next()), (true, Step::End) | (false, Step::Wait)));
+        }
+    }
+
+    #[test]
+    fn a_follower_may_ask_while_it_is_woken() {
+        let stream = Arc::new(Stream::default());
+        let asks = Arc::clone(&stream);
+        let follower = stream.follow(Arc::new(move || assert!(asks.outcome().is_some())));
+        assert!(follower.outcome().is_none());
+        stream.begin(Head::default(), None);
     }
 
     #[test]

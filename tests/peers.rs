@@ -127,7 +127,7 @@ impl House {
 
 fn follow(flight: &Arc<Flight>) -> Option<Vec<u8>> {
     let (wake, woken) = sync_channel(1);
-    let follower = flight.stream.follow(Box::new(move || {
+    let follower = flight.stream.follow(Arc::new(move || {
         wake.try_send(()).ok();
     }));
     let wait = || woken.recv_timeout(Duration::from_secs(60)).expect("news within a minute");

@@ -45,7 +45,7 @@ pub(super) struct Conn {
     slow_since: Time,
     lingered: u64,
     idle_time: Duration,
-    wake: Arc<dyn Fn() + Send + Sync>,
+    wake: Wake,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -89,7 +89,7 @@ impl State {
 
 impl Conn {
     /// A new connection, closed after `idle_time` without a request; `wake` is called by streams when they have news for it.
-    pub(super) fn new(now: Time, idle_time: Duration, wake: Arc<dyn Fn() + Send + Sync>) -> Conn {
+    pub(super) fn new(now: Time, idle_time: Duration, wake: Wake) -> Conn {
         Conn {
             input: Vec::new(),
             end: HeadEnd::default(),
@@ -345,10 +345,7 @@ impl Conn {
             Some(Reply::Now(answer) | Reply::Again { answer, .. }) => {
                 State::answering(&exchange.request, answer, None)
             }
-            Some(Reply::Later { stream, answer, leads }) => {
-                let wake: Wake = Box::new(move || wake());
-                State::Following(stream.follow(wake), answer, leads)
-            }
+            Some(Reply::Later { stream, answer, leads }) => State::Following(stream.follow(wake), answer, leads),
             None => State::answering(&exchange.request, worker_failed(), None),
         };
         self.active = now;

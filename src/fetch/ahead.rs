@@ -154,7 +154,7 @@ impl Fetcher {
         let Ok(flight) = self.start(Job { object, goal, by_hash: None, credentials: None }) else { return };
         let (wake, woken) = bounded(1);
         // As a client would: who is followed goes on.
-        let follower = flight.stream.follow(Box::new(move || _ = wake.try_send(())));
+        let follower = flight.stream.follow(Arc::new(move || _ = wake.try_send(())));
         loop {
             let step = match follower.outcome() {
                 Some(Outcome::Stored(..)) => return,

@@ -4,6 +4,7 @@
 //! each at once. Nothing is held back for it while the mirror pauses.
 
 use std::io::{self, ErrorKind, Read};
+use std::sync::{Mutex, MutexGuard};
 
 use super::let_go;
 use crate::digest::PIECE_LEN;
@@ -12,16 +13,28 @@ use crate::limits::COPY_LEN;
 // A peer may be writing the next piece: it is not entered before that is known.
 const _: () = assert!(PIECE_LEN.is_multiple_of(COPY_LEN as u64));
 
+/// A buffer that lies between two downloads: to map one anew for each package costs more than to fill it.
+#[derive(Default)]
+pub(super) struct Spare(Mutex<Option<Vec<u8>>>);
+
+impl Spare {
+    fn lock(&self) -> MutexGuard<'_, Option<Vec<u8>>> {
+        self.0.lock().expect("no holder of the lock panics")
+    }
+}
+
 pub(super) struct Blocks<'a, R> {
     body: &'a mut R,
+    spare: &'a Spare,
     buffer: Vec<u8>,
     /// Why there is no more behind the last block.
     end: Option<io::Error>,
 }
 
 impl<'a, R: Read> Blocks<'a, R> {
-    pub(super) fn of(body: &'a mut R) -> Blocks<'a, R> {
-        Blocks { body, buffer: vec![0; COPY_LEN], end: None }
+    pub(super) fn of(body: &'a mut R, spare: &'a Spare) -> Blocks<'a, R> {
+        let buffer = spare.lock().take().unwrap_or_else(|| vec![0; COPY_LEN]);
+        Blocks { body, spare, buffer, end: None }
     }
 
     /// The bytes up to the end of the block that holds the offset `at`, or as many as the mirror has now, at least one; none at
@@ -47,6 +60,12 @@ impl<'a, R: Read> Blocks<'a, R> {
             }
         }
         Ok(&self.buffer[..filled])
+    }
+}
+
+impl<R> Drop for Blocks<'_, R> {
+    fn drop(&mut self) {
+        *self.spare.lock() = Some(std::mem::take(&mut self.buffer));
     }
 }
 
@@ -77,7 +96,8 @@ mod tests {
 
     fn lengths(script: Vec<Result<usize, ErrorKind>>, mut at: u64) -> (Vec<usize>, Option<ErrorKind>) {
         let mut script = Script(script);
-        let mut blocks = Blocks::of(&mut script);
+        let spare = Spare::default();
+        let mut blocks = Blocks::of(&mut script, &spare);
         let mut lengths = Vec::new();
         loop {
             match blocks.next(at).map(<[u8]>::len) {
@@ -96,6 +116,19 @@ mod tests {
         let pieces = vec![Ok(65_300), Ok(65_536), Ok(300), Ok(100_000)];
         assert_eq!(lengths(pieces, 0), (vec![65_536, 65_536, 65_536, 34_528], None));
         assert_eq!(lengths(vec![Ok(70_000)], 65_000), (vec![536, 65_536, 3928], None));
+    }
+
+    #[test]
+    fn a_buffer_is_used_again_and_two_at_once_are_two() {
+        let spare = Spare::default();
+        let (mut one, mut two) = (io::empty(), io::empty());
+        let first = Blocks::of(&mut one, &spare);
+        let second = Blocks::of(&mut two, &spare);
+        let lies_at = second.buffer.as_ptr();
+        assert_ne!(first.buffer.as_ptr(), lies_at);
+        drop(first);
+        drop(second);
+        assert_eq!(Blocks::of(&mut one, &spare).buffer.as_ptr(), lies_at);
     }
 
     #[test]

@@ -316,7 +316,7 @@ impl Inner {
         Part { mut skip, total, until, is_hurried }: Part,
         swarm: Option<&Swarm>,
     ) -> Result<(), Cut> {
-        let mut blocks = Blocks::of(&mut answer.body);
+        let mut blocks = Blocks::of(&mut answer.body, &self.spare);
         let mut unwatched: Option<Time> = None;
         let mut told = self.now();
         let mut lap = (told, 0);

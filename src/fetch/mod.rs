@@ -44,6 +44,7 @@ use std::sync::{Arc, Mutex};
 use crossbeam_channel::Sender;
 
 pub use self::ahead::{Prefetch, Wish};
+use self::blocks::Spare;
 pub use self::board::{FROM_CACHE, Flight, Full, UnderWay};
 pub use self::finder::{Finder, Lead, Leads, Lookup};
 pub use self::mirror::{MirrorError, NearRule};
@@ -234,6 +235,8 @@ struct Inner {
     away: Mutex<HashMap<String, Time>>,
     /// Mirrors that are asked after the others of their archive.
     resting: Resting,
+    /// What the next body is read into.
+    spare: Spare,
     received: Mutex<Received>,
 }
 
@@ -270,6 +273,7 @@ impl Fetcher {
             checked: Mutex::default(),
             away: Mutex::default(),
             resting: Resting::default(),
+            spare: Spare::default(),
             received: Mutex::default(),
         };
         (Fetcher(Arc::new(inner)), name_thread)

@@ -223,10 +223,10 @@ impl<'a> Sink<'a> {
                     Ok(Landed::Wrong { got: finished.digest })
                 }
                 Ok(finished) => {
-                    if let Some(head) = head {
-                        self.stream.begin(head, Some(Arc::clone(&finished.file)));
+                    match head {
+                        Some(head) => self.stream.begin_whole(head, Arc::clone(&finished.file), finished.len),
+                        None => self.stream.finish(finished.len),
                     }
-                    self.stream.finish(finished.len);
                     Ok(Landed::Kept(finished))
                 }
                 Err(FinishError::Mismatch { got }) => Ok(Landed::Wrong { got }),
@@ -272,11 +272,15 @@ impl<'a> Sink<'a> {
         if !self.announced
             && let Some(head) = &self.head
         {
-            let file = match &self.place {
-                Place::Draft(draft) => Some(Arc::clone(draft.file())),
-                Place::Memory(_) => None,
-            };
-            self.stream.begin(head.clone(), file);
+            let head = head.clone();
+            match &self.place {
+                Place::Draft(draft) => {
+                    let visible = self.visible();
+                    self.stream.begin_growing(head, Arc::clone(draft.file()), visible);
+                    self.shown = self.shown.max(visible);
+                }
+                Place::Memory(_) => self.stream.begin(head, None),
+            }
             self.announced = true;
         }
     }
@@ -353,7 +357,7 @@ mod tests {
     #[test]
     fn what_a_mirror_said_before_it_had_to_begin_anew_is_forgotten() {
         let stream = Arc::new(Stream::default());
-        let follower = stream.follow(Box::new(|| ()));
+        let follower = stream.follow(Arc::new(|| ()));
         let content = [7; 300];
         let mut sink = Sink::new(&stream, None, Some(Digest::of(&content)), None);
         sink.begin(&head(100));
@@ -368,7 +372,7 @@ mod tests {
     #[test]
     fn what_was_shown_is_not_begun_anew() {
         let stream = Arc::new(Stream::default());
-        let follower = stream.follow(Box::new(|| ()));
+        let follower = stream.follow(Arc::new(|| ()));
         let content = vec![7; 200_000];
         let mut sink = Sink::new(&stream, None, Some(Digest::of(&content)), None);
         sink.begin(&head(200_000));
@@ -399,7 +403,7 @@ mod tests {
                 let content = &content[..len];
                 let promise = if is_right { Digest::of(content) } else { Digest::of(&len.to_be_bytes()) };
                 let stream = Arc::new(Stream::default());
-                let follower = stream.follow(Box::new(|| ()));
+                let follower = stream.follow(Arc::new(|| ()));
                 let sink = on_disk(&store, &stream, content, promise, keeps);
                 let may_see = len.saturating_sub(usize::try_from(HELD_BACK_LEN).expect("small"));
                 assert_eq!(told(&follower).is_some(), may_see > 0);

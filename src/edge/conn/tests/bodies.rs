@@ -147,7 +147,7 @@ fn a_download_that_is_missed_twice_is_not_asked_for_for_ever() {
     assert_eq!(pair.requests(), [(1, "/b".into())]);
     // The wake of its beginning comes when the window has long gone on.
     let stream = Arc::new(Stream::default());
-    let other = stream.follow(Box::new(|| ()));
+    let other = stream.follow(Arc::new(|| ()));
     let chunk = [0; crate::limits::STREAM_WINDOW_LEN];
     stream.begin(Head::default(), None);
     for n in 1..3 {
