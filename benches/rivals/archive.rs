@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use super::servers::Server;
@@ -11,11 +12,11 @@ use super::support::archive::{Archive, BASE, Key, Package, SUITE};
 use super::support::client;
 use super::support::mirror::Mirror;
 
-/// Sets of 50 packages, each of which is cold once.
-pub const SETS: usize = 6;
 const PACKAGES: usize = 50;
 const LARGE: usize = 50_000_000;
 const SMALL: usize = 10_000;
+/// Small files that are cold in one round.
+pub const COLD: usize = 20;
 
 /// A file of the archive.
 pub struct File {
@@ -30,6 +31,7 @@ pub struct Files {
     pub warm: File,
     pub small: Vec<File>,
     pub cold: Vec<File>,
+    /// Two for each round.
     pub large: Vec<File>,
     pub crowd: Vec<File>,
     key: PathBuf,
@@ -37,7 +39,8 @@ pub struct Files {
 }
 
 impl Files {
-    pub fn make(scratch: &Scratch) -> Files {
+    /// Enough for so many rounds: a file is cold once, and so is a set of packages, of which there are two for each round.
+    pub fn make(scratch: &Scratch, rounds: usize) -> Files {
         let root = scratch.path().join("www");
         let some = |name: &str, count: usize, len: usize| -> Vec<Package> {
             (0..count).map(|n| Package::new(&format!("{name}-{n}"), "1", len)).collect()
@@ -45,12 +48,12 @@ impl Files {
         let groups = [
             some("warm", 1, LARGE),
             some("small", 50, SMALL),
-            some("cold", 60, SMALL),
-            some("large", 6, LARGE),
+            some("cold", COLD * rounds, SMALL),
+            some("large", 2 * rounds, LARGE),
             some("crowd", 2, LARGE),
         ];
         let mut packages = groups.concat();
-        for set in 0..SETS {
+        for set in 0..2 * rounds {
             packages.extend((0..PACKAGES).map(|n| Package::new(&format!("set{set}-{n}"), "1", size(n))));
         }
         for package in &packages {
@@ -127,11 +130,12 @@ fn publish_indexes(archive: &Archive, key: &Key, root: &Path) {
 /// Seconds that apt-get takes to download a set.
 pub fn install(apt: &Apt, set: usize) -> f64 {
     let downloaded = apt.here("cache/archives");
-    for entry in std::fs::read_dir(downloaded).expect("apt's folder").flatten() {
-        if entry.path().extension().is_some_and(|ending| ending == "deb") {
-            std::fs::remove_file(entry.path()).expect("apt's file");
-        }
-    }
+    // What it has is moved away, not deleted: ext4 without a journal looks at each inode that was deleted in the last minutes
+    // whenever a file is made, whosever that is.
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let aside = apt.here(&format!("cache/before-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+    std::fs::rename(&downloaded, aside).expect("a scratch folder");
+    std::fs::create_dir_all(downloaded.join("partial")).expect("a scratch folder");
     let names: Vec<String> = (0..PACKAGES).map(|n| format!("set{set}-{n}")).collect();
     let words: Vec<&str> =
         ["install", "--download-only"].into_iter().chain(names.iter().map(String::as_str)).collect();

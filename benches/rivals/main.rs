@@ -33,7 +33,7 @@ mod table;
 
 use std::time::Duration;
 
-use archive::{Files, SETS};
+use archive::{COLD, Files};
 use load::Wanted;
 use servers::{Server, Servers};
 use support::Scratch;
@@ -52,9 +52,10 @@ fn main() {
     let parts: Vec<&str> =
         words.iter().map(String::as_str).filter(|word| word.starts_with(char::is_alphabetic)).collect();
     let scratch = Scratch::new();
-    let files = Files::make(&scratch);
+    let rounds = rounds.unwrap_or(5);
+    let files = Files::make(&scratch, rounds);
     let servers = Servers::start(&scratch, &files);
-    let mut bench = Bench { rounds: rounds.unwrap_or(3), scratch, files, servers, table: Table::default() };
+    let mut bench = Bench { rounds, scratch, files, servers, table: Table::default() };
     type Part = fn(&mut Bench);
     let all: [(&str, Part); 6] = [
         ("memory", Bench::at_rest),
@@ -95,7 +96,12 @@ impl Bench {
     fn each_of<const N: usize>(&self, measure: impl Fn(&Server, usize) -> [f64; N]) -> Vec<Vec<f64>> {
         let mut found = vec![vec![Vec::new(); self.servers.all.len()]; N];
         for round in 0..self.rounds {
-            for (at, server) in self.servers.all.iter().enumerate() {
+            let mut turns: Vec<_> = self.servers.all.iter().enumerate().collect();
+            // So that none always comes behind the same one.
+            if round % 2 == 1 {
+                turns.reverse();
+            }
+            for (at, server) in turns {
                 for (n, figure) in measure(server, round).into_iter().enumerate() {
                     found[n][at].push(figure);
                 }
@@ -154,9 +160,9 @@ impl Bench {
     }
 
     fn cold(&mut self) {
-        let per_round = self.files.cold.len() / self.rounds;
         let first = self.each(|server, round| {
-            let files = &self.files.cold[round * per_round..(round + 1) * per_round];
+            self.servers.rest();
+            let files = &self.files.cold[round * COLD..(round + 1) * COLD];
             let times = files.iter().map(|file| {
                 let fetched = load::fetch(server.address, &server.wanted(file, ""), load::Then::Check(file));
                 fetched.first_byte.as_secs_f64() * 1000.0
@@ -164,12 +170,14 @@ impl Bench {
             median(times.collect())
         });
         self.table.add("cold 10 KB, first byte, median", "ms", Beside::Direct, first);
+        let (read, saved) = self.files.large.split_at(self.rounds);
         for (then, files, name) in [
-            (load::Then::Drop, &self.files.large[..3], "cold 50 MB, read"),
-            (load::Then::Save(self.scratch.path()), &self.files.large[3..], "cold 50 MB, read, hashed and written"),
+            (load::Then::Drop, read, "cold 50 MB, read"),
+            (load::Then::Save(self.scratch.path()), saved, "cold 50 MB, read, hashed and written"),
         ] {
             let whole = self.each(|server, round| {
-                let wanted = server.wanted(&files[round % 3], "");
+                self.servers.rest();
+                let wanted = server.wanted(&files[round], "");
                 load::fetch(server.address, &wanted, then).whole.as_secs_f64() * 1000.0
             });
             self.table.add(name, "ms", Beside::Direct, whole);
@@ -200,13 +208,14 @@ impl Bench {
     }
 
     fn apt(&mut self) {
-        for (depth, sets, name) in [(10, 0..SETS / 2, ""), (0, SETS / 2..SETS, ", Pipeline-Depth 0")] {
+        for (depth, first_set, name) in [(10, 0, ""), (0, self.rounds, ", Pipeline-Depth 0")] {
             let apts: Vec<Apt> =
                 self.servers.all.iter().map(|server| self.files.apt(&self.scratch, server, depth)).collect();
             let install = |server: &Server, round: usize| {
                 let at =
                     self.servers.all.iter().position(|other| other.name == server.name).expect("it is one of them");
-                archive::install(&apts[at], sets.start + round % sets.len())
+                self.servers.rest();
+                archive::install(&apts[at], first_set + round)
             };
             let cold = self.each(install);
             let warm = self.each(install);

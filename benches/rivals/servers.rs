@@ -83,6 +83,12 @@ impl Servers {
         });
     }
 
+    /// Nor is anything of it still written to the disk.
+    pub fn rest(&self) {
+        self.settle();
+        assert!(Command::new("sync").status().is_ok_and(|it| it.success()), "sync is there");
+    }
+
     /// How often the upstream was asked for a file.
     pub fn upstream_requests(&self, path: &str) -> usize {
         let log = fs::read_to_string(&self.upstream_log).expect("the upstream logs");
