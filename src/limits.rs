@@ -254,13 +254,13 @@ pub const BATCH_FILES: usize = 64;
 /// Finished files that wait while a batch is recorded, with a descriptor each; nearly full: downloads wait for the batch. Full,
 /// which is so only when recording fails: what comes passes through unkept.
 pub const WAITING_FILES: usize = 2 * BATCH_FILES;
-/// Whole pieces of a draft before its journal begins: a crash costs those that are in none, 2 MB, which a package of the usual
-/// length has not.
-pub const JOURNAL_PIECES: usize = 4;
 /// Bytes of what an earlier process noted of them that are read: some 300 for each.
 pub const FINISHED_LOG_LEN_MAX: u64 = 1024 * 1024;
 /// Seconds after which they are recorded however few they are.
 pub const BATCH_TIME_S: u64 = 4;
+/// Whole pieces of a draft before its journal begins, 2 MB, which a package of the usual length has not: they are fetched again
+/// when the process ends before.
+pub const JOURNAL_PIECES: usize = 4;
 /// Missing files remembered until the next batch; more are remembered when they are next asked for.
 pub const LOST_MEMORY: usize = 256;
 /// Files remembered that proved wrong on a disk that cannot let them go; more are served again.

@@ -84,7 +84,7 @@ pub enum Step {
 }
 
 /// Called, from the writer's thread, when a follower that was told to wait has news; once more, perhaps, when it has just
-/// left. Must not block.
+/// left. Must not block, nor ask the stream: one that is cut off is woken under its lock.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
 /// Nobody follows the stream any more, so there is no one to push bytes to.
@@ -535,7 +535,7 @@ mod tests {
     }
 
     #[test]
-    fn a_follower_may_ask_while_it_is_woken() {
+    fn the_lock_is_let_go_before_a_follower_is_woken() {
         let stream = Arc::new(Stream::default());
         let asks = Arc::clone(&stream);
         let follower = stream.follow(Arc::new(move || assert!(asks.outcome().is_some())));

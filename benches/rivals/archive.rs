@@ -127,13 +127,23 @@ fn publish_indexes(archive: &Archive, key: &Key, root: &Path) {
     }
 }
 
+/// Where an apt's downloads lie that are no more needed.
+const BEFORE: &str = "cache/before";
+
+/// Deletes what an apt has downloaded, once nothing is measured that makes files.
+pub fn forget(apt: &Apt) {
+    std::fs::remove_dir_all(apt.here(BEFORE)).expect("a scratch folder");
+}
+
 /// Seconds that apt-get takes to download a set.
 pub fn install(apt: &Apt, set: usize) -> f64 {
     let downloaded = apt.here("cache/archives");
     // What it has is moved away, not deleted: ext4 without a journal looks at each inode that was deleted in the last minutes
     // whenever a file is made, whosever that is.
     static NEXT: AtomicUsize = AtomicUsize::new(0);
-    let aside = apt.here(&format!("cache/before-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+    let before = apt.here(BEFORE);
+    std::fs::create_dir_all(&before).expect("a scratch folder");
+    let aside = before.join(NEXT.fetch_add(1, Ordering::Relaxed).to_string());
     std::fs::rename(&downloaded, aside).expect("a scratch folder");
     std::fs::create_dir_all(downloaded.join("partial")).expect("a scratch folder");
     let names: Vec<String> = (0..PACKAGES).map(|n| format!("set{set}-{n}")).collect();

@@ -3,7 +3,7 @@
 //! ```text
 //! cargo bench --bench rivals                        all of it: a Markdown table, and docs/rivals.svg
 //! cargo bench --bench rivals -- warm small          only these parts
-//! cargo bench --bench rivals -- --rounds 5          medians of so many rounds instead of three
+//! cargo bench --bench rivals -- --rounds 5          medians of so many rounds instead of five
 //! ```
 //!
 //! `warm`   a stored file of 50 MB, at 1 and 8 clients: MB/s, CPU of all processes of the server for each GB
@@ -208,6 +208,7 @@ impl Bench {
     }
 
     fn apt(&mut self) {
+        let mut downloaders = Vec::new();
         for (depth, first_set, name) in [(10, 0, ""), (0, self.rounds, ", Pipeline-Depth 0")] {
             let apts: Vec<Apt> =
                 self.servers.all.iter().map(|server| self.files.apt(&self.scratch, server, depth)).collect();
@@ -221,7 +222,9 @@ impl Bench {
             let warm = self.each(install);
             self.table.add(&format!("apt, 50 packages, cold{name}"), "s", Beside::Direct, cold);
             self.table.add(&format!("apt, 50 packages, warm{name}"), "s", Beside::Direct, warm);
+            downloaders.extend(apts);
         }
+        downloaders.iter().for_each(archive::forget);
     }
 }
 

@@ -1,7 +1,7 @@
 //! A file while it is written: hashed as it comes, journalled piece by piece, resumed after a crash.
 //!
 //! `<digest>.part` holds the bytes, `<digest>.journal` what the mirror said of the file and the midstate after each whole
-//! piece. A resumed draft is hashed again and kept as far as it agrees with its journal: after a power failure the
+//! piece; a short one has that only when its download fails. A resumed draft is hashed again and kept as far as it agrees with its journal: after a power failure the
 //! journal may be ahead of the bytes. A draft whose digest is learnt only at the end is `new-<process>-<n>.part` until
 //! then, and has no journal. Each draft is locked by the process that writes it.
 
@@ -379,7 +379,8 @@ impl Drop for Draft {
     fn drop(&mut self) {
         if self.keep {
             if let Some(journal) = &mut self.journal {
-                journal.keep(&self.midstates);
+                // A finished one has given them away.
+                journal.begin_file(&self.midstates);
             }
             return;
         }

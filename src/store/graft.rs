@@ -16,7 +16,7 @@ impl Draft {
     /// [`Draft::finish`] still checks the chain's end. `false`, and nothing changes, if the bytes in place do not lead to
     /// `start`, where the first of these pieces starts from.
     ///
-    /// The journal hears of them now: after a crash before this, they are fetched again.
+    /// The journal, if it has begun, hears of them only now: after a crash before this, they are fetched again.
     ///
     /// # Errors
     /// Those of the disk; the draft is as it was before.

@@ -2,8 +2,8 @@
 //!
 //! Eight bytes of magic, the head's length in four bytes, the head, then 32 bytes for each whole piece, appended as it
 //! comes. A record that was cut short does not count. There is none before [`JOURNAL_PIECES`] whole pieces: most packages are
-//! shorter, and a second file for each costs more than to fetch the few again that a crash meets. What ends in order has one
-//! from its first piece on ([`Journal::keep`]).
+//! shorter, and a second file for each costs more than to fetch the few again that the end of the process meets. A download
+//! that fails leaves one from its first piece on.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
@@ -117,7 +117,7 @@ impl Journal {
         }
         match &mut self.state {
             State::Absent(_) if all.len() < JOURNAL_PIECES => {}
-            State::Absent(_) => self.keep(all),
+            State::Absent(_) => self.begin_file(all),
             State::Open(file) => {
                 let bytes: Vec<u8> = all[first_new..].iter().flat_map(|midstate| midstate.0).collect();
                 if file.write_all(&bytes).is_err()
@@ -130,8 +130,8 @@ impl Journal {
         }
     }
 
-    /// Makes its file if there is none yet: the download ends, and `all` is to be there when it is resumed.
-    pub(super) fn keep(&mut self, all: &[Midstate]) {
+    /// Makes its file if there is none yet and there are pieces to vouch for.
+    pub(super) fn begin_file(&mut self, all: &[Midstate]) {
         if let State::Absent(head) = &mut self.state
             && !all.is_empty()
             && let Some(head) = head.take()

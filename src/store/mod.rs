@@ -3,7 +3,7 @@
 //! ```text
 //! <cache>/meta/       the index (LMDB)
 //! <cache>/files/ab/…  whole verified files, named by digest
-//! <cache>/drafts/…    files being written, with a journal of their midstates
+//! <cache>/drafts/…    files being written, the longer ones with a journal of their midstates
 //! ```
 //!
 //! | module | what |

@@ -93,7 +93,7 @@ impl Store {
         draft.keep = true;
         let (hasher, mut midstates) = draft.hash_again()?;
         if record.len != hasher.len() || hasher.clone().finish() != digest {
-            // A power failure kept the note and lost bytes: what the journal vouches for is resumed when it is asked for.
+            // A power failure kept the note and lost bytes: what a journal vouches for is resumed when it is asked for.
             return Ok(());
         }
         midstates.truncate(usize::try_from(record.len.div_ceil(PIECE_LEN).saturating_sub(1)).expect("a table fits"));

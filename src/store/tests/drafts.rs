@@ -45,7 +45,7 @@ fn a_draft_with_a_hole_resumes_before_it() {
     let mut draft = store.draft(wanted(&content)).expect("a draft");
     draft.begin(Head::default()).expect("room");
     draft.append(&content[..PIECE_LEN as usize + 77]).expect("room");
-    // Peers gave the last two pieces; then the process was killed.
+    // Peers gave the last two pieces; then the download failed.
     draft.file().write_all_at(&content[2 * PIECE_LEN as usize..], 2 * PIECE_LEN).expect("room");
     drop(draft);
     let mut draft = store.draft(wanted(&content)).expect("a draft");
