@@ -3,7 +3,7 @@
 //! ```text
 //! cargo bench --bench rivals                        all of it: a Markdown table, and docs/rivals.svg
 //! cargo bench --bench rivals -- warm small          only these parts
-//! cargo bench --bench rivals -- --rounds 5          medians of so many rounds instead of five
+//! cargo bench --bench rivals -- --rounds 9          medians of so many rounds instead of five
 //! ```
 //!
 //! `warm`   a stored file of 50 MB, at 1 and 8 clients: MB/s, CPU of all processes of the server for each GB
