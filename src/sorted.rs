@@ -1,12 +1,16 @@
-//! Maps and sets in one sorted vector, with the names of std's B-trees.
+//! Maps and sets in sorted vectors, with the names of std's B-trees.
 //!
-//! For what has a few hundred entries. A B-tree is five kilobytes of program for each pair of types, and a router's flash
-//! has room for few of them. Here whatever comes or goes moves all that lies behind it: of many thousands of entries what is
-//! filled in their order and emptied from its end costs nothing by that, and anything else stays in a tree, or comes rarely.
+//! A B-tree is five kilobytes of program for each pair of types, and a router's flash has no room for them. What has a few hundred
+//! entries is one vector here: whatever comes or goes moves all that lies behind it. Of many thousands of entries what is filled in
+//! their order and emptied from its end costs nothing by that; anything else is a [`LargeMap`].
+
+mod large;
 
 use std::borrow::Borrow;
 use std::ops::RangeBounds;
 use std::slice;
+
+pub use self::large::{LargeMap, LargeSet};
 
 /// A map, walked in the order of its keys.
 #[derive(Clone, PartialEq, Eq, Debug)]

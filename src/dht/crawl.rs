@@ -5,7 +5,7 @@
 //! table. The first question is for the asked node's own neighbourhood, which finds all around it; the second, when it
 //! answered, for a random place, which leads out of it; who did not answer gets the first one again.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::limits::{
     CALL_TIME, CRAWL_NODES, CRAWL_PER_ADDRESS, CRAWL_RATE, CRAWL_SESSIONS, CRAWL_SWEEP_TIME, CRAWL_TRIES,
     CRAWL_VERSIONS,
 };
-use crate::sorted::SortedMap;
+use crate::sorted::{LargeMap, SortedMap};
 use crate::time::Time;
 
 /// Ages at which it is told how many sessions reach them: the original's "another hour" and "5 h", and those around.
@@ -105,7 +105,7 @@ pub struct Crawl {
     id: NodeId,
     rng: Rng,
     allowance: Bucket,
-    visits: BTreeMap<SocketAddr, Visit>,
+    visits: LargeMap<SocketAddr, Visit>,
     queue: VecDeque<SocketAddr>,
     calls: SortedMap<[u8; 4], (SocketAddr, Time)>,
     /// Calls in the order in which they are lost.
@@ -132,7 +132,7 @@ impl Crawl {
             rng,
             plan,
             allowance: Bucket::full(1, now),
-            visits: BTreeMap::new(),
+            visits: LargeMap::default(),
             queue: VecDeque::new(),
             calls: SortedMap::new(),
             timers: VecDeque::new(),
@@ -231,7 +231,7 @@ impl Crawl {
         self.versions.clear();
         // Who was silent is asked again only if somebody still names it.
         self.visits.retain(|_, visit| visit.session.is_some());
-        for (address, visit) in &mut self.visits {
+        for (address, visit) in self.visits.iter_mut() {
             visit.state = State::Waiting(0);
             self.queue.push_back(*address);
         }

@@ -3,14 +3,13 @@
 //!
 //! An address is *verified* when it answered one of our queries, or shows a token of ours: a forger sees neither.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::limits::{
     AMPLIFICATION, GUARDED_ADDRESSES, QUERY_BURST, QUERY_RATE, UNVERIFIED_BURST_LEN, UNVERIFIED_RATE, VERIFIED,
     VERIFIED_TIME,
 };
-use crate::sorted::SortedMap;
+use crate::sorted::{LargeMap, SortedMap};
 use crate::time::Time;
 
 /// So many units, refilled steadily.
@@ -47,7 +46,7 @@ impl Bucket {
 }
 
 pub(super) struct Guard {
-    queries: BTreeMap<IpAddr, Bucket>,
+    queries: LargeMap<IpAddr, Bucket>,
     unverified: Bucket,
     verified: SortedMap<SocketAddr, Time>,
     /// Queries that were not answered.
@@ -57,7 +56,7 @@ pub(super) struct Guard {
 impl Guard {
     pub(super) fn new(now: Time) -> Guard {
         Guard {
-            queries: BTreeMap::new(),
+            queries: LargeMap::default(),
             unverified: Bucket::full(UNVERIFIED_BURST_LEN, now),
             verified: SortedMap::new(),
             refused: 0,
@@ -77,7 +76,7 @@ impl Guard {
             let next = next.map(|(ip, _)| *ip);
             next.and_then(|ip| self.queries.remove(&ip));
         }
-        let bucket = self.queries.entry(line).or_insert_with(|| Bucket::full(QUERY_BURST, now));
+        let bucket = self.queries.get_or_insert(line, Bucket::full(QUERY_BURST, now));
         bucket.fill(QUERY_RATE, QUERY_BURST, now);
         let is_admitted = bucket.take(1);
         self.refused += u64::from(!is_admitted);

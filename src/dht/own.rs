@@ -3,7 +3,6 @@
 //! Keys that lie close to each other are announced one after the other, also before they are due, because what one
 //! lookup found serves them all. Two announcements are some time apart: no node is to refuse them for their number.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::id::NodeId;
@@ -12,6 +11,7 @@ use super::rng::Rng;
 use crate::limits::{
     ANNOUNCE_CHOICE, ANNOUNCE_EARLY_TIME, ANNOUNCE_PAUSE, ANNOUNCE_RETRY_TIME, ANNOUNCE_TIME, ANNOUNCED,
 };
+use crate::sorted::{LargeMap, LargeSet, SortedSet};
 use crate::time::Time;
 
 struct File {
@@ -24,12 +24,12 @@ struct File {
 /// The files that are announced, and when each is due.
 #[derive(Default)]
 pub(super) struct Own {
-    files: BTreeMap<NodeId, File>,
-    due: BTreeSet<(Time, NodeId)>,
+    files: LargeMap<NodeId, File>,
+    due: LargeSet<(Time, NodeId)>,
     /// On their way.
-    under_way: BTreeSet<NodeId>,
+    under_way: SortedSet<NodeId>,
     /// Of these, those that tell others where we no longer are.
-    outdated: BTreeSet<NodeId>,
+    outdated: SortedSet<NodeId>,
     /// Not before this the next one is begun.
     paused_until: Time,
 }
@@ -142,7 +142,7 @@ impl Own {
         for key in keys {
             self.schedule(key, now);
         }
-        self.files.values_mut().for_each(|file| file.announced = None);
+        self.files.iter_mut().for_each(|(_, file)| file.announced = None);
         self.outdated.clone_from(&self.under_way);
     }
 

@@ -4,7 +4,6 @@
 //! most, the record that comes next in the order of the keys. So no owner of many addresses crowds out the others, whatever
 //! keys he chooses.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::Bound;
 use std::time::Duration;
@@ -14,7 +13,7 @@ use super::id::NodeId;
 use super::message::Hint;
 use super::rng::Rng;
 use crate::limits::{EVICTION_STEPS, HINTS_LEN, ITEM_TIME, ITEMS, PEERS_PER_KEY, RECORDS, SWEPT_RECORDS};
-use crate::sorted::{SortedMap, SortedSet};
+use crate::sorted::{LargeMap, LargeSet, SortedMap, SortedSet};
 use crate::time::Time;
 
 /// A peer's address in 18 bytes: there may be many thousands of them.
@@ -31,12 +30,12 @@ struct Record {
 pub(super) struct Records {
     life: Duration,
     /// One flat map: most keys have one peer, and a list for each would take twice the memory.
-    records: BTreeMap<(NodeId, Peer), Record>,
+    records: LargeMap<(NodeId, Peer), Record>,
     keys: usize,
     hints_len: usize,
-    held: BTreeMap<Prefix, u32>,
+    held: LargeMap<Prefix, u32>,
     /// Who holds more than one, the largest holder last. Most hold one, and take no memory here.
-    large: BTreeSet<(u32, Prefix)>,
+    large: LargeSet<(u32, Prefix)>,
     /// Where the last search for expired ones ended.
     swept: (NodeId, Peer),
     /// The last one that gave way.
@@ -75,11 +74,11 @@ impl Records {
     pub(super) fn new(life: Duration) -> Records {
         Records {
             life,
-            records: BTreeMap::new(),
+            records: LargeMap::default(),
             keys: 0,
             hints_len: 0,
-            held: BTreeMap::new(),
-            large: BTreeSet::new(),
+            held: LargeMap::default(),
+            large: LargeSet::default(),
             swept: (NodeId([0; 20]), FIRST_PEER),
             evicted: (NodeId([0; 20]), FIRST_PEER),
         }
@@ -147,7 +146,7 @@ impl Records {
         self.hints_len -= record.hint.as_ref().map_or(0, |hint| hint.bytes().len());
         let was_last = self.of(&key).next().is_none();
         self.keys -= usize::from(was_last);
-        let held = self.held[&peer.prefix()];
+        let held = self.held.get(&peer.prefix()).copied().expect("whoever has a record is counted");
         self.note_held(peer.prefix(), held, held - 1);
     }
 
@@ -325,7 +324,7 @@ mod tests {
             assert!(records.len() <= RECORDS);
         }
         let held: u32 = records.held.values().sum();
-        assert_eq!((records.len(), held as usize, records.large.len()), (RECORDS, RECORDS, 1));
+        assert_eq!((records.len(), held as usize, records.large.iter().count()), (RECORDS, RECORDS, 1));
         let honest = (0..half).filter(|n| records.of(&key(*n)).next().is_some()).count();
         let steps = RECORDS / EVICTION_STEPS + 1;
         assert!(honest + 2 * steps >= half as usize, "{honest} of {half} are left");

@@ -10,7 +10,7 @@
 //! 5. the records are put; the transaction commits, which syncs the index
 //! 6. the journals are deleted, and the log of finished drafts
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::num::NonZeroU64;
@@ -30,6 +30,7 @@ use crate::limits::{
     BATCH_FILES, BATCH_TIME_S, FETCH_THREADS, LEARN_READ_LEN, LOST_MEMORY, READ_AHEAD_LEN, SPOILT_MEMORY,
     TOUCH_TIME_S, VERIFY_LEN, WAITING_FILES,
 };
+use crate::sorted::SortedSet;
 use crate::stream::Head;
 use crate::time::Stamp;
 
@@ -323,7 +324,7 @@ impl Inner {
             self.drop_record(&mut write, digest)?;
         }
         Store::write_used(&mut write, used, now)?;
-        let mut folders = BTreeSet::new();
+        let mut folders = SortedSet::new();
         let mut done = Vec::new();
         for digest in synced {
             match self.move_in(&mut write, &digest, now) {

@@ -1,5 +1,7 @@
 //! A crawl among nodes that are made up: each knows its neighbours and a few others, as a routing table does.
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::digest::Digest;
 use crate::limits::{BUCKET_LEN, FIRST_BUCKETS};
