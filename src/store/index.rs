@@ -134,6 +134,16 @@ impl Read<'_> {
         after: Option<&[u8]>,
         mut visit: impl FnMut(&[u8], &[u8]) -> Result<bool>,
     ) -> Result<()> {
+        self.walk(prefix, after, &mut visit)
+    }
+
+    /// One for all visitors: a walk through LMDB is half a kilobyte of program.
+    fn walk(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool>,
+    ) -> Result<()> {
         let start = after.map_or(Bound::Included(prefix), Bound::Excluded);
         for item in self.db.range(&self.txn, &(start, Bound::Unbounded))? {
             let (key, value) = item?;
