@@ -81,12 +81,12 @@ impl Learner {
     }
 
     /// Learns from the news until no one can send any more.
-    pub fn work(&self, news: &Receiver<News>) {
+    pub fn work(&self, news: &Receiver<Box<News>>) {
         let mut late = Late::default();
         while let Ok(item) = news.recv() {
             let Some(store) = self.shelf.get() else { continue };
             let store = &store;
-            let learnt = match &item {
+            let learnt = match &*item {
                 News::Release { host, dir } => self.learn_suite(store, host, dir),
                 News::Index { host, path, digest } => self.learn_index(store, &mut late, host, path, *digest),
                 News::Package { host, path, came } => self.place_late(store, &mut late, (host, path), *came),

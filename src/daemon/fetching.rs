@@ -18,7 +18,7 @@ pub(super) fn start(
     shelf: &Shelf,
     ours: Arc<[SocketAddr]>,
     (clock, calendar): (&fetch::Clock, &fetch::Calendar),
-    news: Sender<fetch::News>,
+    news: Sender<Box<fetch::News>>,
     finder: Option<fetch::Finder>,
 ) -> Result<Fetcher, DaemonError> {
     let (mapping, rule, size, public) = (live.clone(), live.clone(), live.clone(), live.clone());

@@ -311,7 +311,7 @@ impl House {
     }
 }
 
-fn start_learning(learner: Learner, to_learn: Receiver<fetch::News>) -> Result<(), DaemonError> {
+fn start_learning(learner: Learner, to_learn: Receiver<Box<fetch::News>>) -> Result<(), DaemonError> {
     threads::start("learn", move || learner.work(&to_learn)).map_err(DaemonError::System)?;
     Ok(())
 }
@@ -320,7 +320,7 @@ fn start_upkeep(
     live: &Live,
     shelf: &Shelf,
     (clock, calendar): (&fetch::Clock, &fetch::Calendar),
-    news: Sender<fetch::News>,
+    news: Sender<Box<fetch::News>>,
     (edge, peer_edge): (&EdgeHandle, Option<&EdgeHandle>),
     (counter, control, end): (&Arc<Counter>, &Held, Receiver<()>),
 ) -> Result<(), DaemonError> {

@@ -25,7 +25,7 @@ pub(super) struct Upkeep {
     pub(super) live: Live,
     pub(super) clock: Clock,
     pub(super) calendar: Calendar,
-    pub(super) news: Sender<News>,
+    pub(super) news: Sender<Box<News>>,
     /// Who sends files, and sees first that one cannot be read.
     pub(super) edges: Vec<EdgeHandle>,
     /// What is to be looked at each second.
@@ -133,7 +133,7 @@ impl Upkeep {
         match store.suites() {
             Ok(suites) => {
                 for (host, dir) in suites {
-                    self.news.try_send(News::Release { host, dir }).ok();
+                    self.news.try_send(Box::new(News::Release { host, dir })).ok();
                 }
             }
             Err(error) => log::warn!("{error}"),

@@ -53,7 +53,7 @@ pub struct Wish {
 
 /// What was looked for ahead.
 pub(super) struct Ahead {
-    wishes: (Sender<Wish>, Receiver<Wish>),
+    wishes: (Sender<Box<Wish>>, Receiver<Box<Wish>>),
     known: Mutex<Known>,
 }
 
@@ -112,7 +112,7 @@ impl Fetcher {
 
     /// This file will be wanted soon. Never waits.
     pub fn wish(&self, wish: Wish) {
-        if self.looks_ahead() && self.0.ahead.wishes.0.try_send(wish).is_err() {
+        if self.looks_ahead() && self.0.ahead.wishes.0.try_send(Box::new(wish)).is_err() {
             log::debug!("too much to look for ahead; the rest is looked for when it is asked for");
         }
     }
@@ -127,7 +127,7 @@ impl Fetcher {
             select! {
                 recv(end) -> _ => return,
                 recv(self.0.ahead.wishes.1) -> wish => {
-                    let wish = wish.expect("we hold the other end ourselves");
+                    let wish = *wish.expect("we hold the other end ourselves");
                     self.0.look_for(&wish, end);
                     if self.0.parts.prefetch == Prefetch::Night && to_fetch.len() < WISHES {
                         to_fetch.push_back(wish);

@@ -206,7 +206,7 @@ pub struct Parts {
     /// Files longer than this pass through without being kept.
     pub keep_len_max: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// Who learns from what was fetched; full: the news is dropped, and comes again with the next request.
-    pub news: Sender<News>,
+    pub news: Sender<Box<News>>,
     /// Who may have what; without it, all comes from mirrors.
     pub finder: Option<Finder>,
     /// Who judges the signatures under Releases.
@@ -435,7 +435,7 @@ impl Inner {
     }
 
     fn tell(&self, news: News) {
-        if self.parts.news.try_send(news).is_err() {
+        if self.parts.news.try_send(Box::new(news)).is_err() {
             log::debug!("too much to learn at once; the rest is learnt when it is next asked for");
         }
     }

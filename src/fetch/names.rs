@@ -60,8 +60,8 @@ struct Question {
 /// The end of the queue that a name thread serves.
 #[derive(Debug, Clone)]
 pub struct NameThread {
-    downloads: Receiver<Question>,
-    tunnels: Receiver<Question>,
+    downloads: Receiver<Box<Question>>,
+    tunnels: Receiver<Box<Question>>,
     known: Arc<Known>,
 }
 
@@ -83,7 +83,8 @@ impl NameThread {
                 },
                 false => self.downloads.recv(),
             };
-            let Ok(Question { host, asked, then }) = question else { return };
+            let Ok(question) = question else { return };
+            let Question { host, asked, then } = *question;
             if (self.known.clock)().since(asked) >= RESOLVE_TIMEOUT {
                 // Whoever asked was told so long ago.
                 then(Err(io::ErrorKind::TimedOut.into()));
@@ -142,8 +143,8 @@ impl Known {
 pub(super) struct Names(Arc<Shared>);
 
 struct Shared {
-    downloads: Sender<Question>,
-    tunnels: Sender<Question>,
+    downloads: Sender<Box<Question>>,
+    tunnels: Sender<Box<Question>>,
     allowed: AddressRule,
     /// The proxy's own host, which the configuration has named by naming it.
     proxy: Option<String>,
@@ -171,8 +172,8 @@ impl Names {
         let too_late = || ureq::Error::Timeout(ureq::Timeout::Resolve);
         let (answer, answered) = bounded(1);
         // An asker that stopped waiting has dropped its end; the answer is of no use then.
-        let then = Box::new(move |found| drop(answer.try_send(found)));
-        let question = Question { host: host.to_owned(), asked: self.now(), then };
+        let then = Box::new(move |found| drop(answer.try_send(Box::new(found))));
+        let question = Box::new(Question { host: host.to_owned(), asked: self.now(), then });
         self.0.downloads.send_timeout(question, timeout).map_err(|_| too_late())?;
         let found = answered.recv_timeout(timeout).map_err(|_| too_late())?;
         found.map_err(|_| ureq::Error::HostNotFound)
@@ -186,7 +187,7 @@ impl Names {
         match self.at_hand(host) {
             Some(ips) => then(Ok(ips)),
             None => {
-                let question = Question { host: host.to_owned(), asked: self.now(), then };
+                let question = Box::new(Question { host: host.to_owned(), asked: self.now(), then });
                 self.0.tunnels.try_send(question).map_err(|_| QueueFull)?;
             }
         }

@@ -109,6 +109,9 @@ impl Index {
     }
 }
 
+/// Is given a key and a record; whether it wants more.
+type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<bool>;
+
 impl Read<'_> {
     pub(super) fn bytes(&self, key: &[u8]) -> Result<Option<&[u8]>> {
         Ok(self.db.get(&self.txn, key)?)
@@ -138,12 +141,7 @@ impl Read<'_> {
     }
 
     /// One for all visitors: a walk through LMDB is half a kilobyte of program.
-    fn walk(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool>,
-    ) -> Result<()> {
+    fn walk(&self, prefix: &[u8], after: Option<&[u8]>, visit: Visit<'_>) -> Result<()> {
         let start = after.map_or(Bound::Included(prefix), Bound::Excluded);
         for item in self.db.range(&self.txn, &(start, Bound::Unbounded))? {
             let (key, value) = item?;

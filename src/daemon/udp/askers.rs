@@ -43,7 +43,7 @@ impl Askers {
         let Some(asker) = self.open.get(&ask) else { return };
         let is_last = is_last(&event);
         if is_last || asker.events.len() + 1 < DHT_ANSWERS {
-            asker.events.try_send(event).ok();
+            asker.events.try_send(Box::new(event)).ok();
         }
         if is_last {
             self.open.remove(&ask);
@@ -72,7 +72,7 @@ mod tests {
     use std::net::SocketAddr;
     use std::sync::{Arc, Weak};
 
-    fn asker(ticket: &Arc<()>) -> (Asker, Receiver<Event>) {
+    fn asker(ticket: &Arc<()>) -> (Asker, Receiver<Box<Event>>) {
         let (events, receiver) = bounded(DHT_ANSWERS);
         (Asker { events, ticket: Arc::downgrade(ticket) }, receiver)
     }
@@ -88,7 +88,7 @@ mod tests {
         askers.give(done.clone());
         // What comes after the end is nobody's.
         askers.give(Event::Peer { ask, peer });
-        let all: Vec<Event> = events.iter().collect();
+        let all: Vec<Event> = events.iter().map(|event| *event).collect();
         assert_eq!((all.len(), all.last(), askers.len()), (DHT_ANSWERS, Some(&done), 0));
     }
 

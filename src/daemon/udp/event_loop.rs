@@ -43,7 +43,7 @@ struct EventLoop {
     sockets: Sockets,
     dials: Dials,
     askers: Askers,
-    asks: Receiver<Letter>,
+    asks: Receiver<Box<Letter>>,
     mailbox: Arc<Mailbox>,
     entrances: Entrances,
     watch: Watch,
@@ -154,7 +154,7 @@ impl EventLoop {
             self.dht.handle(now, Input::Entrance(address));
         }
         for _ in 0..DHT_ASKS {
-            match self.asks.try_recv() {
+            match self.asks.try_recv().map(|letter| *letter) {
                 Ok(Letter::Ask(what, asker)) => {
                     if let Some(ask) = self.askers.admit(asker) {
                         self.dht.handle(now, Input::Ask { ask, what });
@@ -162,7 +162,7 @@ impl EventLoop {
                 }
                 Ok(Letter::Report(sender)) => {
                     // An asker that stopped waiting has dropped its end.
-                    sender.try_send(self.report(now)).ok();
+                    sender.try_send(Box::new(self.report(now))).ok();
                 }
                 Err(_) => break,
             }

@@ -21,7 +21,7 @@ use crate::sorted::SortedMap;
 pub struct DhtHandle(Arc<Reached>);
 
 struct Reached {
-    asks: Sender<Letter>,
+    asks: Sender<Box<Letter>>,
     mailbox: Arc<Mailbox>,
     network: String,
     secret: Option<Vec<u8>>,
@@ -37,18 +37,18 @@ pub(super) enum Letter {
     /// Look this up; the answers go there for as long as somebody holds the other end of the ticket.
     Ask(Ask, Asker),
     /// Say how it goes.
-    Report(Sender<DhtReport>),
+    Report(Sender<Box<DhtReport>>),
 }
 
 /// The loop's end of an ask.
 pub(super) struct Asker {
-    pub(super) events: Sender<Event>,
+    pub(super) events: Sender<Box<Event>>,
     pub(super) ticket: std::sync::Weak<()>,
 }
 
 impl DhtHandle {
     pub(super) fn new(
-        asks: Sender<Letter>,
+        asks: Sender<Box<Letter>>,
         mailbox: Arc<Mailbox>,
         config: &dht::Config,
         addresses: Vec<SocketAddr>,
@@ -66,7 +66,7 @@ impl DhtHandle {
         let (sender, events) = bounded(DHT_ANSWERS);
         let ticket = Arc::new(());
         let asker = Asker { events: sender, ticket: Arc::downgrade(&ticket) };
-        self.0.asks.try_send(Letter::Ask(what, asker)).ok()?;
+        self.0.asks.try_send(Box::new(Letter::Ask(what, asker))).ok()?;
         self.0.mailbox.wake();
         Some(Answers { events, ticket: Some(ticket), mailbox: Arc::clone(&self.0.mailbox) })
     }
@@ -132,9 +132,9 @@ impl DhtHandle {
     #[must_use]
     pub fn report(&self) -> Option<DhtReport> {
         let (sender, report) = bounded(1);
-        self.0.asks.try_send(Letter::Report(sender)).ok()?;
+        self.0.asks.try_send(Box::new(Letter::Report(sender))).ok()?;
         self.0.mailbox.wake();
-        report.recv_timeout(DHT_REPORT_TIME).ok()
+        report.recv_timeout(DHT_REPORT_TIME).ok().map(|report| *report)
     }
 
     /// Ends the DHT, and waits until its contacts are saved, but not for long. Whether it has ended.
@@ -169,7 +169,7 @@ impl Drop for Reached {
 /// What an ask brings. It ends after [`Event::Done`], [`Event::Item`] or [`Event::Dialled`]; who drops it earlier
 /// cancels the ask. What the asker does not read in time is lost, but never the end.
 pub struct Answers {
-    events: Receiver<Event>,
+    events: Receiver<Box<Event>>,
     /// Held for as long as somebody waits; none when it is over.
     ticket: Option<Arc<()>>,
     mailbox: Arc<Mailbox>,
@@ -181,7 +181,7 @@ impl Answers {
     /// # Errors
     /// `Timeout` when none came in that time, `Disconnected` when it is over.
     pub fn next_within(&mut self, limit: Duration) -> Result<Event, RecvTimeoutError> {
-        let event = self.events.recv_timeout(limit);
+        let event = self.events.recv_timeout(limit).map(|event| *event);
         match &event {
             Ok(event) if is_last(event) => self.ticket = None,
             Err(RecvTimeoutError::Disconnected) => self.ticket = None,
@@ -192,7 +192,7 @@ impl Answers {
 
     /// The channel itself, to be selected on; closed when it is over.
     #[must_use]
-    pub fn receiver(&self) -> &Receiver<Event> {
+    pub fn receiver(&self) -> &Receiver<Box<Event>> {
         &self.events
     }
 }
@@ -202,7 +202,7 @@ impl Iterator for Answers {
 
     /// The next answer; waits until there is one or it is over, which an ask always is after some seconds.
     fn next(&mut self) -> Option<Event> {
-        let event = self.events.recv().ok();
+        let event = self.events.recv().ok().map(|event| *event);
         if event.as_ref().is_none_or(is_last) {
             self.ticket = None;
         }
@@ -378,7 +378,7 @@ mod tests {
     use mio::{Poll, Token};
 
     /// A handle whose loop stands still: its ends of the queue and of the mailbox.
-    fn still() -> (DhtHandle, Receiver<Letter>, Arc<Mailbox>) {
+    fn still() -> (DhtHandle, Receiver<Box<Letter>>, Arc<Mailbox>) {
         let poll = Poll::new().expect("epoll");
         let mailbox = Arc::new(Mailbox::new(Waker::new(poll.registry(), Token(0)).expect("an eventfd")));
         let (sender, letters) = bounded(DHT_ASKS);
@@ -423,8 +423,8 @@ mod tests {
     fn only_who_leaves_before_the_end_is_noted() {
         let (handle, letters, mailbox) = still();
         let mut answers = ask(&handle).expect("room");
-        let Ok(Letter::Ask(_, asker)) = letters.recv() else { panic!("no ask") };
-        asker.events.send(Event::Done { ask: AskId(1), summary: Summary::default() }).expect("room");
+        let Ok(Letter::Ask(_, asker)) = letters.recv().map(|letter| *letter) else { panic!("no ask") };
+        asker.events.send(Box::new(Event::Done { ask: AskId(1), summary: Summary::default() })).expect("room");
         assert!(answers.next().is_some());
         drop(answers);
         assert!(!mailbox.open().is_somebody_gone);
