@@ -202,7 +202,7 @@ pub(super) fn tally(votes: impl Iterator<Item = (Prefix, Hint)>) -> Vec<Hint> {
     }
     let mut ranked: Vec<_> =
         by_hint.into_iter().map(|(hint, voters)| (std::cmp::Reverse(voters.len()), hint)).collect();
-    ranked.sort();
+    ranked.sort_unstable();
     ranked.into_iter().take(2).map(|(_, hint)| hint).collect()
 }
 

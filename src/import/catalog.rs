@@ -80,7 +80,7 @@ impl<'a> Catalog<'a> {
         digests.dedup();
         let suites = store.suites()?.into_iter();
         let mut roots: Vec<_> = suites.map(|(host, dir)| (host, archive::base_of(&dir).to_owned())).collect();
-        roots.sort();
+        roots.sort_unstable();
         roots.dedup();
         Ok(Catalog { store, roots, digests })
     }

@@ -38,7 +38,7 @@ pub(super) fn each_file(
             }
         };
         let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-        paths.sort();
+        paths.sort_unstable();
         let mut below = Vec::new();
         for path in paths {
             let Ok(metadata) = fs::symlink_metadata(&path) else { continue };

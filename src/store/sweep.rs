@@ -250,7 +250,7 @@ impl Store {
             return Ok(known);
         }
         let mut by_use: Vec<(Stamp, Known)> = known.into_iter().map(|file| (self.used_at(&file), file)).collect();
-        by_use.sort_by_key(|(used, file)| (*used, file.digest));
+        by_use.sort_unstable_by_key(|(used, file)| (*used, file.digest));
         let (mut gone, mut kept) = (Vec::new(), Vec::new());
         for (used, file) in by_use {
             // What was just fetched is being used; the next sweep sees it. What is of the future is not, but goes last.
