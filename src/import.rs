@@ -187,8 +187,7 @@ impl Importer<'_> {
         if self.store.has_file(&digest)? {
             return Ok(Outcome::Here);
         }
-        let here = self.store.usage()?.bytes.saturating_add(self.store.waiting_bytes());
-        if here.saturating_add(len) > self.max_bytes {
+        if self.store.held()?.bytes.saturating_add(len) > self.max_bytes {
             return Ok(Outcome::NoRoom);
         }
         self.take(&file, start, len, digest)

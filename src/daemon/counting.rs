@@ -101,7 +101,7 @@ impl Counter {
         (numbers.bytes_free, numbers.sharing.dht) = (slow.bytes_free, slow.dht);
         match &store {
             Some(store) => {
-                numbers.stored = store.usage().ok().map(|usage| (usage.files, usage.bytes));
+                numbers.stored = store.held().ok().map(|usage| (usage.files, usage.bytes));
                 let damage = store.damage().unwrap_or_default();
                 numbers.damaged = damage.files;
                 numbers.problems.extend(disk_problem(damage, numbers.now));

@@ -1,9 +1,9 @@
 //! A file while it is written: hashed as it comes, journalled piece by piece, resumed after a crash.
 //!
 //! `<digest>.part` holds the bytes, `<digest>.journal` what the mirror said of the file and the midstate after each whole
-//! piece; a short one has that only when its download fails. A resumed draft is hashed again and kept as far as it agrees with its journal: after a power failure the
-//! journal may be ahead of the bytes. A draft whose digest is learnt only at the end is `new-<process>-<n>.part` until
-//! then, and has no journal. Each draft is locked by the process that writes it.
+//! piece; a short one has that only when its download fails. A resumed draft is hashed again and kept as far as it agrees
+//! with its journal: after a power failure the journal may be ahead of the bytes. A draft whose digest is learnt only at the
+//! end is `new-<process>-<n>.part` until then, and has no journal. Each draft is locked by the process that writes it.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::draft::{FileMeta, Want, open_locked};
 use super::record::FileRecord;
-use super::{Store, StoreError, Stored, finished, lock};
+use super::{Store, StoreError, Stored, Usage, finished, lock};
 use crate::digest::{Digest, Midstate, PIECE_LEN};
 use crate::time::Stamp;
 
@@ -53,10 +53,19 @@ impl Store {
         lock(&self.0.waiting_since).get_or_insert(since);
     }
 
-    /// The bytes of the files that wait to be recorded.
-    #[must_use]
-    pub fn waiting_bytes(&self) -> u64 {
-        self.0.waiting().values().map(|waiting| waiting.len).sum()
+    /// Files and bytes stored, and those that wait to be recorded.
+    ///
+    /// # Errors
+    /// Those of the index.
+    pub fn held(&self) -> Result<Usage, StoreError> {
+        let recorded = self.usage()?;
+        // What a batch records at this very moment is missed: rather that than counted twice.
+        let waiting = self.0.waiting();
+        let bytes = waiting.values().map(|waiting| waiting.len).sum::<u64>();
+        Ok(Usage {
+            files: recorded.files.saturating_add(waiting.len() as u64),
+            bytes: recorded.bytes.saturating_add(bytes),
+        })
     }
 
     /// Forgets what was noted of files that wait no more.

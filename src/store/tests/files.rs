@@ -16,12 +16,15 @@ fn a_file_is_served_from_its_draft_then_from_its_place_then_after_a_restart() {
         draft.finish(FileMeta { head: head.clone(), ..FileMeta::default() }, NOW).expect("right");
         let early = store.open_file(&digest, NOW).expect("an index").expect("there");
         assert!(read(&early.file) == content && early.head == head);
+        let usage = Usage { files: 1, bytes: content.len() as u64 };
         assert_eq!(store.usage().expect("an index"), Usage::default(), "not recorded yet");
+        assert_eq!(store.held().expect("an index"), usage);
         store.commit_due(Stamp(NOW.0 + 1)).expect("not due");
         assert!(!file_at(&store, &digest).exists());
         store.commit_due(Stamp(NOW.0 + 60)).expect("due");
         assert!(file_at(&store, &digest).exists());
-        assert_eq!(store.usage().expect("an index"), Usage { files: 1, bytes: content.len() as u64 });
+        assert_eq!(store.usage().expect("an index"), usage);
+        assert_eq!(store.held().expect("an index"), usage);
         assert_eq!(store.piece_table(&digest).expect("an index").expect("a table").len(), 2);
         assert_eq!(fs::read_dir(dir.path().join("drafts")).expect("a folder").count(), 0);
     }
