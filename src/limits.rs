@@ -126,6 +126,8 @@ pub const SECRET_NAMES_TIME: Duration = Duration::from_secs(5);
 pub const FETCH_THREADS: usize = 8;
 /// Of these, how many may be busy with one host: a dead mirror must not stop the others.
 pub const FETCH_THREADS_PER_HOST: usize = FETCH_THREADS / 2;
+/// Of these, how many are for hosts that keep none busy yet: two slow mirrors must not stop the others either.
+pub const FETCH_THREADS_KEPT: usize = 2;
 /// Downloads that run or wait, at a few hundred bytes each; beyond, a client is told 503 with `Retry-After`, on which apt
 /// tries again. Enough for 25 machines that each pipeline ten different packages.
 pub const FLIGHTS: usize = 256;

@@ -1,7 +1,7 @@
 //! Which flights there are, and which may go next.
 //!
-//! Two requests for the same thing share a flight. The queue is bounded in all and for each host, and one host keeps at
-//! most half of the threads busy, so that a dead mirror delays nobody else.
+//! Two requests for the same thing share a flight. The queue is bounded in all and for each host. One host keeps at most half
+//! of the threads busy, and the last threads go to hosts that keep none, so that dead mirrors delay nobody else.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 
 use super::{Goal, Job, Object};
 use crate::digest::Digest;
-use crate::limits::{FETCH_THREADS, FETCH_THREADS_PER_HOST, FLIGHTS, FLIGHTS_PER_HOST};
+use crate::limits::{FETCH_THREADS, FETCH_THREADS_KEPT, FETCH_THREADS_PER_HOST, FLIGHTS, FLIGHTS_PER_HOST};
 use crate::store::IndexId;
 use crate::stream::{Outcome, Stream};
 use crate::time::Time;
@@ -336,7 +336,10 @@ impl Board {
 
 impl State {
     fn may_fly(&self, flight: &Flight) -> bool {
-        self.busy.get(&flight.job.object.host).is_none_or(|busy| *busy < FETCH_THREADS_PER_HOST)
+        let all: usize = self.busy.values().sum();
+        self.busy
+            .get(&flight.job.object.host)
+            .is_none_or(|busy| *busy < FETCH_THREADS_PER_HOST && all < FETCH_THREADS - FETCH_THREADS_KEPT)
     }
 }
 
@@ -414,5 +417,23 @@ mod tests {
             assert_eq!(board.take().job.object.host, "dead");
         }
         assert_eq!(board.take().job.object.host, "alive");
+    }
+
+    #[test]
+    fn two_hosts_leave_the_last_threads_to_others() {
+        let board = Board::default();
+        for n in 0..2 * FETCH_THREADS {
+            board.start(job(["slow", "slower"][n % 2], &n.to_string()), Time(0)).expect("room");
+        }
+        let taken: Vec<_> = (0..FETCH_THREADS - FETCH_THREADS_KEPT).map(|_| board.take()).collect();
+        let waits = board.start(job("slow", "waits"), Time(0)).expect("room");
+        assert!(board.has_to_wait(&waits));
+        for host in ["third", "fourth"] {
+            board.start(job(host, "x"), Time(0)).expect("room for another host");
+            assert_eq!(board.take().job.object.host, host);
+        }
+        // Whoever lands makes room for the next of the two, once the others have theirs.
+        taken[..=FETCH_THREADS_KEPT].iter().for_each(|flight| board.land(flight));
+        assert_eq!(board.take().job.object.host, "slow");
     }
 }

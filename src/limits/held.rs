@@ -7,6 +7,7 @@ const _: () = assert!(CONNECTIONS_PER_ADDRESS < CONNECTIONS);
 const _: () = assert!(PEER_CONNECTIONS_PER_ADDRESS < PEER_CONNECTIONS);
 const _: () = assert!(PEERS_SERVED < PEER_CONNECTIONS);
 const _: () = assert!(RUNS_PER_NEIGHBOUR < PEER_FETCH_THREADS);
+const _: () = assert!(FETCH_THREADS_PER_HOST + FETCH_THREADS_KEPT < FETCH_THREADS);
 const _: () = assert!(OWN_KEPT < OWN_BURST);
 const _: () = assert!(CRAWL_PER_ADDRESS < CRAWL_NODES);
 const _: () = assert!(LOOKS_PER_RELEASE < CAUGHT_UP);
