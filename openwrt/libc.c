@@ -13,6 +13,17 @@ int pthread_setname_np(pthread_t thread, const char *name)
 	return prctl(PR_SET_NAME, name) ? errno : 0;
 }
 
+#ifdef __arm__
+/* Nothing is ever unwound. The linker puts these in the places of the unwinder's own (--wrap). */
+void __wrap___aeabi_unwind_cpp_pr0(void)
+{
+}
+
+void __wrap___aeabi_unwind_cpp_pr1(void)
+{
+}
+#endif
+
 #ifdef __mips__
 /* musl's for mips expects to be called as from a shared library, and a static program that calls it otherwise ends there. rustix does, to
  * find what the libc has; in a static program there is nothing to be found in any case. The second name is that of the libc with 64-bit

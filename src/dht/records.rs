@@ -35,7 +35,7 @@ pub(super) struct Records {
     hints_len: usize,
     held: LargeMap<Prefix, u32>,
     /// Who holds more than one, the largest holder last. Most hold one, and take no memory here.
-    large: LargeSet<(u32, Prefix)>,
+    largest: LargeSet<(u32, Prefix)>,
     /// Where the last search for expired ones ended.
     swept: (NodeId, Peer),
     /// The last one that gave way.
@@ -78,7 +78,7 @@ impl Records {
             keys: 0,
             hints_len: 0,
             held: LargeMap::default(),
-            large: LargeSet::default(),
+            largest: LargeSet::default(),
             swept: (NodeId([0; 20]), FIRST_PEER),
             evicted: (NodeId([0; 20]), FIRST_PEER),
         }
@@ -152,9 +152,9 @@ impl Records {
 
     /// A prefix holds more records than before, or fewer.
     fn note_held(&mut self, prefix: Prefix, before: u32, now: u32) {
-        self.large.remove(&(before, prefix));
+        self.largest.remove(&(before, prefix));
         if now > 1 {
-            self.large.insert((now, prefix));
+            self.largest.insert((now, prefix));
         }
         if now == 0 {
             self.held.remove(&prefix);
@@ -177,7 +177,7 @@ impl Records {
     /// The next one of the largest holder; the next of all where nobody holds two. Where that is too far to walk, the one
     /// that was walked to.
     fn evict(&mut self) {
-        let largest = self.large.last().map(|(_, prefix)| *prefix);
+        let largest = self.largest.last().map(|(_, prefix)| *prefix);
         let after = (Bound::Excluded(self.evicted), Bound::Unbounded);
         let walk = self.records.range(after).chain(&self.records).map(|(at, _)| *at).take(EVICTION_STEPS);
         let mut reached = None;
@@ -324,7 +324,7 @@ mod tests {
             assert!(records.len() <= RECORDS);
         }
         let held: u32 = records.held.values().sum();
-        assert_eq!((records.len(), held as usize, records.large.iter().count()), (RECORDS, RECORDS, 1));
+        assert_eq!((records.len(), held as usize, records.largest.iter().count()), (RECORDS, RECORDS, 1));
         let honest = (0..half).filter(|n| records.of(&key(*n)).next().is_some()).count();
         let steps = RECORDS / EVICTION_STEPS + 1;
         assert!(honest + 2 * steps >= half as usize, "{honest} of {half} are left");

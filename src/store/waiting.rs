@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::draft::{FileMeta, Want, open_locked};
-use super::record::FileRecord;
+use super::record::{FileRecord, key};
 use super::{Store, StoreError, Stored, Usage, finished, lock};
 use crate::digest::{Digest, Midstate, PIECE_LEN};
 use crate::time::Stamp;
@@ -58,14 +58,18 @@ impl Store {
     /// # Errors
     /// Those of the index.
     pub fn held(&self) -> Result<Usage, StoreError> {
-        let recorded = self.usage()?;
-        // What a batch records at this very moment is missed: rather that than counted twice.
-        let waiting = self.0.waiting();
-        let bytes = waiting.values().map(|waiting| waiting.len).sum::<u64>();
-        Ok(Usage {
-            files: recorded.files.saturating_add(waiting.len() as u64),
-            bytes: recorded.bytes.saturating_add(bytes),
-        })
+        // In this order: what is recorded meanwhile is found to be both.
+        let waiting: Vec<(Digest, u64)> =
+            self.0.waiting().iter().map(|(digest, waiting)| (*digest, waiting.len)).collect();
+        let read = self.0.index.read()?;
+        let counters = read.counters()?;
+        let mut held = Usage { files: counters.files, bytes: counters.bytes };
+        for (digest, len) in waiting {
+            if !read.has(&key::of_digest(b'F', &digest))? {
+                held = Usage { files: held.files + 1, bytes: held.bytes + len };
+            }
+        }
+        Ok(held)
     }
 
     /// Forgets what was noted of files that wait no more.
