@@ -1,8 +1,9 @@
 //! Maps and sets in sorted vectors, with the names of std's B-trees.
 //!
-//! A B-tree is five kilobytes of program for each pair of types, two when it is packed, and a router's flash has no room for them. What has a few hundred
-//! entries is one vector here: whatever comes or goes moves all that lies behind it. Of many thousands of entries what is filled in
-//! their order and emptied from its end costs nothing by that; anything else is a [`LargeMap`].
+//! A B-tree is five kilobytes of program for each pair of types, two when it is packed, and a router's flash has no room for
+//! them. What has a few hundred entries is one vector here: whatever comes or goes moves all that lies behind it. Of many
+//! thousands of entries what is filled in their order and emptied from its end costs nothing by that; anything else is a
+//! [`LargeMap`].
 
 mod large;
 

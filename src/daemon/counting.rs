@@ -322,7 +322,7 @@ mod tests {
         std::fs::remove_dir_all(dir.path().join("files")).expect("a folder");
         let (count, told) = archives(&store, &|_, _, _| None);
         let mut names: Vec<String> = told.into_iter().map(|archive| archive.name).collect();
-        names.sort_unstable();
+        names.sort();
         assert_eq!((count, names), (2, vec!["h/public/dists/x".to_owned(), "h/…".to_owned()]));
     }
 

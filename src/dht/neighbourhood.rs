@@ -94,7 +94,7 @@ mod tests {
         let mut all: Vec<(Contact, Vec<u8>)> =
             (0..2000).map(|n| (Contact { id: NodeId(rng.bytes()), address: address(n) }, vec![1])).collect();
         let target = NodeId(rng.bytes());
-        all.sort_unstable_by_key(|(contact, _)| contact.id.distance(&target));
+        all.sort_by_key(|(contact, _)| contact.id.distance(&target));
         // What lies about the target was met, but not all of it.
         let met: Vec<_> =
             all.iter().take(30).enumerate().filter(|(n, _)| *n != 5).map(|(_, it)| it.clone()).collect();

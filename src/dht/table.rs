@@ -295,7 +295,7 @@ mod tests {
         }
         // What is closest to us is all there.
         let mut nearest = all.clone();
-        nearest.sort_unstable_by_key(|contact| contact.id.distance(&own));
+        nearest.sort_by_key(|contact| contact.id.distance(&own));
         assert_eq!(table.closest(&own, 8), nearest[..8]);
         assert!(table.levels() >= 10 && table.len() < 400);
     }

@@ -123,10 +123,25 @@ impl<K: Ord, V> LargeMap<K, V> {
 
     /// Gives `key` this value; the one that it had.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
-        let Place { mut block, mut at, is_there } = self.place(&key);
-        if is_there {
-            return Some(std::mem::replace(&mut self.blocks[block][at].1, value));
+        let place = self.place(&key);
+        if place.is_there {
+            return Some(std::mem::replace(&mut self.blocks[place.block][place.at].1, value));
         }
+        self.add(place, key, value);
+        None
+    }
+
+    /// What `key` has; `default` if it had nothing.
+    pub fn get_or_insert(&mut self, key: K, default: V) -> &mut V {
+        let place = self.place(&key);
+        if place.is_there {
+            return &mut self.blocks[place.block][place.at].1;
+        }
+        self.add(place, key, default)
+    }
+
+    fn add(&mut self, place: Place, key: K, value: V) -> &mut V {
+        let Place { mut block, mut at, .. } = place;
         self.len += 1;
         match self.blocks.get_mut(block) {
             None => self.blocks.push(Vec::new()),
@@ -142,18 +157,7 @@ impl<K: Ord, V> LargeMap<K, V> {
             Some(_) => {}
         }
         self.blocks[block].insert(at, (key, value));
-        None
-    }
-
-    /// What `key` has; `default` if it had nothing.
-    pub fn get_or_insert(&mut self, key: K, default: V) -> &mut V
-    where
-        K: Copy,
-    {
-        if !self.contains_key(&key) {
-            self.insert(key, default);
-        }
-        self.get_mut(&key).expect("it is there now")
+        &mut self.blocks[block][at].1
     }
 
     /// Takes out what `key` has.

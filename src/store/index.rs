@@ -109,7 +109,7 @@ impl Index {
     }
 }
 
-/// Is given a key and a record; whether it wants more.
+/// Is given a key and a record; whether it wants more. One walk serves all of them: each is half a kilobyte of program.
 type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<bool>;
 
 impl Read<'_> {
@@ -126,22 +126,12 @@ impl Read<'_> {
     }
 
     /// Calls `visit` with each record whose key begins with `prefix`, in order, till it says no.
-    pub(super) fn each(&self, prefix: &[u8], visit: impl FnMut(&[u8], &[u8]) -> Result<bool>) -> Result<()> {
-        self.each_after(prefix, None, visit)
+    pub(super) fn each(&self, prefix: &[u8], mut visit: impl FnMut(&[u8], &[u8]) -> Result<bool>) -> Result<()> {
+        self.each_after(prefix, None, &mut visit)
     }
 
     /// The same for the keys behind `after`.
-    pub(super) fn each_after(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        mut visit: impl FnMut(&[u8], &[u8]) -> Result<bool>,
-    ) -> Result<()> {
-        self.walk(prefix, after, &mut visit)
-    }
-
-    /// One for all visitors: a walk through LMDB is half a kilobyte of program.
-    fn walk(&self, prefix: &[u8], after: Option<&[u8]>, visit: Visit<'_>) -> Result<()> {
+    pub(super) fn each_after(&self, prefix: &[u8], after: Option<&[u8]>, visit: Visit<'_>) -> Result<()> {
         let start = after.map_or(Bound::Included(prefix), Bound::Excluded);
         for item in self.db.range(&self.txn, &(start, Bound::Unbounded))? {
             let (key, value) = item?;

@@ -281,7 +281,7 @@ impl Merge<'_> {
         let prefix = key::entries(self.id);
         let start = *self.after;
         let mut stopped = false;
-        read.each_after(&prefix, start.as_ref().map(<[u8; 21]>::as_slice), |old_key, bytes| {
+        read.each_after(&prefix, start.as_ref().map(<[u8; 21]>::as_slice), &mut |old_key, bytes| {
             if self.changes.len() >= MERGE_CHANGES {
                 stopped = true;
                 return Ok(false);

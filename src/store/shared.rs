@@ -66,7 +66,7 @@ impl Store {
     pub fn shared_files(&self, after: Option<Digest>, count: usize) -> Result<Vec<Shared>, StoreError> {
         let mut all = Vec::new();
         let after = after.map(|digest| key::of_digest(b'F', &digest));
-        self.0.index.read()?.each_after(b"F", after.as_ref().map(<[u8; 33]>::as_slice), |file_key, bytes| {
+        self.0.index.read()?.each_after(b"F", after.as_ref().map(<[u8; 33]>::as_slice), &mut |file_key, bytes| {
             if all.len() >= count {
                 return Ok(false);
             }

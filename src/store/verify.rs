@@ -75,7 +75,7 @@ impl Store {
     fn recorded_files(&self, after: Option<Digest>, count: usize) -> Result<Vec<(Digest, u64)>, StoreError> {
         let mut batch = Vec::new();
         let after = after.map(|digest| key::of_digest(b'F', &digest));
-        self.0.index.read()?.each_after(b"F", after.as_ref().map(<[u8; 33]>::as_slice), |file_key, bytes| {
+        self.0.index.read()?.each_after(b"F", after.as_ref().map(<[u8; 33]>::as_slice), &mut |file_key, bytes| {
             let record = FileRecord::decode(bytes).map_err(|_| StoreError::Malformed)?;
             let digest = Digest(file_key[1..].try_into().map_err(|_| StoreError::Malformed)?);
             batch.push((digest, record.len));
