@@ -122,8 +122,10 @@ struct State {
     window_len: usize,
     followers: Vec<Seat>,
     next_seat: u64,
-    /// The furthest position that a follower ever had.
-    shown: u64,
+    /// A follower was given some of the body.
+    is_shown: bool,
+    /// The body is wrong, and nobody is given more of it.
+    is_withdrawn: bool,
     /// The writer waits for room, or for somebody to follow.
     is_awaited: bool,
 }
@@ -278,10 +280,14 @@ impl Stream {
         self.lock().followers.len()
     }
 
-    /// The furthest that any follower has ever read: zero means that no byte of the body has left.
+    /// The body is wrong: no follower is given more of it, and each waits for the failure. Whether one may have seen a byte.
+    ///
+    /// Both at once: a follower that came between the question and the failure would get wrong bytes that nobody knows of.
     #[must_use]
-    pub fn shown(&self) -> u64 {
-        self.lock().shown
+    pub fn withdraw(&self) -> bool {
+        let mut state = self.lock();
+        state.is_withdrawn = true;
+        state.is_shown
     }
 
     /// There may be room in the window now. Each signal is a system call: not where nobody waits.
@@ -311,7 +317,8 @@ impl Stream {
     pub fn joinable(&self) -> bool {
         let state = self.lock();
         let is_answered = matches!(state.outcome, Some(Outcome::Stored(..) | Outcome::Failed(_)));
-        state.end != Some(End::Broken) && !is_answered && state.window_start == 0 && state.window.is_empty()
+        let is_lost = state.is_withdrawn || state.end == Some(End::Broken);
+        !is_lost && !is_answered && state.window_start == 0 && state.window.is_empty()
     }
 
     /// Follows the stream from its start; `wake` is called once after each time the follower was told to wait.
@@ -358,8 +365,10 @@ impl Follower {
         let mut state = self.stream.lock();
         let Some(at) = state.seat(self.id).map(|seat| seat.at) else { return Step::Broken };
         let step = state.step(at);
-        if matches!(step, Step::Wait) {
-            state.wait(self.id);
+        match step {
+            Step::Wait => state.wait(self.id),
+            Step::File { .. } | Step::Memory { .. } => state.is_shown = true,
+            Step::End | Step::Broken => {}
         }
         step
     }
@@ -371,7 +380,7 @@ impl Follower {
         let is_growing = matches!(state.outcome, Some(Outcome::Growing(_)));
         let Some(at) = state.seat(self.id).map(|seat| seat.at) else { return is_growing };
         let in_file = state.file.is_some() && at < state.visible;
-        is_growing && !in_file && at < state.window_start
+        is_growing && !state.is_withdrawn && !in_file && at < state.window_start
     }
 
     /// Moves the position to `at`: forward over bytes that were read or are not wanted.
@@ -379,7 +388,6 @@ impl Follower {
         let mut state = self.stream.lock();
         if let Some(seat) = state.seat(self.id) {
             seat.at = at;
-            state.shown = state.shown.max(at);
         }
         self.stream.make_room(state);
     }
@@ -395,6 +403,9 @@ impl Drop for Follower {
 
 impl State {
     fn step(&self, at: u64) -> Step {
+        if self.is_withdrawn {
+            return if self.end.is_some() { Step::Broken } else { Step::Wait };
+        }
         if at < self.visible
             && let Some(file) = &self.file
         {
@@ -555,6 +566,27 @@ mod tests {
         follower.seek(10);
         assert!(matches!(follower.next(), Step::Broken));
         assert!(!stream.joinable() && !follower.is_passed(), "nobody could have had more of it");
+    }
+
+    #[test]
+    fn nothing_of_a_wrong_body_is_given_once_it_is_known_whether_any_was() {
+        for has_seen in [false, true] {
+            let stream = Arc::new(Stream::default());
+            let (wakes, wake) = counting();
+            let follower = stream.follow(wake);
+            stream.begin(Head::default(), Some(file()));
+            stream.advance(4);
+            if has_seen {
+                assert!(matches!(follower.next(), Step::File { .. }), "it is on its way, wherever the follower stands");
+            }
+            assert_eq!(stream.withdraw(), has_seen);
+            assert!(matches!(follower.next(), Step::Wait));
+            assert!(!stream.joinable() && !follower.is_passed(), "nobody could have had more of it");
+            stream.fail(Failure { status: 502, reason: "digest".into(), retry_after: None, challenge: None });
+            assert_eq!(wakes.load(Ordering::SeqCst), 1);
+            assert!(matches!(follower.next(), Step::Broken));
+            assert_eq!(stream.withdraw(), has_seen, "nor afterwards");
+        }
     }
 
     #[test]

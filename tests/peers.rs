@@ -338,10 +338,33 @@ fn a_false_byte_of_the_mirror_is_seen_where_it_meets_peers() {
     let got = follow(&flight);
     // A client that has seen it must not get a whole file. On a machine so busy that the peer gave all before the mirror's first
     // bytes were shown, they are thrown away, and nobody has to know.
-    let was_seen = flight.stream.shown() > 0 && got.is_none();
+    let was_seen = flight.stream.withdraw() && got.is_none();
     assert!(was_seen || got.as_ref().is_none_or(|got| *got == content), "a wrong file");
     assert_eq!(house.store.is_poisoned(&Digest::of(&content)).expect("the index"), was_seen);
     assert_eq!(house.fetcher.from_peers().liars, 0);
+}
+
+#[test]
+fn a_client_that_comes_to_wrong_bytes_late_sees_none_of_them() {
+    let content = file(2);
+    let path = format!("/{}", Digest::of(&content));
+    let house = House::new(With::default());
+    house.mirror.put(&path, content.clone());
+    house.mirror.fault(&path, Fault::Flip(100));
+    for has_seen in [false, true] {
+        house.mirror.hold_after(500_000);
+        let flight = house.start(&content, Some(content.len() as u64));
+        let follower = flight.stream.follow(Arc::new(|| ()));
+        let has_more = || matches!(follower.outcome(), Some(Outcome::Growing(_)));
+        support::wait_until(Duration::from_secs(20), "its beginning can be read", has_more);
+        if has_seen {
+            assert!(matches!(follower.next(), Step::File { .. }));
+        }
+        house.mirror.release();
+        support::wait_until(Duration::from_secs(20), "it is known to be wrong", || !flight.stream.joinable());
+        support::wait_until(Duration::from_secs(20), "it ends", || matches!(follower.next(), Step::Broken));
+        assert_eq!(house.store.is_poisoned(&Digest::of(&content)).expect("the index"), has_seen);
+    }
 }
 
 /// A draft of these first bytes, as an earlier process left it, of a file that was another one by the mirror's date.

@@ -193,9 +193,10 @@ impl Inner {
         false
     }
 
-    /// Bytes that a client has seen were wrong: apt keeps them and resumes behind them, so it must get the whole file.
-    pub(super) fn poison(&self, flight: &Flight, digest: Digest) {
-        if flight.stream.shown() > 0
+    /// What came is wrong, and no client is shown more of it. Where one has seen bytes of it, apt keeps them and resumes behind
+    /// them, so it must get the whole file.
+    fn poison(&self, flight: &Flight, digest: Digest) {
+        if flight.stream.withdraw()
             && let Some(store) = self.store()
             && let Err(error) = store.mark_poisoned(&digest, self.today())
         {
