@@ -84,7 +84,7 @@ pub enum Step {
 }
 
 /// Called, from the writer's thread, when a follower that was told to wait has news; once more, perhaps, when it has just
-/// left. Must not block, nor ask the stream: one that is cut off is woken under its lock.
+/// left. Must not block.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
 /// Nobody follows the stream any more, so there is no one to push bytes to.
@@ -245,7 +245,7 @@ impl Stream {
             state = guard;
             state.is_awaited = false;
             if wait.timed_out() && state.slowest() == slowest {
-                state.cut_off(slowest.map(|(id, _)| id));
+                slowest.iter().for_each(|(id, _)| state.cut_off(*id));
             }
         }
         state.window_len += bytes.len();
@@ -396,7 +396,7 @@ impl Follower {
 impl Drop for Follower {
     fn drop(&mut self) {
         let mut state = self.stream.lock();
-        state.cut_off(Some(self.id));
+        state.cut_off(self.id);
         self.stream.make_room(state);
     }
 }
@@ -454,14 +454,9 @@ impl State {
         self.followers.iter().min_by_key(|seat| seat.at).map(|seat| (seat.id, seat.at))
     }
 
-    fn cut_off(&mut self, id: Option<u64>) {
-        self.followers.retain_mut(|seat| {
-            let stays = Some(seat.id) != id;
-            if !stays && std::mem::take(&mut seat.waiting) {
-                (seat.wake)();
-            }
-            stays
-        });
+    /// Nobody is woken for it: one that waits has read all, and holds nothing back.
+    fn cut_off(&mut self, id: u64) {
+        self.followers.retain(|seat| seat.id != id);
     }
 
     /// Forgets the chunks that every follower has passed.
