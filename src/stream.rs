@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!            begin(Head) ─▶ advance(n) / push(bytes) ─▶ finish(len)
-//! (nothing) ─┤                         └──────────────▶ fail
+//! (nothing) ─┤                         └──(withdraw)──▶ fail
 //!            ├─ stored(file)        the body is an older file after all (revalidated, or the mirror is away)
 //!            └─ fail(Failure)
 //! ```
@@ -122,7 +122,7 @@ struct State {
     window_len: usize,
     followers: Vec<Seat>,
     next_seat: u64,
-    /// A follower was given some of the body.
+    /// Whether a client may have some of the body.
     is_shown: bool,
     /// The body is wrong, and nobody is given more of it.
     is_withdrawn: bool,
@@ -220,6 +220,7 @@ impl Stream {
     /// [`Abandoned`] when nobody follows (any more).
     pub fn push(&self, bytes: &[u8], patience: Duration) -> Result<(), Abandoned> {
         let mut state = self.lock();
+        debug_assert!(!state.is_withdrawn, "only a failure follows");
         if state.window_start == 0 {
             state.window_start = state.visible;
         }
@@ -257,6 +258,7 @@ impl Stream {
     /// The body is whole and `len` bytes long; all of it may be shown.
     pub fn finish(&self, len: u64) {
         let mut state = self.lock();
+        debug_assert!(!state.is_withdrawn, "only a failure follows");
         if state.window.is_empty() && state.window_start == 0 {
             state.visible = len;
         }
@@ -280,7 +282,13 @@ impl Stream {
         self.lock().followers.len()
     }
 
-    /// The body is wrong: no follower is given more of it, and each waits for the failure. Whether one may have seen a byte.
+    /// Some of the body was here before the stream: a client may have seen it at an earlier try.
+    pub fn presume_shown(&self) {
+        self.lock().is_shown = true;
+    }
+
+    /// The body is wrong: no follower is given more of it, and each waits for [`Stream::fail`], which alone may follow. Whether a
+    /// client may have some of it.
     ///
     /// Both at once: a follower that came between the question and the failure would get wrong bytes that nobody knows of.
     #[must_use]
@@ -317,8 +325,7 @@ impl Stream {
     pub fn joinable(&self) -> bool {
         let state = self.lock();
         let is_answered = matches!(state.outcome, Some(Outcome::Stored(..) | Outcome::Failed(_)));
-        let is_lost = state.is_withdrawn || state.end == Some(End::Broken);
-        !is_lost && !is_answered && state.window_start == 0 && state.window.is_empty()
+        state.end != Some(End::Broken) && !is_answered && state.window_start == 0 && state.window.is_empty()
     }
 
     /// Follows the stream from its start; `wake` is called once after each time the follower was told to wait.
@@ -380,12 +387,14 @@ impl Follower {
         let is_growing = matches!(state.outcome, Some(Outcome::Growing(_)));
         let Some(at) = state.seat(self.id).map(|seat| seat.at) else { return is_growing };
         let in_file = state.file.is_some() && at < state.visible;
-        is_growing && !state.is_withdrawn && !in_file && at < state.window_start
+        is_growing && !in_file && at < state.window_start
     }
 
     /// Moves the position to `at`: forward over bytes that were read or are not wanted.
     pub fn seek(&self, at: u64) {
         let mut state = self.stream.lock();
+        // Who begins behind the start has what lies before it from an earlier try, which this one may continue.
+        state.is_shown |= at > 0;
         if let Some(seat) = state.seat(self.id) {
             seat.at = at;
         }
@@ -454,7 +463,7 @@ impl State {
         self.followers.iter().min_by_key(|seat| seat.at).map(|seat| (seat.id, seat.at))
     }
 
-    /// Nobody is woken for it: one that waits has read all, and holds nothing back.
+    /// Nobody is woken for it: one that is too slow does not wait (who waits has read all), and one that leaves need not hear.
     fn cut_off(&mut self, id: u64) {
         self.followers.retain(|seat| seat.id != id);
     }
@@ -572,16 +581,35 @@ mod tests {
             stream.begin(Head::default(), Some(file()));
             stream.advance(4);
             if has_seen {
-                assert!(matches!(follower.next(), Step::File { .. }), "it is on its way, wherever the follower stands");
+                assert!(
+                    matches!(follower.next(), Step::File { .. }),
+                    "it is on its way, wherever the follower stands"
+                );
             }
             assert_eq!(stream.withdraw(), has_seen);
             assert!(matches!(follower.next(), Step::Wait));
-            assert!(!stream.joinable() && !follower.is_passed(), "nobody could have had more of it");
+            // Who comes now waits for the failure too: by then it is noted what was seen.
+            assert!(stream.joinable());
             stream.fail(Failure { status: 502, reason: "digest".into(), retry_after: None, challenge: None });
             assert_eq!(wakes.load(Ordering::SeqCst), 1);
             assert!(matches!(follower.next(), Step::Broken));
+            assert!(!stream.joinable() && !follower.is_passed(), "nobody could have had more of it");
             assert_eq!(stream.withdraw(), has_seen, "nor afterwards");
         }
+    }
+
+    #[test]
+    fn who_resumes_has_the_beginning_though_nothing_is_read_here() {
+        let stream = Arc::new(Stream::default());
+        let follower = stream.follow(counting().1);
+        stream.begin_growing(Head::default(), file(), 4);
+        follower.seek(4);
+        assert!(matches!(follower.next(), Step::Wait));
+        drop(follower);
+        assert!(stream.withdraw());
+        let stream = Stream::default();
+        stream.presume_shown();
+        assert!(stream.withdraw(), "it was here before anybody followed");
     }
 
     #[test]

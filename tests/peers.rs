@@ -17,7 +17,7 @@ use apt_p2p::limits::{FETCH_THREADS, PEER_FETCH_THREADS};
 use apt_p2p::store::{Options, Shelf, Store, Want};
 use apt_p2p::stream::{Head, Outcome, Step};
 use apt_p2p::time::{Stamp, Time};
-use support::mirror::{Fault, Mirror};
+use support::mirror::{DATE, Fault, Mirror};
 use support::peer::{Habit, Peer};
 use support::{Scratch, noise};
 
@@ -367,13 +367,32 @@ fn a_client_that_comes_to_wrong_bytes_late_sees_none_of_them() {
     }
 }
 
-/// A draft of these first bytes, as an earlier process left it, of a file that was another one by the mirror's date.
-fn leave_draft(store: &Store, content: &[u8], here: usize) {
+/// A draft of this file whose first bytes are these, as an earlier process left it, of what the mirror had at that date.
+fn leave_draft(store: &Store, content: &[u8], first: &[u8], date: &str) {
     let want = Want::Digest { digest: Digest::of(content), len: Some(content.len() as u64) };
     let mut draft = store.draft(want).expect("the disk takes it");
-    let last_modified = Some("Fri, 01 Mar 2024 10:00:00 GMT".to_owned());
+    let last_modified = Some(date.to_owned());
     draft.begin(Head { len: Some(content.len() as u64), last_modified, ..Head::default() }).expect("room");
-    draft.append(&content[..here]).expect("room");
+    draft.append(first).expect("room");
+}
+
+#[test]
+fn a_wrong_beginning_that_an_earlier_try_left_is_noted_though_nobody_reads_it_again() {
+    let content = file(3);
+    let (digest, here) = (Digest::of(&content), 2 * PIECE_LEN as usize);
+    let scratch = Scratch::new();
+    let store = Store::open(&Options { dir: scratch.path().join("cache") }).expect("a store");
+    let mut wrong = content[..here].to_vec();
+    wrong[100] ^= 1;
+    leave_draft(&store, &content, &wrong, DATE);
+    let house = House::on(scratch, store, With::default());
+    let path = format!("/{digest}");
+    house.mirror.put(&path, content.clone());
+    // Its client resumes behind what it has, of which no more is shown before the digest fails.
+    let flight = house.start(&content, Some(content.len() as u64));
+    support::wait_until(Duration::from_secs(20), "it fails", || !flight.stream.joinable());
+    assert_eq!(house.mirror.seen(&path)[0].range_start(), Some(here as u64), "nothing was resumed");
+    assert!(house.store.is_poisoned(&digest).expect("the index"));
 }
 
 #[test]
@@ -382,7 +401,7 @@ fn what_peers_wrote_stays_when_the_mirror_begins_anew() {
     let peer = Peer::start(Habit::HoldsFrom(10), &[&content]);
     let scratch = Scratch::new();
     let store = Store::open(&Options { dir: scratch.path().join("cache") }).expect("a store");
-    leave_draft(&store, &content, 2 * PIECE_LEN as usize);
+    leave_draft(&store, &content, &content[..2 * PIECE_LEN as usize], "Fri, 01 Mar 2024 10:00:00 GMT");
     let house = House::on(scratch, store, With { neighbours: vec![peer.address], ..With::default() });
     let path = format!("/{}", Digest::of(&content));
     house.mirror.set_rate(SLOW_MIRROR);

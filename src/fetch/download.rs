@@ -72,6 +72,9 @@ impl Inner {
         let draft = if flight.job.credentials.is_some() { self.draft_aside(want) } else { self.draft(want) };
         let draft = draft.filter(|_| len.is_none_or(|len| self.keeps(len)));
         let mut sink = Sink::new(&flight.stream, draft, Some(digest), len).keep_at_most((self.parts.keep_len_max)());
+        if sink.resumed_head().is_some() {
+            flight.stream.presume_shown();
+        }
         flight.public.store(self.is_public(flight, &digest), Ordering::Relaxed);
         let mut course = Course::new(flight, digest, len);
         let outcome = self.download(&mut course, &mut sink);
@@ -193,8 +196,8 @@ impl Inner {
         false
     }
 
-    /// What came is wrong, and no client is shown more of it. Where one has seen bytes of it, apt keeps them and resumes behind
-    /// them, so it must get the whole file.
+    /// What came is wrong, and nobody is given more of it. Where a client may have some, apt keeps that and resumes behind it, so
+    /// it must get the whole file.
     fn poison(&self, flight: &Flight, digest: Digest) {
         if flight.stream.withdraw()
             && let Some(store) = self.store()

@@ -194,7 +194,7 @@ impl<'a> Sink<'a> {
         Ok(())
     }
 
-    /// More came than the file is long: what is here is not its beginning.
+    /// What is here is not the file's beginning: more came than it is long, or it does not lead to pieces that are proven.
     pub(super) fn condemn(&mut self) {
         self.is_wrong = true;
     }

@@ -153,18 +153,20 @@ impl Front {
                     None => Reply::Now(answer),
                 }
             }
-            Found::Fly(job, digest) => self.fly(ask, job, self.wanted(ask, name, digest, date)),
+            Found::Fly(job, digest) => self.fly(ask, job, (name, digest, date)),
         }
     }
 
-    fn fly(self: &Arc<Self>, ask: &Ask, job: Job, wanted: Wanted) -> Reply {
+    fn fly(self: &Arc<Self>, ask: &Ask, job: Job, (name, digest, date): (String, Option<Digest>, String)) -> Reply {
         let flight = match self.fetcher().start_soon(job) {
             Ok(flight) => flight,
             Err(full) => {
                 let busy = Failure { status: 503, reason: full.to_string(), retry_after: Some(2), challenge: None };
-                return Reply::Now(answer::refuse(&busy, &wanted.date));
+                return Reply::Now(answer::refuse(&busy, &date));
             }
         };
+        // Looked up behind the start: what an earlier flight showed of a wrong file is noted before the next one can start.
+        let wanted = self.wanted(ask, name, digest, date);
         let (front, client, stream) = (Arc::clone(self), ask.client, Arc::clone(&flight.stream));
         // Index files that are asked for by name right behind a Release follow that one, and no older one.
         let leads = matches!(flight.job.goal, crate::fetch::Goal::Release { .. });

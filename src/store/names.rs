@@ -282,13 +282,16 @@ impl Store {
             all.push((Stamp::decode(bytes).map_err(|_| StoreError::Malformed)?, poison_key.to_vec()));
             Ok(true)
         })?;
+        let key = key::of_digest(b'X', digest);
+        let is_known = all.iter().any(|(_, known)| *known == key);
         let mut write = self.0.index.write()?;
         if all.len() >= POISONED
+            && !is_known
             && let Some((_, oldest)) = all.iter().min()
         {
             write.delete(oldest)?;
         }
-        write.put(&key::of_digest(b'X', digest), &now)?;
+        write.put(&key, &now)?;
         write.commit()
     }
 

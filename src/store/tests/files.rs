@@ -193,5 +193,8 @@ fn poison_is_remembered_and_bounded() {
         }
         assert!(store.is_poisoned(&Digest::of(&n.to_be_bytes())).expect("an index"));
     }
-    assert!(!store.is_poisoned(&Digest::of(&0_u64.to_be_bytes())).expect("an index"), "the oldest was forgotten");
+    let is_poisoned = |n: u64| store.is_poisoned(&Digest::of(&n.to_be_bytes())).expect("an index");
+    assert!(!is_poisoned(0), "the oldest was forgotten");
+    store.mark_poisoned(&Digest::of(&2_u64.to_be_bytes()), Stamp(5000)).expect("an index");
+    assert!(is_poisoned(1) && is_poisoned(2), "what is known takes no other's place");
 }
