@@ -4,7 +4,7 @@ use super::flight::{Plan, Source};
 use super::roster::Roster;
 use super::{MirrorNews, Order, Prefer};
 use crate::digest::PIECE_LEN;
-use crate::limits::{GAIN_TIME, HOPE_PAUSES, HOPE_TIME, KEEP_APT_ALIVE_TIME};
+use crate::limits::{GAIN_TIME, HOPE_PAUSES, HOPE_TIME, KEEP_APT_ALIVE_TIME, PEER_REST_TIME};
 use crate::time::Time;
 
 /// What is known of the mirror.
@@ -118,7 +118,8 @@ impl Plan {
 
     /// Whether peers may give more.
     fn is_hopeful(&self, now: Time, roster: &Roster) -> bool {
-        let soon = now + HOPE_TIME;
+        // Where there is nobody else, one that missed a moment is asked once more.
+        let soon = now + if self.mirror.has_failed { PEER_REST_TIME } else { HOPE_TIME };
         let may_serve = |source: &Source| {
             let is_awaited = |fetching| self.mirror.has_failed || self.is_awaited(now, fetching);
             // Who always asks for a moment more is worth waiting for only where there is no mirror.

@@ -49,6 +49,22 @@ fn without_mirror_and_peers_it_is_given_up() {
 }
 
 #[test]
+fn where_the_mirror_is_away_a_peer_that_missed_a_moment_is_asked_once_more() {
+    for comes_back in [true, false] {
+        let mut world = World::new(Prefer::Speed, vec![peer(Kind::Silent, 3 * MB)]);
+        world.join(5, 0);
+        (0..1000).for_each(|_| world.step());
+        assert!(!world.flights[0].failed, "given up after {} ms", world.now);
+        if comes_back {
+            world.peers[0].kind = Kind::Honest;
+        }
+        world.run(20);
+        assert_eq!(world.flights[0].done.is_some(), comes_back);
+        assert_eq!(world.peers[0].asked > 2, comes_back);
+    }
+}
+
+#[test]
 fn offload_leaves_the_mirror_alone_while_peers_give() {
     let mut world = World::new(Prefer::Offload, vec![peer(Kind::Honest, 3 * MB); 4]);
     world.join(60, 3 * MB);
