@@ -157,8 +157,12 @@ fn dht_lookup_and_crawl_beside_running_proxies() {
     }
     let json = out(&run(&alone, &[&["crawl", "--json"], &own[..]].concat()));
     assert!(is_json(&json) && json.contains("\"nodes\":4,") && json.contains("\"silent\":0,"), "{json}");
-    let report = first.report().expect("the loop answers");
-    assert_eq!(report.nodes[0].contacts, 3, "no command is taken into a table");
+    let mut contacts = None;
+    wait_until(LONG, "the loop answers", || {
+        contacts = first.report().map(|report| report.nodes[0].contacts);
+        contacts.is_some()
+    });
+    assert_eq!(contacts, Some(3), "no command is taken into a table");
     assert!(!alone.exists(), "a node of one command keeps nothing");
 }
 
@@ -223,7 +227,12 @@ fn a_proxy_s_numbers_are_the_mirror_s_to_the_byte() {
         assert_eq!(get(daemon.address, &mirror.url(&path)).body, content);
     }
     assert_eq!(mirror.sent(&path), 700_000);
-    let told = out(&run(&daemon.cache, &["status", "--json"]));
+    let mut told = String::new();
+    // An answer is noted when it has been sent.
+    wait_until(LONG, "three requests are noted", || {
+        told = out(&run(&daemon.cache, &["status", "--json"]));
+        told.contains("\"requests\":3")
+    });
     assert_eq!(after_json(&told).map(str::trim), Some(""), "{told}");
     for number in ["\"requests\":3", "\"bytes_sent\":2100000", "\"bytes_from_mirrors\":700000", "\"liars\":0"] {
         assert!(told.contains(number), "{number} in {told}");

@@ -46,7 +46,12 @@ fn address(node: &DhtHandle) -> SocketAddr {
 }
 
 fn report(node: &DhtHandle) -> DhtReport {
-    node.report().expect("the loop answers within a second")
+    let mut told = None;
+    wait_until(LONG, "the loop answers", || {
+        told = node.report();
+        told.is_some()
+    });
+    told.expect("waited for")
 }
 
 fn wait_for_contacts(node: &DhtHandle, count: usize) {
@@ -115,6 +120,7 @@ fn nodes_find_each_other_over_ipv6() {
     let first = node("::1", 20, None);
     let second = node("::1", 21, Some(address(&first)));
     wait_for_contacts(&second, 1);
+    wait_for_contacts(&first, 1);
     let key = NodeId([5; 20]);
     let announced = first.ask(Ask::Announce { key, network: Network::Overlay, hint: None }).expect("room");
     assert_eq!(summary(announced).stored, 1);
@@ -281,7 +287,7 @@ fn the_program_joins_and_leaves_with_its_contacts_saved() {
     daemon.wait_for_log("others see this machine as 127.0.0.71:");
     let start = Instant::now();
     assert_eq!(daemon.terminate(), Some(0));
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     let saved = std::fs::read_to_string(scratch.path().join("contacts")).expect("contacts");
     assert!(saved.contains(&format!("overlay {}\n", address(&first))), "{saved}");
 }

@@ -75,21 +75,28 @@ impl House {
         let mut turns = self.turns_so_far();
         wait_until(Duration::from_secs(10), "the workers wait", || {
             let before = std::mem::replace(&mut turns, self.turns_so_far());
-            turns == before
+            turns.is_some() && turns == before
         });
-        turns
+        turns.expect("waited for")
     }
 
-    fn turns_so_far(&self) -> u64 {
+    /// None while one works, or is about to.
+    fn turns_so_far(&self) -> Option<u64> {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.daemon.pid())).expect("it runs");
-        let turns = |dir: &Path| -> Option<u64> {
+        let status_of_worker = |dir: &Path| -> Option<String> {
             let comm = std::fs::read_to_string(dir.join("comm")).ok()?;
-            let status = std::fs::read_to_string(dir.join("status")).ok().filter(|_| comm.starts_with("worker-"))?;
-            status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?.trim().parse().ok()
+            std::fs::read_to_string(dir.join("status")).ok().filter(|_| comm.starts_with("worker-"))
         };
-        let all: Vec<u64> = tasks.flatten().filter_map(|task| turns(&task.path())).collect();
+        let all: Vec<String> = tasks.flatten().filter_map(|task| status_of_worker(&task.path())).collect();
         assert!(!all.is_empty(), "the workers have other names");
-        all.iter().sum()
+        let value = |status: &str, name: &str| -> Option<String> {
+            Some(status.lines().find_map(|line| line.strip_prefix(name))?.trim().to_owned())
+        };
+        let turns = |status: &String| -> Option<u64> {
+            let sleeps = value(status, "State:")?.starts_with('S');
+            value(status, "voluntary_ctxt_switches:").filter(|_| sleeps)?.parse().ok()
+        };
+        all.iter().map(turns).sum()
     }
 
     fn fetches(&self) -> usize {

@@ -59,7 +59,16 @@ impl Igd {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = home.router.inside(|| command.spawn());
         match child {
-            Ok(child) => Some(Igd { child }),
+            Ok(child) => {
+                let igd = Igd { child };
+                // A machine whose first question is refused asks again after a minute.
+                let port = if has_pcp { ":14E7 " } else { ":076C " };
+                let sockets = |table: &str| fs::read_to_string(format!("/proc/thread-self/net/{table}"));
+                let listens = |table| home.router.inside(|| sockets(table)).is_ok_and(|text| text.contains(port));
+                let is_there = || listens("udp") || listens("udp6");
+                wait_until(Duration::from_secs(30), "miniupnpd listens", is_there);
+                Some(igd)
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => panic!("miniupnpd: {error}"),
         }

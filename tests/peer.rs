@@ -211,7 +211,8 @@ fn the_end_waits_for_no_peer() {
     let _silent = Client::connect(house.peers);
     let start = Instant::now();
     assert_eq!(house.daemon.terminate(), Some(0));
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    // To wait for either would take half a minute; a disk that is busy may take a moment.
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
 }
 
 /// An edge that gives all strangers, and everybody is one, so many bytes a second of an endless file.
@@ -284,15 +285,27 @@ fn is_near(got: u64, wanted: u64) -> bool {
 
 #[test]
 fn strangers_share_the_upload_rate() {
-    let (rate, time) = (256 * 1024, Duration::from_secs(6));
-    let alone = read_at_rate(rate, &["127.0.0.2"], time);
-    assert!(is_near(alone[0], rate * 6), "{alone:?}");
-    // Four peers, of which one has three connections.
-    let from = ["127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5", "127.0.0.5", "127.0.0.5"];
-    let read = read_at_rate(rate, &from, time);
-    let each = [read[0], read[1], read[2], read[3..].iter().sum()];
-    assert!(is_near(each.iter().sum(), rate * 6), "{read:?}");
-    assert!(each.iter().all(|bytes| bytes.abs_diff(rate * 6 / 4) * 10 <= rate * 6 / 4), "{read:?}");
+    const RATE: u64 = 256 * 1024;
+    // One peer; and four, of which one has three connections.
+    let alone = ["127.0.0.2"];
+    let four = ["127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5", "127.0.0.5", "127.0.0.5"];
+    for from in [&alone[..], &four] {
+        let mut tries = Vec::new();
+        let is_fair = (0..3).any(|_| {
+            let start = Instant::now();
+            let read = read_at_rate(RATE, from, Duration::from_secs(6));
+            let mut each = read[..from.len().min(3)].to_vec();
+            each.extend((read.len() > 3).then(|| read[3..].iter().sum::<u64>()));
+            let sum = each.iter().sum();
+            // Never more than that, however long a try took.
+            assert!(sum as f64 <= RATE as f64 * start.elapsed().as_secs_f64() * 1.05, "{read:?}");
+            let (all, share) = (RATE * 6, RATE * 6 / each.len() as u64);
+            tries.push(read);
+            // A machine that stood still for a moment gave less; a wrong share is wrong each time.
+            is_near(sum, all) && each.iter().all(|bytes| bytes.abs_diff(share) * 10 <= share)
+        });
+        assert!(is_fair, "{tries:?}");
+    }
 }
 
 #[test]

@@ -520,11 +520,15 @@ fn an_answer_begins_before_peers_have_given_all_of_it() {
         let flight = Arc::clone(&flight);
         move || follow(&flight)
     });
-    support::wait_until(Duration::from_secs(60), "the answer begins", || flight.stream.outcome().is_some());
-    assert!(
-        matches!(flight.stream.outcome(), Some(Outcome::Growing(head)) if head.len == Some(content.len() as u64))
-    );
-    assert!(peer.sent() < content.len() as u64, "all was there already");
+    let mut begun = None;
+    support::wait_until(Duration::from_secs(60), "the answer begins", || {
+        let sent = peer.sent();
+        begun = flight.stream.outcome().map(|outcome| (outcome, sent));
+        begun.is_some()
+    });
+    let (outcome, sent) = begun.expect("waited for");
+    assert!(matches!(outcome, Outcome::Growing(head) if head.len == Some(content.len() as u64)));
+    assert!(sent < content.len() as u64, "all was there already");
     assert!(client.join().expect("no panic").expect("a file") == content);
 }
 

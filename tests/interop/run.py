@@ -74,11 +74,16 @@ def round_of(agents):
         return [(kind, *answer) for kind, future in answers.items() for answer in future.result()]
 
 
+def tables_of(agent):
+    return [node["table"] for node in agent("stats")["nodes"]]
+
+
 def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--each", type=int, default=10)
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--settle", type=float, default=8)
+    options.add_argument("--patience", type=float, default=60)
     options = options.parse_args()
     if why := prepare():
         print(f"skipped: {why}")
@@ -87,10 +92,13 @@ def main():
     agents, misses, answers = start(options.each), [], []
     try:
         time.sleep(options.settle)
+        # Of the others 2 n and, of `mainline`'s one address, one node would be there without ours.
+        by = time.monotonic() + options.patience
+        while time.monotonic() < by and min(tables_of(agents["lt"])) <= 2 * options.each:
+            time.sleep(0.5)
         for kind, agent in agents.items():
-            tables = [node["table"] for node in agent("stats")["nodes"]]
+            tables = tables_of(agent)
             print(f"{kind}: {agent.count} nodes, {min(tables)} to {max(tables)} contacts")
-            # Of the others 2 n and, of `mainline`'s one address, one node would be there without ours.
             if kind == "lt" and min(tables) <= 2 * options.each:
                 misses.append("a node of libtorrent knows none of ours")
         for _ in range(options.rounds):

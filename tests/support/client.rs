@@ -92,6 +92,14 @@ impl Client {
         self.buffer.is_empty() && !self.more()
     }
 
+    /// Whether nothing has come, nor the end.
+    pub fn is_waiting(&self) -> bool {
+        self.stream.set_nonblocking(true).expect("a socket");
+        let is_silent = matches!(self.stream.peek(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock);
+        self.stream.set_nonblocking(false).expect("a socket");
+        self.buffer.is_empty() && is_silent
+    }
+
     /// Reads until there is more; false at the end.
     fn more(&mut self) -> bool {
         let mut part = [0; 64 * 1024];

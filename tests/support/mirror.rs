@@ -357,6 +357,8 @@ impl Shared {
                 while state.held_after.is_some_and(|held| sent >= held) {
                     state = self.released.wait(state).expect("no test thread panics with the lock");
                 }
+                // Counted first: whoever has the last part may look.
+                *state.sent.entry(path.to_owned()).or_default() += part.len() as u64;
                 state.rate
             };
             if chunked {
@@ -367,7 +369,6 @@ impl Shared {
                 stream.write_all(b"\r\n").ok()?;
             }
             sent += part.len() as u64;
-            *self.state.lock().expect("no panic").sent.entry(path.to_owned()).or_default() += part.len() as u64;
             if let Some(due_ms) = (sent * 1000).checked_div(rate) {
                 thread::sleep(Duration::from_millis(due_ms).saturating_sub(begun.elapsed()));
             }

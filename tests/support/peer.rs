@@ -213,9 +213,10 @@ impl Shared {
             {
                 return None;
             }
+            // Counted first: whoever has the last part may look.
+            self.sent.fetch_add(part.len() as u64, Ordering::SeqCst);
             stream.write_all(part).ok()?;
             sent += part.len();
-            self.sent.fetch_add(part.len() as u64, Ordering::SeqCst);
             if let Habit::Slow(_) = self.habit {
                 thread::sleep(Duration::from_millis(50));
             }
