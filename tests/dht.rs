@@ -278,18 +278,23 @@ fn sharing(cache: &Path, listen: &str, bootstrap: &str) -> Daemon {
 
 #[test]
 fn the_program_joins_and_leaves_with_its_contacts_saved() {
-    let scratch = Scratch::new();
     let first = node("127.0.0.1", 80, None);
-    let daemon = sharing(scratch.path(), "127.0.0.71:0", &address(&first).to_string());
-    daemon.wait_for_log("part of the network test at 127.0.0.71:");
-    assert!(daemon.log().iter().any(|line| line.contains("--share off")));
-    wait_for_contacts(&first, 1);
-    daemon.wait_for_log("others see this machine as 127.0.0.71:");
-    let start = Instant::now();
-    assert_eq!(daemon.terminate(), Some(0));
-    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
-    let saved = std::fs::read_to_string(scratch.path().join("contacts")).expect("contacts");
-    assert!(saved.contains(&format!("overlay {}\n", address(&first))), "{saved}");
+    // A disk that is busy may hold one of them up.
+    let is_quick = (0..3).any(|_| {
+        let scratch = Scratch::new();
+        let daemon = sharing(scratch.path(), "127.0.0.71:0", &address(&first).to_string());
+        daemon.wait_for_log("part of the network test at 127.0.0.71:");
+        assert!(daemon.log().iter().any(|line| line.contains("--share off")));
+        wait_for_contacts(&first, 1);
+        daemon.wait_for_log("others see this machine as 127.0.0.71:");
+        let start = Instant::now();
+        assert_eq!(daemon.terminate(), Some(0));
+        let took = start.elapsed();
+        let saved = std::fs::read_to_string(scratch.path().join("contacts")).expect("contacts");
+        assert!(saved.contains(&format!("overlay {}\n", address(&first))), "{saved}");
+        took < Duration::from_secs(2)
+    });
+    assert!(is_quick, "it takes two seconds to end");
 }
 
 #[test]

@@ -106,8 +106,8 @@ fn follows(scratch: &Scratch, flags: &[&str]) {
     let path = format!("{BASE}/{}", archive.packages[0].path());
     let first = named(&scratch.path().join("first"), &mirror, &[], flags);
     let second = named(&scratch.path().join("second"), &mirror, &[&peer_edge(&first)], flags);
-    // The mirror takes its time, until the second has what the first has.
-    mirror.set_rate(1_000_000);
+    // The mirror takes longer than anybody waits for a neighbour that gives nothing, until the second has what the first has.
+    mirror.set_rate(500_000);
     let mut clients = [&first, &second].map(|daemon| Client::connect(daemon.address));
     clients[0].ask("GET", &mirror.url(&path), &[]);
     wait_until(Duration::from_secs(20), "the first gets bytes", || mirror.sent(&path) >= 2_000_000);
@@ -116,6 +116,7 @@ fn follows(scratch: &Scratch, flags: &[&str]) {
     wait_until(Duration::from_secs(20), "the second follows", || {
         std::fs::metadata(&draft).is_ok_and(|file| file.len() > 2_000_000)
     });
+    assert!(mirror.sent(&path) < 6_000_000, "it came when the first had all");
     mirror.set_rate(0);
     for client in &mut clients {
         assert!(client.read("GET").body == archive.packages[0].content);

@@ -203,16 +203,19 @@ fn nothing_else_is_behind_the_peers_port() {
 
 #[test]
 fn the_end_waits_for_no_peer() {
-    let house = House::start(true);
-    house.fetch(&house.archive.packages[0]);
-    // One that has asked and does not read, and one that says nothing.
-    let mut reader = Client::connect(house.peers);
-    reader.send(format!("GET /~/{} HTTP/1.1\r\nHost: x\r\n\r\n", house.archive.packages[0].digest()));
-    let _silent = Client::connect(house.peers);
-    let start = Instant::now();
-    assert_eq!(house.daemon.terminate(), Some(0));
-    // To wait for either would take half a minute; a disk that is busy may take a moment.
-    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    // A disk that is busy may hold one of them up; who waits for a peer waits half a minute, each time.
+    let is_quick = (0..3).any(|_| {
+        let house = House::start(true);
+        house.fetch(&house.archive.packages[0]);
+        // One that has asked and does not read, and one that says nothing.
+        let mut reader = Client::connect(house.peers);
+        reader.send(format!("GET /~/{} HTTP/1.1\r\nHost: x\r\n\r\n", house.archive.packages[0].digest()));
+        let _silent = Client::connect(house.peers);
+        let start = Instant::now();
+        assert_eq!(house.daemon.terminate(), Some(0));
+        start.elapsed() < Duration::from_secs(2)
+    });
+    assert!(is_quick, "it waits for a peer");
 }
 
 /// An edge that gives all strangers, and everybody is one, so many bytes a second of an endless file.

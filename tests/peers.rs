@@ -337,7 +337,7 @@ fn a_false_byte_of_the_mirror_is_seen_where_it_meets_peers() {
     let flight = house.start(&content, Some(content.len() as u64));
     let got = follow(&flight);
     // A client that has seen it must not get a whole file. On a machine so busy that the peer gave all before the mirror's first
-    // bytes were shown, they are thrown away, and nobody has to know.
+    // bytes were shown, they are thrown away, and nobody has to know. The stream has ended: what is asked is what was handed out.
     let was_seen = flight.stream.withdraw() && got.is_none();
     assert!(was_seen || got.as_ref().is_none_or(|got| *got == content), "a wrong file");
     assert_eq!(house.store.is_poisoned(&Digest::of(&content)).expect("the index"), was_seen);
@@ -388,7 +388,7 @@ fn a_wrong_beginning_that_an_earlier_try_left_is_noted_though_nobody_reads_it_ag
     let house = House::on(scratch, store, With::default());
     let path = format!("/{digest}");
     house.mirror.put(&path, content.clone());
-    // Its client resumes behind what it has, of which no more is shown before the digest fails.
+    // Whoever that try was for may resume behind it, at once or never.
     let flight = house.start(&content, Some(content.len() as u64));
     support::wait_until(Duration::from_secs(20), "it fails", || !flight.stream.joinable());
     assert_eq!(house.mirror.seen(&path)[0].range_start(), Some(here as u64), "nothing was resumed");
@@ -528,7 +528,7 @@ fn an_answer_begins_before_peers_have_given_all_of_it() {
     });
     let (outcome, sent) = begun.expect("waited for");
     assert!(matches!(outcome, Outcome::Growing(head) if head.len == Some(content.len() as u64)));
-    assert!(sent < content.len() as u64, "all was there already");
+    assert!(sent < content.len() as u64 * 9 / 10, "all was there already");
     assert!(client.join().expect("no panic").expect("a file") == content);
 }
 

@@ -12,7 +12,7 @@ use super::let_go::LetGo;
 use super::plan::Target;
 use super::sink::Sink;
 use super::swarm::{Next, Swarm};
-use super::{Goal, Inner, bad_gateway, failure, gateway_timeout, url};
+use super::{GATEWAY_TIMEOUT, Goal, Inner, bad_gateway, failure, gateway_timeout, url};
 use crate::digest::{Digest, PIECE_LEN};
 use crate::limits::{BEGIN_TIME, TABLE_LEN_MAX};
 use crate::stream::{Failure, Head};
@@ -125,7 +125,7 @@ impl Inner {
         let mut is_skipped = course.head.is_none() && self.is_away(host);
         let mut worst = is_skipped.then(|| gateway_timeout(format!("{host} does not answer")));
         if is_skipped {
-            course.swarm.as_ref().inspect(|swarm| swarm.failed());
+            course.swarm.as_ref().inspect(|swarm| swarm.failed(false));
         }
         let mut unwatched: Option<Time> = None;
         let begun = self.now();
@@ -211,7 +211,7 @@ impl Inner {
                 return Ok(None);
             }
         };
-        swarm.failed();
+        swarm.failed(failure.status == GATEWAY_TIMEOUT);
         Ok(Some(failure))
     }
 
@@ -261,12 +261,17 @@ impl Inner {
         let swarm = course.swarm.as_ref().expect("only with peers");
         match self.has_fresh_mirror(course.flight, &givers) {
             true => swarm.idle(),
-            false => swarm.failed(),
+            false => swarm.failed(false),
         }
+        let was_here = sink.resumed_head().is_some();
         if !begin_anew(course, sink) {
             log::warn!("{why}; clients have seen a part of it");
             sink.condemn();
             return Err(bad_gateway(why));
+        }
+        // Nobody was shown it now, but whoever an earlier try was for.
+        if was_here {
+            self.mark_poisoned(course.digest);
         }
         log::warn!("{why}; its bytes were thrown away, and peers are asked for them");
         Ok(())

@@ -199,8 +199,14 @@ impl Inner {
     /// What came is wrong, and nobody is given more of it. Where a client may have some, apt keeps that and resumes behind it, so
     /// it must get the whole file.
     fn poison(&self, flight: &Flight, digest: Digest) {
-        if flight.stream.withdraw()
-            && let Some(store) = self.store()
+        if flight.stream.withdraw() {
+            self.mark_poisoned(digest);
+        }
+    }
+
+    /// A client may have wrong bytes of it.
+    pub(super) fn mark_poisoned(&self, digest: Digest) {
+        if let Some(store) = self.store()
             && let Err(error) = store.mark_poisoned(&digest, self.today())
         {
             log::warn!("{error}");

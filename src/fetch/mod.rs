@@ -485,6 +485,9 @@ fn bad_gateway(reason: impl Into<String>) -> Failure {
     failure(502, reason)
 }
 
+/// What a mirror that is away is told as (RFC 9110, section 15.6.5).
+const GATEWAY_TIMEOUT: u16 = 504;
+
 fn gateway_timeout(reason: impl Into<String>) -> Failure {
-    failure(504, reason)
+    failure(GATEWAY_TIMEOUT, reason)
 }

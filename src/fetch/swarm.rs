@@ -452,9 +452,9 @@ impl Swarm {
         self.forget_mirror(MirrorNews::Idle);
     }
 
-    /// The mirror does not help any more.
-    pub(super) fn failed(&self) {
-        self.forget_mirror(MirrorNews::Failed);
+    /// The mirror does not help any more; whether it was asked, and is away.
+    pub(super) fn failed(&self, is_away: bool) {
+        self.forget_mirror(if is_away { MirrorNews::Away } else { MirrorNews::Failed });
     }
 
     fn forget_mirror(&self, news: MirrorNews) {
@@ -528,7 +528,7 @@ mod tests {
         let swarm = joined(3, Prefer::Offload);
         swarm.close();
         assert!(matches!(swarm.next(), Next::Fetch(None, _)));
-        swarm.failed();
+        swarm.failed(false);
         assert!(matches!(swarm.next(), Next::GiveUp));
     }
 

@@ -11,7 +11,7 @@ use crate::stream::{Failure, Head, Outcome};
 #[derive(Debug, Clone)]
 pub(super) struct Wanted {
     pub(super) conditions: Conditions,
-    /// A client has seen wrong bytes under this digest and may resume behind them: it gets the whole file.
+    /// A client may have wrong bytes under this digest and resume behind them: it gets the whole file.
     pub(super) whole: bool,
     /// The last component of the path, from which the type is guessed.
     pub(super) name: String,

@@ -153,20 +153,20 @@ impl Front {
                     None => Reply::Now(answer),
                 }
             }
-            Found::Fly(job, digest) => self.fly(ask, job, (name, digest, date)),
+            Found::Fly(job, digest) => self.fly(ask, job, digest, self.wanted(ask, name, digest, date)),
         }
     }
 
-    fn fly(self: &Arc<Self>, ask: &Ask, job: Job, (name, digest, date): (String, Option<Digest>, String)) -> Reply {
+    fn fly(self: &Arc<Self>, ask: &Ask, job: Job, digest: Option<Digest>, mut wanted: Wanted) -> Reply {
         let flight = match self.fetcher().start_soon(job) {
             Ok(flight) => flight,
             Err(full) => {
                 let busy = Failure { status: 503, reason: full.to_string(), retry_after: Some(2), challenge: None };
-                return Reply::Now(answer::refuse(&busy, &date));
+                return Reply::Now(answer::refuse(&busy, &wanted.date));
             }
         };
-        // Looked up behind the start: what an earlier flight showed of a wrong file is noted before the next one can start.
-        let wanted = self.wanted(ask, name, digest, date);
+        // Again: the flight may follow one that has shown wrong bytes, and has noted that since.
+        wanted.whole = self.must_be_whole(ask, digest);
         let (front, client, stream) = (Arc::clone(self), ask.client, Arc::clone(&flight.stream));
         // Index files that are asked for by name right behind a Release follow that one, and no older one.
         let leads = matches!(flight.job.goal, crate::fetch::Goal::Release { .. });
@@ -186,14 +186,19 @@ impl Front {
     }
 
     fn wanted(&self, ask: &Ask, name: String, digest: Option<Digest>, date: String) -> Wanted {
-        let poisoned = |digest| self.shelf().get().is_some_and(|store| store.is_poisoned(digest).unwrap_or(false));
         Wanted {
-            whole: ask.conditions.range.is_some() && digest.as_ref().is_some_and(poisoned),
+            whole: self.must_be_whole(ask, digest),
             conditions: ask.conditions.clone(),
             name,
             etag: digest.map(|digest| format!("\"{digest}\"")),
             date,
         }
+    }
+
+    /// Whether the client may have wrong bytes of what it asks the rest of.
+    fn must_be_whole(&self, ask: &Ask, digest: Option<Digest>) -> bool {
+        let is_poisoned = |digest| self.shelf().get().is_some_and(|store| store.is_poisoned(digest).unwrap_or(false));
+        ask.conditions.range.is_some() && digest.as_ref().is_some_and(is_poisoned)
     }
 
     /// Whether this index was not offered for learning yet.

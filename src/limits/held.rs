@@ -30,6 +30,9 @@ const _: () = assert!(is_before(KEEP_CLIENT_TIME, APT_WAITS) && is_before(KEEP_A
 const _: () = assert!(is_before(HEAD_TIMEOUT, APT_WAITS) && is_before(STALL_TIMEOUT, APT_WAITS));
 const _: () = assert!(is_before(MIRROR_HURRY_TIME, STALL_TIMEOUT) && is_before(GAIN_TIME, APT_WAITS));
 
+// Where the mirror is away, a neighbour is asked again before nothing is hoped for.
+const _: () = assert!(is_before(PEER_REST_TIME.saturating_add(PEER_HEAD_TIME), GAIN_TIME));
+
 // SIGTERM ends all within two seconds.
 const _: () = assert!(!is_before(STOP_TIME, DHT_STOP_TIME) && is_before(STOP_TIME, Duration::from_secs(2)));
 

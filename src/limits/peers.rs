@@ -83,8 +83,8 @@ pub const LOOKUP_COST_MAX: Duration = Duration::from_secs(2);
 /// A mirror that gives so many bytes a second in one download is not helped by strangers: it fills the line of a gigabit by
 /// half, and what strangers cost this machine's processor is more than they bring.
 pub const MIRROR_RATE_ENOUGH: u64 = 60_000_000;
-/// Peers that may serve within this are waited for when the mirror is to be spared; when it has failed, as long as a first rest is
-/// ([`PEER_REST_TIME`]).
+/// Peers that may serve within this are waited for when the mirror has failed, or is to be spared. Neighbours of a mirror that is
+/// away as long as a first rest takes ([`PEER_REST_TIME`]).
 pub const HOPE_TIME: Duration = Duration::from_secs(5);
 /// But not when nothing of the file came from anybody for this long.
 pub const GAIN_TIME: Duration = Duration::from_secs(20);

@@ -272,7 +272,7 @@ impl Store {
         Ok(true)
     }
 
-    /// Notes that wrong bytes under this digest were shown to a client.
+    /// Notes that a client may hold wrong bytes under this digest.
     ///
     /// # Errors
     /// Those of the index.

@@ -120,6 +120,7 @@ impl Plan {
             mirror: Mirror {
                 is_running: false,
                 has_failed: false,
+                is_away: false,
                 until: None,
                 asked: now,
                 asked_at: front,

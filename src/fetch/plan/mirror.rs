@@ -12,6 +12,8 @@ use crate::time::Time;
 pub(super) struct Mirror {
     pub(super) is_running: bool,
     pub(super) has_failed: bool,
+    /// It failed in that it could not be reached, or was silent.
+    pub(super) is_away: bool,
     /// Of this request: where it ends, when it was asked, at which byte, and when bytes came last.
     pub(super) until: Option<u64>,
     pub(super) asked: Time,
@@ -37,9 +39,10 @@ impl Plan {
                 }
                 self.mirror.is_running = false;
             }
-            MirrorNews::Failed => {
+            MirrorNews::Failed | MirrorNews::Away => {
                 self.mirror.is_running = false;
                 self.mirror.has_failed = true;
+                self.mirror.is_away |= news == MirrorNews::Away;
                 self.gained = now;
             }
         }
@@ -118,14 +121,17 @@ impl Plan {
 
     /// Whether peers may give more.
     fn is_hopeful(&self, now: Time, roster: &Roster) -> bool {
-        // Where there is nobody else, one that missed a moment is asked once more.
-        let soon = now + if self.mirror.has_failed { PEER_REST_TIME } else { HOPE_TIME };
+        // Where there is nobody else, a neighbour that missed a moment is asked once more: its disk may have slept. Not where
+        // apt has waited long for the mirror.
+        let is_early = now.since(self.joined) < PEER_REST_TIME;
+        let is_last = |source: &Source| self.mirror.is_away && is_early && source.is_neighbour;
+        let soon = |source: &Source| now + if is_last(source) { PEER_REST_TIME } else { HOPE_TIME };
         let may_serve = |source: &Source| {
             let is_awaited = |fetching| self.mirror.has_failed || self.is_awaited(now, fetching);
             // Who always asks for a moment more is worth waiting for only where there is no mirror.
             !source.is_out
                 && (self.mirror.has_failed || source.pauses < HOPE_PAUSES)
-                && source.not_before.max(roster.rests_until(source.peer)) <= soon
+                && source.not_before.max(roster.rests_until(source.peer)) <= soon(source)
                 && source.fetching.is_none_or(is_awaited)
         };
         // Peers that only promise are not waited for for ever.

@@ -103,6 +103,8 @@ pub(super) enum MirrorNews {
     Idle,
     /// It does not help any more.
     Failed,
+    /// The same, and it was asked and could not be reached, or was silent.
+    Away,
 }
 
 /// What a peer's thread says.

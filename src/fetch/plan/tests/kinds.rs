@@ -45,6 +45,7 @@ impl Kind {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Peer {
     pub(super) kind: Kind,
+    pub(super) is_neighbour: bool,
     /// Bytes a second.
     pub(super) rate: u64,
     pub(super) rtt: u64,
@@ -54,7 +55,8 @@ pub(super) struct Peer {
 }
 
 pub(super) fn peer(kind: Kind, rate: u64) -> Peer {
-    Peer { kind, rate, rtt: 40, asked: 0, given: 0, lied: false }
+    let is_neighbour = matches!(kind, Kind::Fetches(_));
+    Peer { kind, is_neighbour, rate, rtt: 40, asked: 0, given: 0, lied: false }
 }
 
 /// What a peer gives for each piece, and the table that it stands for.

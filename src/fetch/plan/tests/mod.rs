@@ -121,7 +121,7 @@ impl World {
         self.flights.last_mut().expect("just pushed").versions = versions;
         self.handle(Input::Join(id, Target { digest, len, front: 0 }));
         for n in 0..self.peers.len() {
-            let is_neighbour = matches!(self.peers[n].kind, Kind::Fetches(_));
+            let is_neighbour = self.peers[n].is_neighbour;
             self.handle(Input::Lead { flight: id, peer: address(n), is_neighbour });
         }
         self.handle(Input::LeadsOver(id));
@@ -190,7 +190,7 @@ impl World {
     fn mirror_moves(&mut self, at: usize, until: Option<u64>) {
         let id = self.flights[at].id;
         if self.flights[at].mirror_rate == 0 {
-            return self.handle(Input::Mirror(id, MirrorNews::Failed));
+            return self.handle(Input::Mirror(id, MirrorNews::Away));
         }
         let Some(since) = self.flights[at].mirror_since else {
             self.flights[at].mirror_since = Some(self.now + 50);

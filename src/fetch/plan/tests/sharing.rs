@@ -43,24 +43,34 @@ fn without_mirror_and_peers_it_is_given_up() {
     ] {
         let mut world = World::new(Prefer::Speed, vec![peer(kind, 3 * MB); 3]);
         world.join(5, 0);
-        world.run(60);
+        world.run(22);
         assert!(world.flights[0].failed, "{kind:?}");
     }
 }
 
 #[test]
-fn where_the_mirror_is_away_a_peer_that_missed_a_moment_is_asked_once_more() {
-    for comes_back in [true, false] {
-        let mut world = World::new(Prefer::Speed, vec![peer(Kind::Silent, 3 * MB)]);
+fn where_the_mirror_is_away_a_neighbour_that_missed_a_moment_is_asked_once_more() {
+    for (is_neighbour, comes_back) in [(true, true), (true, false), (false, false)] {
+        let mut world = World::new(Prefer::Speed, vec![Peer { is_neighbour, ..peer(Kind::Silent, 3 * MB) }]);
         world.join(5, 0);
         (0..1000).for_each(|_| world.step());
-        assert!(!world.flights[0].failed, "given up after {} ms", world.now);
+        assert_eq!(world.flights[0].failed, !is_neighbour, "after {} ms", world.now);
         if comes_back {
             world.peers[0].kind = Kind::Honest;
         }
-        world.run(20);
+        world.run(14);
         assert_eq!(world.flights[0].done.is_some(), comes_back);
-        assert_eq!(world.peers[0].asked > 2, comes_back);
+        assert!(comes_back || world.peers[0].asked == 1 + u64::from(is_neighbour), "{} times", world.peers[0].asked);
+    }
+}
+
+#[test]
+fn without_a_mirror_silent_strangers_are_given_up_before_apt_is() {
+    for count in [1, 5] {
+        let mut world = World::new(Prefer::Speed, vec![peer(Kind::Silent, MB); 8]);
+        world.join(count, 0);
+        world.run(22);
+        assert!(world.flights[0].failed);
     }
 }
 
