@@ -396,6 +396,23 @@ fn a_wrong_beginning_that_an_earlier_try_left_is_noted_though_nobody_reads_it_ag
 }
 
 #[test]
+fn a_wrong_beginning_that_peers_prove_wrong_is_noted_too() {
+    let content = file(6);
+    let peer = Peer::start(Habit::Honest, &[&content]);
+    let scratch = Scratch::new();
+    let store = Store::open(&Options { dir: scratch.path().join("cache") }).expect("a store");
+    let mut wrong = content[..2 * PIECE_LEN as usize].to_vec();
+    wrong[100] ^= 1;
+    leave_draft(&store, &content, &wrong, DATE);
+    let house = House::on(scratch, store, With { neighbours: vec![peer.address], ..With::default() });
+    house.mirror.set_down(true);
+    // Begun anew, or cut off where a piece of the peer's was shown behind it: whoever the earlier try was for may resume.
+    let got = follow(&house.start(&content, Some(content.len() as u64)));
+    assert!(got.is_none_or(|got| got == content), "a wrong file");
+    assert!(house.store.is_poisoned(&Digest::of(&content)).expect("the index"));
+}
+
+#[test]
 fn what_peers_wrote_stays_when_the_mirror_begins_anew() {
     let content = file(12);
     let peer = Peer::start(Habit::HoldsFrom(10), &[&content]);
