@@ -510,6 +510,19 @@ mod tests {
         }
     }
 
+    fn failure() -> Failure {
+        Failure { status: 502, reason: "digest".into(), retry_after: None, challenge: None }
+    }
+
+    /// A stream of a file whose first `visible` bytes are shown, with a follower and how often that was woken.
+    fn showing(visible: u64) -> (Arc<Stream>, Follower, Arc<AtomicUsize>) {
+        let stream = Arc::new(Stream::default());
+        let (wakes, wake) = counting();
+        let follower = stream.follow(wake);
+        stream.begin_growing(Head::default(), file(), visible);
+        (stream, follower, wakes)
+    }
+
     #[test]
     fn a_follower_is_woken_once_for_each_time_it_waited() {
         let stream = Arc::new(Stream::default());
@@ -560,12 +573,8 @@ mod tests {
 
     #[test]
     fn what_was_held_back_is_never_shown_after_a_failure() {
-        let stream = Arc::new(Stream::default());
-        let follower = stream.follow(counting().1);
-        stream.begin(Head::default(), Some(file()));
-        stream.advance(10);
-        let failure = Failure { status: 502, reason: "digest".into(), retry_after: None, challenge: None };
-        stream.fail(failure);
+        let (stream, follower, _) = showing(10);
+        stream.fail(failure());
         assert!(matches!(follower.next(), Step::File { until: 10, .. }));
         follower.seek(10);
         assert!(matches!(follower.next(), Step::Broken));
@@ -575,11 +584,7 @@ mod tests {
     #[test]
     fn nothing_of_a_wrong_body_is_given_once_it_is_known_whether_any_was() {
         for has_seen in [false, true] {
-            let stream = Arc::new(Stream::default());
-            let (wakes, wake) = counting();
-            let follower = stream.follow(wake);
-            stream.begin(Head::default(), Some(file()));
-            stream.advance(4);
+            let (stream, follower, wakes) = showing(4);
             if has_seen {
                 assert!(
                     matches!(follower.next(), Step::File { .. }),
@@ -590,7 +595,7 @@ mod tests {
             assert!(matches!(follower.next(), Step::Wait));
             // Who comes now waits for the failure too: by then it is noted what was seen.
             assert!(stream.joinable());
-            stream.fail(Failure { status: 502, reason: "digest".into(), retry_after: None, challenge: None });
+            stream.fail(failure());
             assert_eq!(wakes.load(Ordering::SeqCst), 1);
             assert!(matches!(follower.next(), Step::Broken));
             assert!(!stream.joinable() && !follower.is_passed(), "nobody could have had more of it");
@@ -600,9 +605,7 @@ mod tests {
 
     #[test]
     fn who_resumes_has_the_beginning_though_nothing_is_read_here() {
-        let stream = Arc::new(Stream::default());
-        let follower = stream.follow(counting().1);
-        stream.begin_growing(Head::default(), file(), 4);
+        let (stream, follower, _) = showing(4);
         follower.seek(4);
         assert!(matches!(follower.next(), Step::Wait));
         drop(follower);
@@ -614,10 +617,7 @@ mod tests {
 
     #[test]
     fn the_window_continues_where_the_file_ended() {
-        let stream = Arc::new(Stream::default());
-        let follower = stream.follow(counting().1);
-        stream.begin(Head::default(), Some(file()));
-        stream.advance(4);
+        let (stream, follower, _) = showing(4);
         assert!(stream.joinable());
         stream.push(b"abc", PATIENCE).expect("followed");
         assert!(!stream.joinable());

@@ -15,7 +15,7 @@ use apt_p2p::time::Stamp;
 use support::client::get;
 use support::daemon::{BINARY, Daemon};
 use support::mirror::Mirror;
-use support::overlay::first_node;
+use support::overlay::{first_node, report};
 use support::{Scratch, noise, wait_until};
 
 const LONG: Duration = Duration::from_secs(30);
@@ -157,12 +157,7 @@ fn dht_lookup_and_crawl_beside_running_proxies() {
     }
     let json = out(&run(&alone, &[&["crawl", "--json"], &own[..]].concat()));
     assert!(is_json(&json) && json.contains("\"nodes\":4,") && json.contains("\"silent\":0,"), "{json}");
-    let mut contacts = None;
-    wait_until(LONG, "the loop answers", || {
-        contacts = first.report().map(|report| report.nodes[0].contacts);
-        contacts.is_some()
-    });
-    assert_eq!(contacts, Some(3), "no command is taken into a table");
+    assert_eq!(report(&first).nodes[0].contacts, 3, "no command is taken into a table");
     assert!(!alone.exists(), "a node of one command keeps nothing");
 }
 

@@ -10,13 +10,14 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use apt_p2p::daemon::{Answers, DhtHandle, DhtOptions, DhtReport, run_dht};
+use apt_p2p::daemon::{Answers, DhtHandle, DhtOptions, run_dht};
 use apt_p2p::dht::{Ask, Config, Event, Hint, Mainline, Network, NodeId, Reach, Summary};
 use apt_p2p::digest::Digest;
 use apt_p2p::limits::{DHT_ASKS, LOOKUPS};
 use crossbeam_channel::RecvTimeoutError;
 use support::client::get;
 use support::daemon::{BINARY, Daemon};
+use support::overlay::report;
 use support::{Scratch, noise, skip, wait_until};
 
 const LONG: Duration = Duration::from_secs(20);
@@ -43,15 +44,6 @@ fn node(ip: &str, seed: u8, bootstrap: Option<SocketAddr>) -> DhtHandle {
 
 fn address(node: &DhtHandle) -> SocketAddr {
     node.addresses()[0]
-}
-
-fn report(node: &DhtHandle) -> DhtReport {
-    let mut told = None;
-    wait_until(LONG, "the loop answers", || {
-        told = node.report();
-        told.is_some()
-    });
-    told.expect("waited for")
 }
 
 fn wait_for_contacts(node: &DhtHandle, count: usize) {
