@@ -22,7 +22,7 @@ impl Plan {
             !source.is_out
                 && source.not_before <= now
                 && (source.is_neighbour || strangers)
-                && roster.is_free(source.peer, now)
+                && (roster.is_free(source.peer, now) || self.may_try(source) && roster.may_be_tried(source.peer, now))
         };
         let mut free: Vec<SocketAddr> = self.sources.iter().filter(can_be_asked).map(|s| s.peer).collect();
         free.sort_by_key(|peer| std::cmp::Reverse(roster.rank(*peer)));
@@ -30,7 +30,13 @@ impl Plan {
             free.into_iter().find_map(|peer| self.pieces_for(peer, now, roster).map(|pieces| (peer, pieces)))?;
         let table_first = !self.is_small() && !self.fill.has_tables();
         self.runs.push(Run::new(run, peer, pieces.clone(), now, false));
+        self.source(peer, |source| source.is_tried |= roster.rests_until(peer) > now);
         Some(Ask { run, peer, pieces, table_first, follows: false })
+    }
+
+    /// Whether a neighbour is asked although it rests: where the mirror gives nothing, and once for each file.
+    pub(super) fn may_try(&self, source: &Source) -> bool {
+        self.mirror.has_failed && source.is_neighbour && !source.is_tried
     }
 
     /// Which pieces this peer is to give: the highest that nobody was asked for, else one that another is late with.

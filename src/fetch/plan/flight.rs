@@ -32,6 +32,8 @@ pub(super) struct Source {
     is_absent: bool,
     /// It fetches the file itself; and whether it, and not we, is to ask the mirror.
     pub(super) fetching: Option<(Fetching, bool)>,
+    /// It was asked although it rested.
+    pub(super) is_tried: bool,
     /// How often it was followed.
     pub(super) follows: u32,
     /// How often it asked for a pause since it gave a piece.
@@ -166,7 +168,7 @@ impl Plan {
             // A later lookup finds who got it meanwhile.
             known.is_out &= !std::mem::take(&mut known.is_absent);
         } else if self.sources.len() < SOURCES {
-            let (is_out, is_absent, is_convicted) = (false, false, false);
+            let (is_out, is_absent, is_tried, is_convicted) = (false, false, false, false);
             self.sources.push(Source {
                 peer,
                 is_neighbour,
@@ -175,6 +177,7 @@ impl Plan {
                 is_out,
                 is_absent,
                 fetching: None,
+                is_tried,
                 follows: 0,
                 pauses: 0,
                 is_convicted,
@@ -347,6 +350,9 @@ impl Plan {
         let took = now.since(run.begun);
         if self.is_small() && roster.is_neighbour(run.peer) && end != End::Stopped {
             roster.patience.note_neighbour((end == End::Whole).then_some(took));
+        }
+        if matches!(end, End::Whole | End::NotHere | End::Later { .. } | End::Fetching(_)) {
+            roster.answered(run.peer, run.begun);
         }
         match end {
             End::Whole => roster.served(run.peer, run.bytes, took),

@@ -126,12 +126,18 @@ impl Plan {
         let is_early = now.since(self.joined) < PEER_REST_TIME;
         let is_last = |source: &Source| self.mirror.is_away && is_early && source.is_neighbour;
         let soon = |source: &Source| now + if is_last(source) { PEER_REST_TIME } else { HOPE_TIME };
+        // One that rests is tried, or is being tried for another flight, which tells all.
+        let is_tried = |source: &Source| {
+            let peer = source.peer;
+            self.may_try(source) && (roster.is_on_trial(peer) || roster.may_be_tried(peer, now))
+        };
+        let rests_until = |source: &Source| if is_tried(source) { Time(0) } else { roster.rests_until(source.peer) };
         let may_serve = |source: &Source| {
             let is_awaited = |fetching| self.mirror.has_failed || self.is_awaited(now, fetching);
             // Who always asks for a moment more is worth waiting for only where there is no mirror.
             !source.is_out
                 && (self.mirror.has_failed || source.pauses < HOPE_PAUSES)
-                && source.not_before.max(roster.rests_until(source.peer)) <= soon(source)
+                && source.not_before.max(rests_until(source)) <= soon(source)
                 && source.fetching.is_none_or(is_awaited)
         };
         // Peers that only promise are not waited for for ever.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::limits::{
     HEAD_START_MAX, LOOKUP_COST, LOOKUP_COST_MAX, LOOKUP_COST_MIN, MIRROR_RATE_ENOUGH, NEIGHBOUR_REST_MAX,
-    PEER_REST_MAX, PEER_REST_TIME, PEERS_KNOWN, RUNS_PER_NEIGHBOUR, RUNS_PER_STRANGER,
+    PEER_REST_MAX, PEER_REST_TIME, PEERS_KNOWN, RUNS_PER_NEIGHBOUR, RUNS_PER_STRANGER, TRIAL_PAUSE,
 };
 use crate::time::Time;
 
@@ -19,10 +19,23 @@ struct Peer {
     /// Bytes a second that it gave, recent runs counting most.
     rate: Option<u64>,
     runs: usize,
-    rests_until: Time,
-    /// Times in a row that it was silent, slow or broken.
+    /// It asked for a pause, or lied.
+    paused_until: Time,
+    /// It was silent, slow or broken …
+    missed_until: Time,
+    /// … at this time last, …
+    missed: Time,
+    /// … and so often in a row.
     misses: u32,
+    /// It is asked although it rests, to see whether it is back.
+    is_on_trial: bool,
     used: Time,
+}
+
+impl Peer {
+    fn rests_until(&self) -> Time {
+        self.paused_until.max(self.missed_until)
+    }
 }
 
 /// All peers that any flight knows of.
@@ -38,7 +51,7 @@ impl Roster {
     /// Takes note of a peer. Full: the one that was used longest ago is forgotten, unless it is busy.
     pub(super) fn meet(&mut self, address: SocketAddr, is_neighbour: bool, now: Time) {
         if self.peers.len() >= PEERS_KNOWN && !self.peers.contains_key(&address) {
-            let idle = self.peers.iter().filter(|(_, peer)| peer.runs == 0 && peer.rests_until <= now);
+            let idle = self.peers.iter().filter(|(_, peer)| peer.runs == 0 && peer.rests_until() <= now);
             if let Some(oldest) = idle.min_by_key(|(_, peer)| peer.used).map(|(address, _)| *address) {
                 self.peers.remove(&oldest);
             }
@@ -59,13 +72,25 @@ impl Roster {
             let runs_max = if peer.is_neighbour { RUNS_PER_NEIGHBOUR } else { RUNS_PER_STRANGER };
             // One that was not tried yet, or failed last, has to show itself first.
             let runs_max = if peer.rate.is_none() || peer.misses > 0 { 1 } else { runs_max };
-            peer.runs < runs_max && peer.rests_until <= now
+            peer.runs < runs_max && peer.rests_until() <= now
         })
+    }
+
+    /// Whether one that rests since it missed something may be asked where nobody else is left: it may be back.
+    pub(super) fn may_be_tried(&self, address: SocketAddr, now: Time) -> bool {
+        self.peers.get(&address).is_some_and(|peer| {
+            peer.missed_until > now && peer.paused_until <= now && peer.runs == 0 && peer.missed + TRIAL_PAUSE <= now
+        })
+    }
+
+    /// Whether one that rests is being asked just now.
+    pub(super) fn is_on_trial(&self, address: SocketAddr) -> bool {
+        self.peers.get(&address).is_some_and(|peer| peer.is_on_trial)
     }
 
     /// When it may be asked again.
     pub(super) fn rests_until(&self, address: SocketAddr) -> Time {
-        self.peers.get(&address).map_or(Time(u64::MAX), |peer| peer.rests_until)
+        self.peers.get(&address).map_or(Time(u64::MAX), Peer::rests_until)
     }
 
     pub(super) fn rate(&self, address: SocketAddr) -> Option<u64> {
@@ -95,6 +120,7 @@ impl Roster {
     pub(super) fn begin(&mut self, address: SocketAddr, now: Time) {
         if let Some(peer) = self.peers.get_mut(&address) {
             peer.runs += 1;
+            peer.is_on_trial = peer.missed_until > now;
             peer.used = now;
         }
     }
@@ -102,6 +128,7 @@ impl Roster {
     pub(super) fn end(&mut self, address: SocketAddr) {
         if let Some(peer) = self.peers.get_mut(&address) {
             peer.runs = peer.runs.saturating_sub(1);
+            peer.is_on_trial &= peer.runs > 0;
         }
     }
 
@@ -115,21 +142,30 @@ impl Roster {
         }
     }
 
+    /// It answered what it was asked at the time `begun`: if it was asked although it rested, its rest is over.
+    pub(super) fn answered(&mut self, address: SocketAddr, begun: Time) {
+        if let Some(peer) = self.peers.get_mut(&address).filter(|peer| peer.missed < begun) {
+            peer.missed_until = Time(0);
+        }
+    }
+
     /// It was silent, slow or broken: it rests, each time twice as long. What several runs meet at once is one time: a neighbour
     /// that starts anew is not to be left alone for hours.
     pub(super) fn failed(&mut self, address: SocketAddr, now: Time) {
-        if let Some(peer) = self.peers.get_mut(&address).filter(|peer| peer.rests_until <= now) {
+        let Some(peer) = self.peers.get_mut(&address) else { return };
+        (peer.missed, peer.is_on_trial) = (now, false);
+        if peer.rests_until() <= now {
             let rest = PEER_REST_TIME * 2_u32.pow(peer.misses.min(16));
             let rest_max = if peer.is_neighbour { NEIGHBOUR_REST_MAX } else { PEER_REST_MAX };
             peer.misses += 1;
-            peer.rests_until = peer.rests_until.max(now + rest.min(rest_max));
+            peer.missed_until = now + rest.min(rest_max);
         }
     }
 
     /// It asked for a pause, or is not to be asked for so long.
     pub(super) fn rest(&mut self, address: SocketAddr, until: Time) {
         if let Some(peer) = self.peers.get_mut(&address) {
-            peer.rests_until = peer.rests_until.max(until);
+            peer.paused_until = peer.paused_until.max(until);
         }
     }
 }

@@ -183,7 +183,10 @@ impl World {
             }
             Order::Graft => self.graft(at),
             Order::Whole => self.land(at),
-            Order::GiveUp => self.flights[at].failed = true,
+            Order::GiveUp => {
+                self.flights[at].failed = true;
+                self.handle(Input::Leave(id));
+            }
         }
     }
 

@@ -60,8 +60,67 @@ fn where_the_mirror_is_away_a_neighbour_that_missed_a_moment_is_asked_once_more(
         }
         world.run(14);
         assert_eq!(world.flights[0].done.is_some(), comes_back);
-        assert!(comes_back || world.peers[0].asked == 1 + u64::from(is_neighbour), "{} times", world.peers[0].asked);
+        // Once more while it rests, and once more after that.
+        let times = if is_neighbour { 3 } else { 1 };
+        assert!(comes_back || world.peers[0].asked == times, "{} times", world.peers[0].asked);
     }
+}
+
+/// A world with a neighbour that missed what it was asked for more than [`TRIAL_PAUSE`] ago, and rests for much longer.
+fn beside_one_that_rests(comes_back: bool) -> World {
+    let mut world = World::new(Prefer::Speed, vec![Peer { is_neighbour: true, ..peer(Kind::Silent, 3 * MB) }]);
+    let rests_until = |world: &World| world.plans.roster.rests_until(address(0)).0;
+    for _ in 0..3 {
+        world.join(8, MB);
+        world.run(200);
+        if world.peers[0].asked < 3 {
+            world.now = rests_until(&world);
+        }
+    }
+    world.now += 3000;
+    assert!(rests_until(&world) > world.now + 10_000);
+    assert_eq!(world.peers[0].asked, 3);
+    if comes_back {
+        world.peers[0].kind = Kind::Honest;
+    }
+    world
+}
+
+#[test]
+fn where_a_mirror_fails_a_neighbour_that_rests_and_is_back_gives_all_at_once() {
+    for pieces in [1, 5] {
+        let mut world = beside_one_that_rests(true);
+        let begun = world.now;
+        world.join(pieces, 0);
+        world.join(pieces, 0);
+        world.run(100);
+        let given = &world.flights[3..];
+        assert!(given.iter().all(|flight| flight.done.is_some_and(|done| done - begun < 4000)), "{pieces} pieces");
+        // It rests no more for a flight whose mirror gives, either.
+        assert!(world.plans.roster.is_free(address(0), Time(world.now)));
+    }
+}
+
+#[test]
+fn where_a_mirror_fails_a_neighbour_that_is_not_back_costs_little() {
+    let mut world = beside_one_that_rests(false);
+    let begun = world.now;
+    let asked = |world: &World| world.peers[0].asked;
+    world.join(5, 0);
+    world.join(1, 0);
+    while world.flights[3..].iter().any(|flight| !flight.failed) {
+        world.step();
+    }
+    assert!(world.now - begun < 2000, "{} ms", world.now - begun);
+    assert_eq!(asked(&world), 4, "once for both");
+    world.join(5, 0);
+    (0..2).for_each(|_| world.step());
+    assert!(world.flights[5].failed && asked(&world) == 4, "it is not asked again so soon");
+    // A mirror that gives is no reason.
+    world.now += 3000;
+    world.join(5, MB);
+    world.run(100);
+    assert_eq!(asked(&world), 4);
 }
 
 #[test]
