@@ -8,10 +8,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use apt_p2p::digest::Digest;
+use apt_p2p::limits::TRIAL_PAUSE;
 use support::archive::{Archive, BASE, Package, SUITE};
 use support::client::{Client, get};
 use support::daemon::{BINARY, Daemon};
-use support::mirror::Mirror;
+use support::mirror::{Fault, Mirror};
 use support::{Scratch, skip, wait_until};
 
 /// Two hosts on a wire; gone when it is dropped.
@@ -66,13 +67,21 @@ fn neighbours_find_each_other_and_say_goodbye() {
 }
 
 /// A proxy that shares with those named.
-fn named(cache: &Path, mirror: &Mirror, neighbours: &[&str], more: &[&str]) -> Daemon {
+fn started(cache: &Path, mirror: &Mirror, neighbours: &[&str], more: &[&str]) -> Daemon {
     let public = format!("{}{BASE}", mirror.address);
-    let mut flags = vec!["--share", "lan", "--peer-listen", "127.0.0.1:0", "--prefer", "offload"];
+    let mut flags = vec!["--share", "lan", "--prefer", "offload"];
+    if !more.contains(&"--peer-listen") {
+        flags.extend(["--peer-listen", "127.0.0.1:0"]);
+    }
     flags.extend(["--public", &public, "--allow-upstream", "127.0.0.0/8"]);
     neighbours.iter().for_each(|neighbour| flags.extend(["--neighbour", neighbour]));
     flags.extend(more);
-    let daemon = Daemon::start_with(cache, &flags);
+    Daemon::start_with(cache, &flags)
+}
+
+/// The same, when it has learnt what the mirror has.
+fn named(cache: &Path, mirror: &Mirror, neighbours: &[&str], more: &[&str]) -> Daemon {
+    let daemon = started(cache, mirror, neighbours, more);
     for name in ["InRelease", "main/binary-amd64/Packages"] {
         assert!(get(daemon.address, &mirror.url(&format!("{SUITE}/{name}"))).is_good(), "{name}");
     }
@@ -122,6 +131,31 @@ fn follows(scratch: &Scratch, flags: &[&str]) {
         assert!(client.read("GET").body == archive.packages[0].content);
     }
     assert_eq!(mirror.seen(&path).len(), 1);
+}
+
+#[test]
+fn a_neighbour_that_was_away_gives_what_the_mirror_refuses() {
+    let (scratch, mirror) = (Scratch::new(), Mirror::start());
+    let archive = Archive::new(vec![Package::new("stored", "1", 40_000)]);
+    archive.publish(&mirror, None);
+    let package = &archive.packages[0];
+    let path = format!("{BASE}/{}", package.path());
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    // Nobody else comes to listen there while it is away.
+    let edge = format!("127.77.{high}.{low}:9978");
+    let (cache, flags) = (scratch.path().join("neighbour"), ["--peer-listen", &edge]);
+    let neighbour = named(&cache, &mirror, &[], &flags);
+    assert!(get(neighbour.address, &mirror.url(&path)).is_good());
+    neighbour.wait_until_recorded(&package.digest());
+    assert_eq!(neighbour.terminate(), Some(0));
+    // It is asked for the index, and rests for longer than anybody waits for it.
+    let first = named(&scratch.path().join("first"), &mirror, &[&edge], &[]);
+    std::thread::sleep(TRIAL_PAUSE);
+    let neighbour = started(&cache, &mirror, &[], &flags);
+    mirror.fault(&path, Fault::Status(503));
+    let answer = get(first.address, &mirror.url(&path));
+    assert!(answer.is_good() && answer.body == package.content, "{}: {:?}", answer.status, first.log());
+    assert_eq!(neighbour.terminate(), Some(0));
 }
 
 #[test]
