@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::board::Flight;
 use super::download::Cut;
 use super::let_go::LetGo;
-use super::plan::Target;
+use super::plan::{MirrorNews, Target};
 use super::sink::Sink;
 use super::swarm::{Next, Swarm};
 use super::{GATEWAY_TIMEOUT, Goal, Inner, bad_gateway, failure, gateway_timeout, url};
@@ -125,14 +125,14 @@ impl Inner {
         let mut is_skipped = course.head.is_none() && self.is_away(host);
         let mut worst = is_skipped.then(|| gateway_timeout(format!("{host} does not answer")));
         if is_skipped {
-            course.swarm.as_ref().inspect(|swarm| swarm.failed(false));
+            course.swarm.as_ref().inspect(|swarm| swarm.tell_of_mirror(MirrorNews::Skipped));
         }
         let mut unwatched: Option<Time> = None;
         let begun = self.now();
         if course.head.is_some() {
             course.swarm.as_ref().inspect(|swarm| {
                 swarm.moved(sink.len());
-                swarm.idle();
+                swarm.tell_of_mirror(MirrorNews::Idle);
             });
         }
         loop {
@@ -145,9 +145,11 @@ impl Inner {
             course.flight.note_peers(swarm.bytes());
             match next {
                 Next::Whole => return Ok(self.landed(course)),
-                Next::GiveUp if is_skipped && !self.went_away_while_queued(host, course.flight.started) => {
+                Next::GiveUp if is_skipped => {
                     is_skipped = false;
-                    course.is_alone = true;
+                    // It is asked all the same, unless another has just found it away again.
+                    let is_away = self.went_away_while_queued(host, course.flight.started);
+                    swarm.tell_of_mirror(if is_away { MirrorNews::Failed } else { MirrorNews::Wanted });
                 }
                 Next::GiveUp => {
                     let unknown = || bad_gateway(format!("neither a mirror nor a peer has {}", course.digest));
@@ -207,11 +209,12 @@ impl Inner {
             // It says that this is all, and would say so again.
             Ok(_) if sink.len() <= before => bad_gateway(format!("the mirror has less of {}", course.digest)),
             Ok(_) | Err(_) => {
-                swarm.idle();
+                swarm.tell_of_mirror(MirrorNews::Idle);
                 return Ok(None);
             }
         };
-        swarm.failed(failure.status == GATEWAY_TIMEOUT);
+        let is_away = failure.status == GATEWAY_TIMEOUT;
+        swarm.tell_of_mirror(if is_away { MirrorNews::Away } else { MirrorNews::Failed });
         Ok(Some(failure))
     }
 
@@ -260,8 +263,8 @@ impl Inner {
         givers.iter().for_each(|url| self.note_bad(&rounds, url));
         let swarm = course.swarm.as_ref().expect("only with peers");
         match self.has_fresh_mirror(course.flight, &givers) {
-            true => swarm.idle(),
-            false => swarm.failed(false),
+            true => swarm.tell_of_mirror(MirrorNews::Idle),
+            false => swarm.tell_of_mirror(MirrorNews::Failed),
         }
         let was_here = sink.resumed_head().is_some();
         if !begin_anew(course, sink) {

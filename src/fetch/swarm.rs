@@ -447,17 +447,8 @@ impl Swarm {
         !has_patch && matches!(hub.plans.order(self.id), Order::Fetch { .. })
     }
 
-    /// The mirror is let go, or gave what was asked.
-    pub(super) fn idle(&self) {
-        self.forget_mirror(MirrorNews::Idle);
-    }
-
-    /// The mirror does not help any more; whether it was asked, and is away.
-    pub(super) fn failed(&self, is_away: bool) {
-        self.forget_mirror(if is_away { MirrorNews::Away } else { MirrorNews::Failed });
-    }
-
-    fn forget_mirror(&self, news: MirrorNews) {
+    /// The mirror is let go, does not help any more, or is not asked yet.
+    pub(super) fn tell_of_mirror(&self, news: MirrorNews) {
         if let Some(member) = self.swarms.lock().members.get_mut(&self.id) {
             member.let_go = None;
         }
@@ -528,7 +519,7 @@ mod tests {
         let swarm = joined(3, Prefer::Offload);
         swarm.close();
         assert!(matches!(swarm.next(), Next::Fetch(None, _)));
-        swarm.failed(false);
+        swarm.tell_of_mirror(MirrorNews::Failed);
         assert!(matches!(swarm.next(), Next::GiveUp));
     }
 
@@ -593,7 +584,7 @@ mod tests {
         assert_eq!(swarm.place(follows, 0), Place::Late);
         // Nor when a mirror was let go that had sent nothing of it.
         swarm.moved(0);
-        swarm.idle();
+        swarm.tell_of_mirror(MirrorNews::Idle);
         assert_eq!(swarm.place(follows, 0), Place::Late);
     }
 }

@@ -33,16 +33,15 @@ const _: () = assert!(is_before(MIRROR_HURRY_TIME, STALL_TIMEOUT) && is_before(G
 // Where the mirror is away, a neighbour is asked again before nothing is hoped for.
 const _: () = assert!(is_before(PEER_REST_TIME.saturating_add(PEER_HEAD_TIME), GAIN_TIME));
 
+// Who is tried while it rests is so before its rest is over.
+const _: () = assert!(is_before(TRIAL_PAUSE, PEER_REST_TIME) && TRIAL_THREADS_KEPT < PEER_FETCH_THREADS);
+
 // SIGTERM ends all within two seconds.
 const _: () = assert!(!is_before(STOP_TIME, DHT_STOP_TIME) && is_before(STOP_TIME, Duration::from_secs(2)));
 
 // What grows up to something begins below it.
 const _: () = assert!(is_before(MIRROR_REST_TIME, MIRROR_REST_MAX) && is_before(PEER_REST_TIME, PEER_REST_MAX));
-const _: () = assert!(
-    is_before(TRIAL_PAUSE, PEER_REST_TIME)
-        && is_before(PEER_REST_TIME, NEIGHBOUR_REST_MAX)
-        && is_before(NEIGHBOUR_REST_MAX, PEER_REST_MAX)
-);
+const _: () = assert!(is_before(PEER_REST_TIME, NEIGHBOUR_REST_MAX) && is_before(NEIGHBOUR_REST_MAX, PEER_REST_MAX));
 const _: () = assert!(is_before(BROWSE_PAUSE, BROWSE_PAUSE_MAX));
 const _: () = assert!(is_before(PEER_PAUSE_MIN, PEER_PAUSE_MAX) && HOPE_PAUSES < PAUSES_PER_SOURCE);
 const _: () = assert!(is_before(LOOKUP_COST_MIN, LOOKUP_COST) && is_before(LOOKUP_COST, LOOKUP_COST_MAX));

@@ -48,9 +48,11 @@ pub const PEER_REST_TIME: Duration = Duration::from_secs(10);
 pub const PEER_REST_MAX: Duration = Duration::from_secs(3600);
 /// … and a neighbour up to this: it is met again for as long as it is switched off, and is the first to be asked when it is back.
 pub const NEIGHBOUR_REST_MAX: Duration = Duration::from_secs(60);
-/// Where the mirror has failed, a neighbour that rests is asked all the same: it may be back. Not more often than this: who waits
-/// for nothing is told so soon.
+/// Where the mirror has failed, a neighbour that rests is asked all the same: it may be back. Not more often than this: of many who
+/// wait for nothing most are told so at once …
 pub const TRIAL_PAUSE: Duration = Duration::from_secs(2);
+/// … and with so many threads left to those who may give something.
+pub const TRIAL_THREADS_KEPT: usize = 2;
 /// A peer that lied is not asked for anything for this long; its second lie is a day (see [`REFUSED_TIME_S`]).
 pub const CONVICTED_REST_TIME: Duration = Duration::from_secs(3600);
 /// A peer's head may be this long; longer: it is no peer.

@@ -22,21 +22,47 @@ impl Plan {
             !source.is_out
                 && source.not_before <= now
                 && (source.is_neighbour || strangers)
-                && (roster.is_free(source.peer, now) || self.may_try(source) && roster.may_be_tried(source.peer, now))
+                && roster.is_free(source.peer, now)
         };
         let mut free: Vec<SocketAddr> = self.sources.iter().filter(can_be_asked).map(|s| s.peer).collect();
         free.sort_by_key(|peer| std::cmp::Reverse(roster.rank(*peer)));
         let (peer, pieces) =
             free.into_iter().find_map(|peer| self.pieces_for(peer, now, roster).map(|pieces| (peer, pieces)))?;
-        let table_first = !self.is_small() && !self.fill.has_tables();
-        self.runs.push(Run::new(run, peer, pieces.clone(), now, false));
-        self.source(peer, |source| source.is_tried |= roster.rests_until(peer) > now);
-        Some(Ask { run, peer, pieces, table_first, follows: false })
+        Some(self.ask(Run::new(run, peer, pieces, now, false)))
     }
 
-    /// Whether a neighbour is asked although it rests: where the mirror gives nothing, and once for each file.
-    pub(super) fn may_try(&self, source: &Source) -> bool {
-        self.mirror.has_failed && source.is_neighbour && !source.is_tried
+    fn ask(&mut self, run: Run) -> Ask {
+        let (peer, pieces) = (run.peer, run.left.clone());
+        let table_first = !self.is_small() && !self.fill.has_tables();
+        let ask = Ask { run: run.id, peer, pieces, table_first, follows: false };
+        self.runs.push(run);
+        ask
+    }
+
+    /// A neighbour that rests and may be back, where nobody gives anything. All that rest are asked at the same time.
+    pub(super) fn next_trial(&mut self, now: Time, run: RunId, roster: &Roster) -> Option<Ask> {
+        if self.runs.iter().any(|run| !run.is_lost && !run.is_trial) {
+            return None;
+        }
+        let is_due = |source: &&Source| self.trial_at(source, now, roster).is_some_and(|at| at <= now);
+        let peers: Vec<SocketAddr> = self.sources.iter().filter(is_due).map(|source| source.peer).collect();
+        let (peer, pieces) =
+            peers.into_iter().find_map(|peer| self.pieces_for(peer, now, roster).map(|pieces| (peer, pieces)))?;
+        self.source(peer, |source| source.is_tried = true);
+        let mut run = Run::new(run, peer, pieces, now, false);
+        run.is_trial = true;
+        Some(self.ask(run))
+    }
+
+    /// When a neighbour may be asked although it rests: where the mirror gives nothing, and once for each file.
+    pub(super) fn trial_at(&self, source: &Source, now: Time, roster: &Roster) -> Option<Time> {
+        let may_try = self.is_without_mirror() && source.is_neighbour && !source.is_out && !source.is_tried;
+        may_try.then(|| roster.trial_at(source.peer, now).map(|at| at.max(source.not_before)))?
+    }
+
+    /// Whether the mirror was asked and gives nothing.
+    pub(super) fn is_without_mirror(&self) -> bool {
+        self.mirror.has_failed && !self.mirror.is_skipped
     }
 
     /// Which pieces this peer is to give: the highest that nobody was asked for, else one that another is late with.
@@ -79,7 +105,7 @@ impl Plan {
     }
 
     fn askers(&self, piece: usize) -> usize {
-        self.runs.iter().filter(|run| !run.is_lost && run.left.contains(&piece)).count()
+        self.runs.iter().filter(|run| !run.is_lost && !run.is_trial && run.left.contains(&piece)).count()
     }
 
     fn is_asked(&self, peer: SocketAddr, piece: usize) -> bool {

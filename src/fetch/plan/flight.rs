@@ -58,12 +58,14 @@ pub(super) struct Run {
     pub(super) is_lost: bool,
     /// It follows a neighbour: as slow as the mirror may be.
     follows: bool,
+    /// The peer rests, and has not answered yet: others are asked for the same.
+    pub(super) is_trial: bool,
 }
 
 impl Run {
     pub(super) fn new(id: RunId, peer: SocketAddr, left: Range<usize>, begun: Time, follows: bool) -> Run {
-        let (answered, vouches) = (None, None);
-        Run { id, peer, left, begun, answered, heard: begun, bytes: 0, vouches, is_lost: false, follows }
+        let (answered, vouches, is_trial) = (None, None, false);
+        Run { id, peer, left, begun, answered, heard: begun, bytes: 0, vouches, is_lost: false, follows, is_trial }
     }
 }
 
@@ -122,6 +124,7 @@ impl Plan {
             mirror: Mirror {
                 is_running: false,
                 has_failed: false,
+                is_skipped: false,
                 is_away: false,
                 until: None,
                 asked: now,
@@ -298,7 +301,8 @@ impl Plan {
                     roster.patience.stranger.note(now.since(self.runs[at].begun));
                 }
                 self.runs[at].answered.get_or_insert(now);
-                self.runs[at].heard = now;
+                (self.runs[at].heard, self.runs[at].is_trial) = (now, false);
+                roster.answered(peer, self.runs[at].begun);
                 self.vouch(now, at, vouches, roster);
             }
             RunNews::Bytes(bytes) => {
@@ -348,10 +352,10 @@ impl Plan {
             return self.follow_ended(now, run, end);
         }
         let took = now.since(run.begun);
-        if self.is_small() && roster.is_neighbour(run.peer) && end != End::Stopped {
+        if self.is_small() && roster.is_neighbour(run.peer) && end != End::Stopped && !run.is_trial {
             roster.patience.note_neighbour((end == End::Whole).then_some(took));
         }
-        if matches!(end, End::Whole | End::NotHere | End::Later { .. } | End::Fetching(_)) {
+        if matches!(end, End::NotHere | End::Later { .. } | End::Fetching(_)) {
             roster.answered(run.peer, run.begun);
         }
         match end {
@@ -461,6 +465,7 @@ impl Plan {
         let runs = self.runs.iter().filter(|run| !run.is_lost).map(Plan::deadline);
         let rests = self.sources.iter().filter(|source| !source.is_out);
         let rests = rests.map(|source| source.not_before.max(roster.rests_until(source.peer)));
+        let trials = self.sources.iter().filter_map(|source| self.trial_at(source, now, roster));
         let lookup = match self.looked_up {
             Some(since) if !self.leads_over => Some(since + LOOKUP_TIME + Duration::from_millis(1)),
             Some(_) => None,
@@ -479,6 +484,7 @@ impl Plan {
             .chain(stall)
             .chain([self.gained + GAIN_TIME])
             .chain(rests)
+            .chain(trials)
             .chain(lookup)
             .chain(self.next_lookup())
             .chain([self.joined + COMING_TIME, self.joined + HOPE_TIME, self.joined + LOOKUP_COST])

@@ -12,6 +12,8 @@ use crate::time::Time;
 pub(super) struct Mirror {
     pub(super) is_running: bool,
     pub(super) has_failed: bool,
+    /// It was not asked.
+    pub(super) is_skipped: bool,
     /// It failed in that it could not be reached, or was silent.
     pub(super) is_away: bool,
     /// Of this request: where it ends, when it was asked, at which byte, and when bytes came last.
@@ -39,9 +41,14 @@ impl Plan {
                 }
                 self.mirror.is_running = false;
             }
+            MirrorNews::Skipped => (self.mirror.has_failed, self.mirror.is_skipped) = (true, true),
+            MirrorNews::Wanted => {
+                (self.mirror.has_failed, self.mirror.is_skipped) = (false, false);
+                self.gained = now;
+            }
             MirrorNews::Failed | MirrorNews::Away => {
                 self.mirror.is_running = false;
-                self.mirror.has_failed = true;
+                (self.mirror.has_failed, self.mirror.is_skipped) = (true, false);
                 self.mirror.is_away |= news == MirrorNews::Away;
                 self.gained = now;
             }
@@ -121,15 +128,15 @@ impl Plan {
 
     /// Whether peers may give more.
     fn is_hopeful(&self, now: Time, roster: &Roster) -> bool {
-        // Where there is nobody else, a neighbour that missed a moment is asked once more: its disk may have slept. Not where
+        // Where there is nobody else, a neighbour that missed a moment is asked again: its disk may have slept. Not where
         // apt has waited long for the mirror.
         let is_early = now.since(self.joined) < PEER_REST_TIME;
         let is_last = |source: &Source| self.mirror.is_away && is_early && source.is_neighbour;
         let soon = |source: &Source| now + if is_last(source) { PEER_REST_TIME } else { HOPE_TIME };
         // One that rests is tried, or is being tried for another flight, which tells all.
         let is_tried = |source: &Source| {
-            let peer = source.peer;
-            self.may_try(source) && (roster.is_on_trial(peer) || roster.may_be_tried(peer, now))
+            let may_try = self.is_without_mirror() && !source.is_tried && roster.is_on_trial(source.peer, now);
+            may_try || self.trial_at(source, now, roster).is_some_and(|at| at <= now)
         };
         let rests_until = |source: &Source| if is_tried(source) { Time(0) } else { roster.rests_until(source.peer) };
         let may_serve = |source: &Source| {

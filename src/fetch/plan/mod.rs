@@ -33,6 +33,7 @@ use std::time::Duration;
 use self::flight::Plan;
 use self::roster::Roster;
 use crate::digest::{Digest, Midstate, PieceTable, pieces};
+use crate::limits::TRIAL_THREADS_KEPT;
 use crate::time::Time;
 
 /// What is to be spared.
@@ -101,6 +102,10 @@ pub(super) enum MirrorNews {
     Front(u64),
     /// It is let go, or gave all that was asked.
     Idle,
+    /// It is not asked while peers may give the file: it was found away a moment ago.
+    Skipped,
+    /// It is asked after all.
+    Wanted,
     /// It does not help any more.
     Failed,
     /// The same, and it was asked and could not be reached, or was silent.
@@ -291,12 +296,18 @@ impl Plans {
         Output::WakeAt(wakes.min().unwrap_or(Time(u64::MAX)))
     }
 
-    /// Flights take turns, so that none has all peers.
+    /// Those that may give something, and only then those that rest: of these some threads are kept free.
     fn next_ask(&mut self) -> Option<Ask> {
+        let is_free = self.runs + TRIAL_THREADS_KEPT < self.runs_max;
+        self.in_turn(Plan::next_ask).or_else(|| is_free.then(|| self.in_turn(Plan::next_trial))?)
+    }
+
+    /// Flights take turns, so that none has all peers.
+    fn in_turn(&mut self, next: impl Fn(&mut Plan, Time, RunId, &Roster) -> Option<Ask>) -> Option<Ask> {
         for _ in 0..self.flights.len() {
             let mut plan = self.flights.pop_front()?;
             let run = RunId { flight: plan.id, number: self.next_run };
-            let ask = plan.next_ask(self.now, run, &self.roster);
+            let ask = next(&mut plan, self.now, run, &self.roster);
             self.flights.push_back(plan);
             if ask.is_some() {
                 self.next_run += 1;

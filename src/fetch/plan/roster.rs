@@ -27,8 +27,10 @@ struct Peer {
     missed: Time,
     /// … and so often in a row.
     misses: u32,
-    /// It is asked although it rests, to see whether it is back.
+    /// It is asked although it rests, to see whether it is back …
     is_on_trial: bool,
+    /// … and was at this time last.
+    tried: Time,
     used: Time,
 }
 
@@ -76,16 +78,16 @@ impl Roster {
         })
     }
 
-    /// Whether one that rests since it missed something may be asked where nobody else is left: it may be back.
-    pub(super) fn may_be_tried(&self, address: SocketAddr, now: Time) -> bool {
-        self.peers.get(&address).is_some_and(|peer| {
-            peer.missed_until > now && peer.paused_until <= now && peer.runs == 0 && peer.missed + TRIAL_PAUSE <= now
-        })
+    /// When one that rests since it missed something may be asked where nobody else gives anything: it may be back.
+    pub(super) fn trial_at(&self, address: SocketAddr, now: Time) -> Option<Time> {
+        let peer = self.peers.get(&address)?;
+        let at = peer.paused_until.max(peer.missed + TRIAL_PAUSE).max(peer.tried + TRIAL_PAUSE);
+        (peer.missed_until > now && peer.runs == 0).then_some(at)
     }
 
     /// Whether one that rests is being asked just now.
-    pub(super) fn is_on_trial(&self, address: SocketAddr) -> bool {
-        self.peers.get(&address).is_some_and(|peer| peer.is_on_trial)
+    pub(super) fn is_on_trial(&self, address: SocketAddr, now: Time) -> bool {
+        self.peers.get(&address).is_some_and(|peer| peer.is_on_trial && peer.paused_until <= now)
     }
 
     /// When it may be asked again.
@@ -120,7 +122,9 @@ impl Roster {
     pub(super) fn begin(&mut self, address: SocketAddr, now: Time) {
         if let Some(peer) = self.peers.get_mut(&address) {
             peer.runs += 1;
-            peer.is_on_trial = peer.missed_until > now;
+            if peer.missed_until > now {
+                (peer.is_on_trial, peer.tried) = (true, now);
+            }
             peer.used = now;
         }
     }

@@ -66,61 +66,84 @@ fn where_the_mirror_is_away_a_neighbour_that_missed_a_moment_is_asked_once_more(
     }
 }
 
-/// A world with a neighbour that missed what it was asked for more than [`TRIAL_PAUSE`] ago, and rests for much longer.
-fn beside_one_that_rests(comes_back: bool) -> World {
-    let mut world = World::new(Prefer::Speed, vec![Peer { is_neighbour: true, ..peer(Kind::Silent, 3 * MB) }]);
-    let rests_until = |world: &World| world.plans.roster.rests_until(address(0)).0;
+/// A world with neighbours that missed what they were asked for more than [`TRIAL_PAUSE`] ago, and rest for much longer.
+fn beside_some_that_rest(count: usize) -> World {
+    let silent = Peer { is_neighbour: true, ..peer(Kind::Silent, 3 * MB) };
+    let mut world = World::new(Prefer::Speed, vec![silent; count]);
+    let rests_until =
+        |world: &World| (0..count).map(|n| world.plans.roster.rests_until(address(n)).0).min().expect("one");
     for _ in 0..3 {
-        world.join(8, MB);
+        world.now = world.flights.last().map_or(0, |_| rests_until(&world) + 1000);
+        world.join(40, 4 * MB);
         world.run(200);
-        if world.peers[0].asked < 3 {
-            world.now = rests_until(&world);
-        }
     }
     world.now += 3000;
     assert!(rests_until(&world) > world.now + 10_000);
-    assert_eq!(world.peers[0].asked, 3);
-    if comes_back {
-        world.peers[0].kind = Kind::Honest;
-    }
+    world.peers.iter_mut().for_each(|peer| peer.asked = 0);
     world
+}
+
+/// Runs until the flights from this one on have failed; milliseconds.
+fn fails(world: &mut World, from: usize) -> u64 {
+    let begun = world.now;
+    while world.flights[from..].iter().any(|flight| !flight.failed) {
+        world.step();
+    }
+    world.now - begun
 }
 
 #[test]
 fn where_a_mirror_fails_a_neighbour_that_rests_and_is_back_gives_all_at_once() {
     for pieces in [1, 5] {
-        let mut world = beside_one_that_rests(true);
+        let mut world = beside_some_that_rest(2);
+        world.peers[1].kind = Kind::Honest;
         let begun = world.now;
         world.join(pieces, 0);
         world.join(pieces, 0);
-        world.run(100);
+        world.run(200);
         let given = &world.flights[3..];
         assert!(given.iter().all(|flight| flight.done.is_some_and(|done| done - begun < 4000)), "{pieces} pieces");
-        // It rests no more for a flight whose mirror gives, either.
-        assert!(world.plans.roster.is_free(address(0), Time(world.now)));
+        // It rests no more where a mirror gives, either.
+        assert!(world.plans.roster.is_free(address(1), Time(world.now)));
     }
 }
 
 #[test]
-fn where_a_mirror_fails_a_neighbour_that_is_not_back_costs_little() {
-    let mut world = beside_one_that_rests(false);
-    let begun = world.now;
-    let asked = |world: &World| world.peers[0].asked;
-    world.join(5, 0);
-    world.join(1, 0);
-    while world.flights[3..].iter().any(|flight| !flight.failed) {
-        world.step();
+fn where_a_mirror_fails_neighbours_that_are_not_back_cost_little() {
+    for count in [1, 6] {
+        let mut world = beside_some_that_rest(count);
+        let asked = |world: &World| world.peers.iter().map(|peer| peer.asked).max();
+        world.join(5, 0);
+        world.join(1, 0);
+        let took = fails(&mut world, 3);
+        assert!(took < 2000, "{took} ms");
+        assert_eq!(asked(&world), Some(1), "once for both");
+        world.join(5, 0);
+        let took = fails(&mut world, 5);
+        assert!(took < 50 && asked(&world) == Some(1), "{took} ms: they are not asked again so soon");
+        world.now += 3000;
+        // A mirror that gives is no reason.
+        world.join(5, MB);
+        world.run(200);
+        // Nor is one that is not asked since it was found away a moment ago.
+        world.join(1, MB);
+        world.handle(Input::Mirror(FlightId(7), MirrorNews::Skipped));
+        assert_eq!(world.plans.order(FlightId(7)), Order::GiveUp);
+        world.handle(Input::Mirror(FlightId(7), MirrorNews::Wanted));
+        world.run(200);
+        assert!(world.flights[7].done.is_some() && asked(&world) == Some(1));
     }
-    assert!(world.now - begun < 2000, "{} ms", world.now - begun);
-    assert_eq!(asked(&world), 4, "once for both");
-    world.join(5, 0);
-    (0..2).for_each(|_| world.step());
-    assert!(world.flights[5].failed && asked(&world) == 4, "it is not asked again so soon");
-    // A mirror that gives is no reason.
-    world.now += 3000;
-    world.join(5, MB);
-    world.run(100);
-    assert_eq!(asked(&world), 4);
+}
+
+#[test]
+fn who_rests_is_left_alone_while_another_gives() {
+    let mut world = beside_some_that_rest(1);
+    world.peers.push(peer(Kind::Honest, MB));
+    for pieces in [1, 20] {
+        world.join(pieces, 0);
+        world.run(200);
+    }
+    assert_eq!(world.peers[0].asked, 0);
 }
 
 #[test]
