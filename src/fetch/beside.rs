@@ -149,6 +149,7 @@ impl Inner {
                     is_skipped = false;
                     // It is asked all the same, unless another has just found it away again.
                     let is_away = self.went_away_while_queued(host, course.flight.started);
+                    worst = worst.filter(|_| is_away);
                     swarm.tell_of_mirror(if is_away { MirrorNews::Failed } else { MirrorNews::Wanted });
                 }
                 Next::GiveUp => {

@@ -60,7 +60,7 @@ impl Plan {
         may_try.then(|| roster.trial_at(source.peer, now).map(|at| at.max(source.not_before)))?
     }
 
-    /// Whether the mirror was asked and gives nothing.
+    /// Whether the mirror gives nothing. One that is skipped may: it is asked before anybody is tried.
     pub(super) fn is_without_mirror(&self) -> bool {
         self.mirror.has_failed && !self.mirror.is_skipped
     }
@@ -95,7 +95,7 @@ impl Plan {
         let others: u64 = self
             .runs
             .iter()
-            .filter(|run| !run.is_lost && run.peer != peer)
+            .filter(|run| !run.is_lost && !run.is_trial && run.peer != peer)
             .map(|run| roster.rate(run.peer).unwrap_or(rate))
             .sum();
         let all = rate + others + self.mirror_rate().unwrap_or(0);
@@ -146,7 +146,8 @@ impl Plan {
         if self.is_asked(peer, piece) {
             return false;
         }
-        let Some(run) = self.runs.iter().find(|run| !run.is_lost && run.left.contains(&piece)) else { return false };
+        let is_asked = |run: &&Run| !run.is_lost && !run.is_trial && run.left.contains(&piece);
+        let Some(run) = self.runs.iter().find(is_asked) else { return false };
         let Some(rate) = roster.rate(peer) else { return now.since(run.heard) > PEER_HEAD_TIME / 3 };
         let ours = PIECE_LEN * 1000 / rate.max(1);
         let elapsed = u64::try_from(now.since(run.begun).as_millis()).unwrap_or(u64::MAX);

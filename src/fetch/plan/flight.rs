@@ -121,16 +121,7 @@ impl Plan {
             has_asked: false,
             len,
             front,
-            mirror: Mirror {
-                is_running: false,
-                has_failed: false,
-                is_skipped: false,
-                is_away: false,
-                until: None,
-                asked: now,
-                asked_at: front,
-                heard: now,
-            },
+            mirror: Mirror::new(now, front),
             sources: Vec::new(),
             joined: now,
             looked_up: None,
@@ -291,7 +282,7 @@ impl Plan {
         let peer = self.runs[at].peer;
         match news {
             RunNews::Table(table) => {
-                self.runs[at].heard = now;
+                self.answers(now, at, roster);
                 if !self.offer(now, &table, roster) {
                     self.put_out(peer);
                 }
@@ -301,8 +292,7 @@ impl Plan {
                     roster.patience.stranger.note(now.since(self.runs[at].begun));
                 }
                 self.runs[at].answered.get_or_insert(now);
-                (self.runs[at].heard, self.runs[at].is_trial) = (now, false);
-                roster.answered(peer, self.runs[at].begun);
+                self.answers(now, at, roster);
                 self.vouch(now, at, vouches, roster);
             }
             RunNews::Bytes(bytes) => {
@@ -326,6 +316,12 @@ impl Plan {
                 self.run_ended(now, &run, end, roster);
             }
         }
+    }
+
+    fn answers(&mut self, now: Time, at: usize, roster: &mut Roster) {
+        let run = &mut self.runs[at];
+        (run.heard, run.is_trial) = (now, false);
+        roster.answered(run.peer, run.begun);
     }
 
     /// The sender stands for this table: for one that is known to be false it answers at once.
@@ -482,7 +478,7 @@ impl Plan {
         let stall = self.mirror.is_running.then(|| self.mirror.heard + MIRROR_STALL_TIME);
         let times = runs
             .chain(stall)
-            .chain([self.gained + GAIN_TIME])
+            .chain([self.gained + GAIN_TIME, self.mirror.failed + PEER_HEAD_TIME])
             .chain(rests)
             .chain(trials)
             .chain(lookup)

@@ -4,7 +4,7 @@ use super::flight::{Plan, Source};
 use super::roster::Roster;
 use super::{MirrorNews, Order, Prefer};
 use crate::digest::PIECE_LEN;
-use crate::limits::{GAIN_TIME, HOPE_PAUSES, HOPE_TIME, KEEP_APT_ALIVE_TIME, PEER_REST_TIME};
+use crate::limits::{GAIN_TIME, HOPE_PAUSES, HOPE_TIME, KEEP_APT_ALIVE_TIME, PEER_HEAD_TIME, PEER_REST_TIME};
 use crate::time::Time;
 
 /// What is known of the mirror.
@@ -12,8 +12,12 @@ use crate::time::Time;
 pub(super) struct Mirror {
     pub(super) is_running: bool,
     pub(super) has_failed: bool,
-    /// It was not asked.
+    /// When it failed.
+    pub(super) failed: Time,
+    /// It is not asked.
     pub(super) is_skipped: bool,
+    /// It was not asked at first.
+    pub(super) was_skipped: bool,
     /// It failed in that it could not be reached, or was silent.
     pub(super) is_away: bool,
     /// Of this request: where it ends, when it was asked, at which byte, and when bytes came last.
@@ -21,6 +25,24 @@ pub(super) struct Mirror {
     pub(super) asked: Time,
     pub(super) asked_at: u64,
     pub(super) heard: Time,
+}
+
+impl Mirror {
+    /// One that is to be asked for the bytes from `front` on.
+    pub(super) fn new(now: Time, front: u64) -> Mirror {
+        Mirror {
+            is_running: false,
+            has_failed: false,
+            failed: now,
+            is_skipped: false,
+            was_skipped: false,
+            is_away: false,
+            until: None,
+            asked: now,
+            asked_at: front,
+            heard: now,
+        }
+    }
 }
 
 impl Plan {
@@ -41,16 +63,18 @@ impl Plan {
                 }
                 self.mirror.is_running = false;
             }
-            MirrorNews::Skipped => (self.mirror.has_failed, self.mirror.is_skipped) = (true, true),
-            MirrorNews::Wanted => {
-                (self.mirror.has_failed, self.mirror.is_skipped) = (false, false);
-                self.gained = now;
+            MirrorNews::Skipped => {
+                self.mirror = Mirror { has_failed: true, is_skipped: true, was_skipped: true, ..self.mirror };
             }
+            MirrorNews::Wanted => (self.mirror.has_failed, self.mirror.is_skipped) = (false, false),
             MirrorNews::Failed | MirrorNews::Away => {
-                self.mirror.is_running = false;
-                (self.mirror.has_failed, self.mirror.is_skipped) = (true, false);
-                self.mirror.is_away |= news == MirrorNews::Away;
-                self.gained = now;
+                let is_away = self.mirror.is_away || news == MirrorNews::Away;
+                let (is_running, has_failed, is_skipped) = (false, true, false);
+                self.mirror = Mirror { is_running, has_failed, failed: now, is_skipped, is_away, ..self.mirror };
+                // Peers were waited for already where it was skipped.
+                if !self.mirror.was_skipped {
+                    self.gained = now;
+                }
             }
         }
     }
@@ -129,14 +153,16 @@ impl Plan {
     /// Whether peers may give more.
     fn is_hopeful(&self, now: Time, roster: &Roster) -> bool {
         // Where there is nobody else, a neighbour that missed a moment is asked again: its disk may have slept. Not where
-        // apt has waited long for the mirror.
-        let is_early = now.since(self.joined) < PEER_REST_TIME;
+        // apt has waited long for the mirror, nor for each file that comes while it is known to be away.
+        let is_early = now.since(self.joined) < PEER_REST_TIME && !self.mirror.was_skipped;
         let is_last = |source: &Source| self.mirror.is_away && is_early && source.is_neighbour;
         let soon = |source: &Source| now + if is_last(source) { PEER_REST_TIME } else { HOPE_TIME };
-        // One that rests is tried, or is being tried for another flight, which tells all.
+        // One that rests is being tried for another flight, which tells all, or is tried as soon as a thread is free: not for
+        // long where all have more to do.
+        let is_soon = now.since(self.mirror.failed) < PEER_HEAD_TIME;
         let is_tried = |source: &Source| {
             let may_try = self.is_without_mirror() && !source.is_tried && roster.is_on_trial(source.peer, now);
-            may_try || self.trial_at(source, now, roster).is_some_and(|at| at <= now)
+            may_try || is_soon && self.trial_at(source, now, roster).is_some_and(|at| at <= now)
         };
         let rests_until = |source: &Source| if is_tried(source) { Time(0) } else { roster.rests_until(source.peer) };
         let may_serve = |source: &Source| {

@@ -12,7 +12,7 @@ use super::*;
 use kinds::{FIRST, Kind, Peer, Version, Word, peer, versions};
 
 use crate::digest::PIECE_LEN;
-use crate::limits::PEER_FETCH_THREADS;
+use crate::limits::{GAIN_TIME, PEER_FETCH_THREADS};
 
 /// Milliseconds of a step.
 const STEP: u64 = 5;
@@ -95,6 +95,11 @@ impl World {
     }
 
     fn join(&mut self, count: usize, mirror_rate: u64) {
+        self.join_with(count, mirror_rate, self.peers.len());
+    }
+
+    /// A flight that the first `leads` peers may have something for.
+    fn join_with(&mut self, count: usize, mirror_rate: u64, leads: usize) {
         let id = FlightId(self.flights.len() as u64);
         let truth: Vec<u64> = (0..count as u64).map(|n| n + 1000 * id.0).collect();
         let (table, digest) = chain(&truth);
@@ -120,7 +125,7 @@ impl World {
         let versions = self.peers.iter().map(|peer| versions(peer.kind, flight)).collect();
         self.flights.last_mut().expect("just pushed").versions = versions;
         self.handle(Input::Join(id, Target { digest, len, front: 0 }));
-        for n in 0..self.peers.len() {
+        for n in 0..leads {
             let is_neighbour = self.peers[n].is_neighbour;
             self.handle(Input::Lead { flight: id, peer: address(n), is_neighbour });
         }

@@ -87,6 +87,7 @@ fn beside_some_that_rest(count: usize) -> World {
 fn fails(world: &mut World, from: usize) -> u64 {
     let begun = world.now;
     while world.flights[from..].iter().any(|flight| !flight.failed) {
+        assert!(world.now - begun < 100_000);
         world.step();
     }
     world.now - begun
@@ -133,6 +134,53 @@ fn where_a_mirror_fails_neighbours_that_are_not_back_cost_little() {
         world.run(200);
         assert!(world.flights[7].done.is_some() && asked(&world) == Some(1));
     }
+}
+
+/// Milliseconds until the plan has no more hope.
+fn gives_up(world: &mut World, flight: FlightId) -> u64 {
+    let begun = world.now;
+    while matches!(world.plans.order(flight), Order::Wait(_)) {
+        world.now += STEP;
+        world.handle(Input::Tick);
+        world.runs = std::mem::take(&mut world.runs).into_iter().filter_map(|run| world.step_run(run)).collect();
+    }
+    assert_eq!(world.plans.order(flight), Order::GiveUp);
+    world.now - begun
+}
+
+#[test]
+fn who_waited_where_the_mirror_was_skipped_waits_no_longer_once_it_is_asked() {
+    let word = Word { is_first: false, asks_mirror: false, grows: false, is_false: false };
+    let fetches = Peer { is_neighbour: true, ..peer(Kind::Fetches(word), MB) };
+    for news in [MirrorNews::Wanted, MirrorNews::Failed] {
+        let mut world = World::new(Prefer::Speed, vec![fetches]);
+        let flight = FlightId(0);
+        world.join(5, 0);
+        world.handle(Input::Mirror(flight, MirrorNews::Skipped));
+        // The neighbour says for good that it is about to fetch the file.
+        let took = Duration::from_millis(gives_up(&mut world, flight));
+        assert!(took >= GAIN_TIME && took < GAIN_TIME + Duration::from_secs(1), "{took:?}");
+        world.handle(Input::Mirror(flight, news));
+        if news == MirrorNews::Wanted {
+            assert_eq!(world.plans.order(flight), Order::Fetch { until: None });
+            world.handle(Input::Mirror(flight, MirrorNews::Asked { until: None }));
+            world.handle(Input::Mirror(flight, MirrorNews::Away));
+        }
+        assert!(gives_up(&mut world, flight) < 1000);
+    }
+}
+
+#[test]
+fn who_waits_for_a_trial_that_gets_no_thread_does_not_wait_for_long() {
+    let mut world = beside_some_that_rest(1);
+    world.peers.extend(vec![Peer { is_neighbour: true, ..peer(Kind::Honest, MB / 4) }; 7]);
+    // All threads have much to do.
+    world.join(400, 1000);
+    (0..200).for_each(|_| world.step());
+    assert!(world.runs.len() + TRIAL_THREADS_KEPT >= PEER_FETCH_THREADS, "{} runs", world.runs.len());
+    world.join_with(1, 0, 1);
+    assert!(fails(&mut world, 4) < 2000);
+    assert_eq!(world.peers[0].asked, 0);
 }
 
 #[test]
