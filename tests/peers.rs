@@ -308,6 +308,22 @@ fn a_small_file_comes_from_a_neighbour_or_else_a_stranger_when_the_mirror_is_sil
 }
 
 #[test]
+fn a_mirror_that_was_just_found_away_is_asked_after_all_where_peers_have_nothing() {
+    for (prefer, len) in [(Prefer::Speed, 40_000), (Prefer::Speed, 2_000_000), (Prefer::Offload, 2_000_000)] {
+        let content = noise(len, len as u64);
+        let peer = Peer::start(Habit::Status(404), &[]);
+        let house = House::new(With { neighbours: vec![peer.address], prefer, ..With::default() });
+        house.mirror.set_down(true);
+        assert!(house.get(&noise(100, 6)).is_none());
+        house.mirror.set_down(false);
+        let asked = peer.seen().len();
+        house.gets(&content, "a mirror that is back");
+        assert!(peer.seen().len() > asked, "{prefer:?}, {len}: the neighbour is asked before");
+        assert_eq!(house.mirror.seen(&format!("/{}", Digest::of(&content))).len(), 1, "{prefer:?}, {len}");
+    }
+}
+
+#[test]
 fn a_mirror_that_brings_all_keeps_its_connection() {
     let house = House::new(With::default());
     for (n, len) in [40_000, 2_000_000, 30_000, 1_000_000].into_iter().enumerate() {
