@@ -4,6 +4,7 @@ import http.server
 import os
 import re
 import subprocess
+import sys
 import threading
 import urllib.request
 from pathlib import Path
@@ -83,6 +84,14 @@ APT::Install-Recommends "false"; Debug::NoLocking "true";
 BLOCK = 1 << 20
 
 
+class Server(http.server.ThreadingHTTPServer):
+    """Says nothing of a proxy that has no more use for an answer."""
+
+    def handle_error(self, request, client_address):
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class Mirror:
     """A folder over HTTP. What else it has, and what it does while it sends, a heir says."""
 
@@ -102,7 +111,7 @@ class Mirror:
 
             do_HEAD = do_GET
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+        self.server = Server(("127.0.0.1", 0), Answer)
         self.server.daemon_threads = True
         self.port = self.server.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}/debian"
