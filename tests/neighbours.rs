@@ -66,6 +66,13 @@ fn neighbours_find_each_other_and_say_goodbye() {
     assert_eq!(first.terminate(), Some(0));
 }
 
+/// A mirror of an archive that has this package, and where the package is.
+fn mirror_of(package: &Package) -> (Mirror, String) {
+    let mirror = Mirror::start();
+    Archive::new(vec![package.clone()]).publish(&mirror, None);
+    (mirror, format!("{BASE}/{}", package.path()))
+}
+
 /// A proxy that shares with those named.
 fn started(cache: &Path, mirror: &Mirror, neighbours: &[&str], more: &[&str]) -> Daemon {
     let public = format!("{}{BASE}", mirror.address);
@@ -109,10 +116,8 @@ fn neighbours_with_a_secret_follow_each_other_too() {
 }
 
 fn follows(scratch: &Scratch, flags: &[&str]) {
-    let mirror = Mirror::start();
-    let archive = Archive::new(vec![Package::new("large", "1", 6_000_000)]);
-    archive.publish(&mirror, None);
-    let path = format!("{BASE}/{}", archive.packages[0].path());
+    let package = Package::new("large", "1", 6_000_000);
+    let (mirror, path) = mirror_of(&package);
     let first = named(&scratch.path().join("first"), &mirror, &[], flags);
     let second = named(&scratch.path().join("second"), &mirror, &[&peer_edge(&first)], flags);
     // The mirror takes longer than anybody waits for a neighbour that gives nothing, until the second has what the first has.
@@ -121,25 +126,22 @@ fn follows(scratch: &Scratch, flags: &[&str]) {
     clients[0].ask("GET", &mirror.url(&path), &[]);
     wait_until(Duration::from_secs(20), "the first gets bytes", || mirror.sent(&path) >= 2_000_000);
     clients[1].ask("GET", &mirror.url(&path), &[]);
-    let draft = second.cache.join("drafts").join(format!("{}.part", Digest::of(&archive.packages[0].content)));
+    let draft = second.cache.join("drafts").join(format!("{}.part", Digest::of(&package.content)));
     wait_until(Duration::from_secs(20), "the second follows", || {
         std::fs::metadata(&draft).is_ok_and(|file| file.len() > 2_000_000)
     });
     assert!(mirror.sent(&path) < 6_000_000, "it came when the first had all");
     mirror.set_rate(0);
     for client in &mut clients {
-        assert!(client.read("GET").body == archive.packages[0].content);
+        assert!(client.read("GET").body == package.content);
     }
     assert_eq!(mirror.seen(&path).len(), 1);
 }
 
 #[test]
 fn a_neighbour_that_was_away_gives_what_the_mirror_refuses() {
-    let (scratch, mirror) = (Scratch::new(), Mirror::start());
-    let archive = Archive::new(vec![Package::new("stored", "1", 40_000)]);
-    archive.publish(&mirror, None);
-    let package = &archive.packages[0];
-    let path = format!("{BASE}/{}", package.path());
+    let (scratch, package) = (Scratch::new(), Package::new("stored", "1", 40_000));
+    let (mirror, path) = mirror_of(&package);
     let [_, _, high, low] = std::process::id().to_be_bytes();
     // Nobody else comes to listen there while it is away.
     let edge = format!("127.77.{high}.{low}:9978");
@@ -160,10 +162,8 @@ fn a_neighbour_that_was_away_gives_what_the_mirror_refuses() {
 
 #[test]
 fn what_was_stored_before_its_archive_was_public_is_shared_later() {
-    let (scratch, mirror) = (Scratch::new(), Mirror::start());
-    let archive = Archive::new(vec![Package::new("early", "1", 40_000)]);
-    archive.publish(&mirror, None);
-    let package = &archive.packages[0];
+    let (scratch, package) = (Scratch::new(), Package::new("early", "1", 40_000));
+    let (mirror, path) = mirror_of(&package);
     let cache = scratch.path().join("cache");
     let shared = |daemon: &Daemon| {
         let edge = peer_edge(daemon).parse().expect("an address");
@@ -175,7 +175,7 @@ fn what_was_stored_before_its_archive_was_public_is_shared_later() {
         assert!(get(daemon.address, &mirror.url(&format!("{SUITE}/{name}"))).is_good(), "{name}");
     }
     daemon.wait_for_log("learnt ");
-    assert!(get(daemon.address, &mirror.url(&format!("{BASE}/{}", package.path()))).is_good());
+    assert!(get(daemon.address, &mirror.url(&path)).is_good());
     daemon.wait_until_recorded(&package.digest());
     assert_eq!(shared(&daemon), 404);
     assert_eq!(daemon.terminate(), Some(0));

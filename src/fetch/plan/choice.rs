@@ -54,15 +54,16 @@ impl Plan {
         Some(self.ask(run))
     }
 
-    /// When a neighbour may be asked although it rests: where the mirror gives nothing, and once for each file.
-    pub(super) fn trial_at(&self, source: &Source, now: Time, roster: &Roster) -> Option<Time> {
-        let may_try = self.is_without_mirror() && source.is_neighbour && !source.is_out && !source.is_tried;
-        may_try.then(|| roster.trial_at(source.peer, now).map(|at| at.max(source.not_before)))?
+    /// Whether a neighbour may be asked although it rests: where the mirror has failed, and once for each file. A mirror that is
+    /// skipped is asked before.
+    pub(super) fn may_try(&self, source: &Source) -> bool {
+        self.mirror.failed.is_some() && source.is_neighbour && !source.is_out && !source.is_tried
     }
 
-    /// Whether the mirror gives nothing. One that is skipped may: it is asked before anybody is tried.
-    pub(super) fn is_without_mirror(&self) -> bool {
-        self.mirror.has_failed && !self.mirror.is_skipped
+    /// When it may.
+    pub(super) fn trial_at(&self, source: &Source, now: Time, roster: &Roster) -> Option<Time> {
+        let at = roster.trial_at(source.peer, now).filter(|_| self.may_try(source))?;
+        Some(at.max(source.not_before))
     }
 
     /// Which pieces this peer is to give: the highest that nobody was asked for, else one that another is late with.

@@ -478,7 +478,8 @@ impl Plan {
         let stall = self.mirror.is_running.then(|| self.mirror.heard + MIRROR_STALL_TIME);
         let times = runs
             .chain(stall)
-            .chain([self.gained + GAIN_TIME, self.mirror.failed + PEER_HEAD_TIME])
+            .chain([self.gained + GAIN_TIME])
+            .chain(self.mirror.failed.map(|failed| failed + PEER_HEAD_TIME))
             .chain(rests)
             .chain(trials)
             .chain(lookup)

@@ -11,12 +11,11 @@ use crate::time::Time;
 #[derive(Clone, Copy)]
 pub(super) struct Mirror {
     pub(super) is_running: bool,
+    /// Nothing is to be had of it: it has failed, or is skipped as long as peers may give the file.
     pub(super) has_failed: bool,
-    /// When it failed.
-    pub(super) failed: Time,
-    /// It is not asked.
-    pub(super) is_skipped: bool,
-    /// It was not asked at first.
+    /// When it failed; one that is merely skipped has not.
+    pub(super) failed: Option<Time>,
+    /// It was skipped at first.
     pub(super) was_skipped: bool,
     /// It failed in that it could not be reached, or was silent.
     pub(super) is_away: bool,
@@ -33,8 +32,7 @@ impl Mirror {
         Mirror {
             is_running: false,
             has_failed: false,
-            failed: now,
-            is_skipped: false,
+            failed: None,
             was_skipped: false,
             is_away: false,
             until: None,
@@ -64,13 +62,13 @@ impl Plan {
                 self.mirror.is_running = false;
             }
             MirrorNews::Skipped => {
-                self.mirror = Mirror { has_failed: true, is_skipped: true, was_skipped: true, ..self.mirror };
+                (self.mirror.has_failed, self.mirror.was_skipped) = (true, true);
             }
-            MirrorNews::Wanted => (self.mirror.has_failed, self.mirror.is_skipped) = (false, false),
+            MirrorNews::Wanted => self.mirror.has_failed = false,
             MirrorNews::Failed | MirrorNews::Away => {
-                let is_away = self.mirror.is_away || news == MirrorNews::Away;
-                let (is_running, has_failed, is_skipped) = (false, true, false);
-                self.mirror = Mirror { is_running, has_failed, failed: now, is_skipped, is_away, ..self.mirror };
+                self.mirror.is_running = false;
+                (self.mirror.has_failed, self.mirror.failed) = (true, Some(now));
+                self.mirror.is_away |= news == MirrorNews::Away;
                 // Peers were waited for already where it was skipped.
                 if !self.mirror.was_skipped {
                     self.gained = now;
@@ -159,10 +157,10 @@ impl Plan {
         let soon = |source: &Source| now + if is_last(source) { PEER_REST_TIME } else { HOPE_TIME };
         // One that rests is being tried for another flight, which tells all, or is tried as soon as a thread is free: not for
         // long where all have more to do.
-        let is_soon = now.since(self.mirror.failed) < PEER_HEAD_TIME;
+        let is_soon = self.mirror.failed.is_some_and(|failed| now.since(failed) < PEER_HEAD_TIME);
         let is_tried = |source: &Source| {
-            let may_try = self.is_without_mirror() && !source.is_tried && roster.is_on_trial(source.peer, now);
-            may_try || is_soon && self.trial_at(source, now, roster).is_some_and(|at| at <= now)
+            let is_on_trial = self.may_try(source) && roster.is_on_trial(source.peer, now);
+            is_on_trial || is_soon && self.trial_at(source, now, roster).is_some_and(|at| at <= now)
         };
         let rests_until = |source: &Source| if is_tried(source) { Time(0) } else { roster.rests_until(source.peer) };
         let may_serve = |source: &Source| {
