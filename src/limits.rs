@@ -367,10 +367,21 @@ pub const DISK_FREE_MIN: u64 = 4 * 1024 * 1024;
 /// Neighbours that announced themselves; full: new ones are left out. Each is asked for each miss.
 pub const NEIGHBOURS: usize = 32;
 
-/// Whose LAN says more than can be heard listens again after this; each time after twice as long …
-pub const BROWSE_PAUSE: Duration = Duration::from_secs(60);
-/// … up to this.
-pub const BROWSE_PAUSE_MAX: Duration = Duration::from_secs(3600);
+/// Bytes of memory for multicast DNS, which any machine of the LAN can fill: two threads' stacks, and some thousand
+/// announcements. More ends its process, and no other.
+pub const MDNS_DATA_MAX: u64 = 8 * 1024 * 1024;
+/// A line of what that process tells: a DNS name has 255 bytes, an address and an id a hundred.
+pub const MDNS_LINE_LEN: usize = 512;
+/// How long each of two goodbyes may take to be sent.
+pub const GOODBYE_TIME: Duration = Duration::from_millis(500);
+/// Who has not answered so many of a new process's questions has left meanwhile: they are asked after 0, 1, 3 and 7 s.
+pub const MDNS_QUESTIONS: usize = 4;
+/// When multicast DNS has ended, by too many announcements or for want of a network, it is started anew after this; each time
+/// after twice as long …
+pub const MDNS_PAUSE: Duration = Duration::from_secs(5);
+/// … up to this, as nobody new finds the proxy meanwhile, and a start costs milliseconds. One that lived for so long begins
+/// with the short pause again.
+pub const MDNS_PAUSE_MAX: Duration = Duration::from_secs(300);
 /// The lowest port at which a neighbour that announced itself is asked: below are the services of other machines, to which
 /// nobody's announcement is to lead us.
 pub const NEIGHBOUR_PORT_MIN: u16 = 1024;

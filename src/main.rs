@@ -13,11 +13,17 @@ use apt_p2p::control::Format;
 use apt_p2p::daemon::DaemonError;
 use apt_p2p::digest::Digest;
 use apt_p2p::explore::ExploreError;
+#[cfg(feature = "mdns")]
+use apt_p2p::lan::responder;
 use apt_p2p::troubles::without_passwords;
 use apt_p2p::{cleanup, daemon, explore, import, verify};
 
 fn main() -> ExitCode {
     spare_memory();
+    #[cfg(feature = "mdns")]
+    if let Some(status) = respond() {
+        return status;
+    }
     let cli = match parse() {
         Ok(cli) => cli,
         Err(status) => return status,
@@ -43,6 +49,19 @@ fn main() -> ExitCode {
         Some(Command::Crawl(options)) => crawl(options, flags),
         None => serve(&flags),
     }
+}
+
+/// The proxy runs this program by another name to speak multicast DNS.
+#[cfg(feature = "mdns")]
+fn respond() -> Option<ExitCode> {
+    let mut words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+    (words.next()? == responder::NAME).then(|| match responder::run(&words.collect::<Vec<String>>()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{}: {error}", responder::NAME);
+            ExitCode::FAILURE
+        }
+    })
 }
 
 /// argh's own entry ends the process with status 1 for a wrong command line; the contract says 2.

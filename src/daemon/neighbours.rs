@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
+use super::clock;
 use super::ending::Ends;
 use super::live::Live;
 use super::threads;
@@ -22,19 +23,18 @@ pub(super) fn discover(
     let announcement = Announcement {
         host: host(),
         network: config.sharing.network.clone(),
+        id: neighbours.own(),
         proxy_port: listen.find(|address| !address.ip().is_loopback()).map(|address| address.port()),
         peer_port,
     };
     if !config.mdns || announcement.is_empty() {
         return None;
     }
-    let started = Discovery::start(&announcement, neighbours.clone());
-    let (discovery, listener) = started.inspect_err(|error| log::warn!("{error}")).ok()?;
-    let Some(listener) = listener else { return Some(discovery) };
-    match threads::start("neighbours", move || listener.run()) {
+    let (discovery, watch) = Discovery::new(announcement, neighbours.clone(), clock::clock());
+    match threads::start("neighbours", move || watch.run()) {
         Ok(_) => Some(discovery),
         Err(error) => {
-            log::warn!("neighbours are not heard of: {error}");
+            log::warn!("multicast DNS cannot be used: {error}");
             None
         }
     }

@@ -1,12 +1,14 @@
 //! Who else runs apt-p2p on this LAN.
 //!
-//! Owns the list of neighbours that announce themselves by DNS-SD (`discovery`). Refuses to talk to them: `fetch` asks them for files, at the addresses that stand here.
+//! Owns the list of neighbours that announce themselves by DNS-SD (`discovery`, and `responder`, which is a process of its own). Refuses to talk to them: `fetch` asks them for files, at the addresses that stand here.
 //!
 //! Neighbours are believed no more than strangers: what they send is checked like anything else. Being one only means
 //! to be asked first, and to be served without a limit.
 
 #[cfg(feature = "mdns")]
 pub mod discovery;
+#[cfg(feature = "mdns")]
+pub mod responder;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -99,6 +101,12 @@ impl Neighbours {
     /// Somebody said goodbye, or was not heard of for too long.
     pub fn forget(&self, name: &str) -> Option<Neighbour> {
         self.lock().remove(name)
+    }
+
+    /// The names by which they announced themselves.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.lock().keys().cloned().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, SortedMap<String, Neighbour>> {

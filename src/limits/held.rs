@@ -42,7 +42,7 @@ const _: () = assert!(!is_before(STOP_TIME, DHT_STOP_TIME) && is_before(STOP_TIM
 // What grows up to something begins below it.
 const _: () = assert!(is_before(MIRROR_REST_TIME, MIRROR_REST_MAX) && is_before(PEER_REST_TIME, PEER_REST_MAX));
 const _: () = assert!(is_before(PEER_REST_TIME, NEIGHBOUR_REST_MAX) && is_before(NEIGHBOUR_REST_MAX, PEER_REST_MAX));
-const _: () = assert!(is_before(BROWSE_PAUSE, BROWSE_PAUSE_MAX));
+const _: () = assert!(is_before(MDNS_PAUSE, MDNS_PAUSE_MAX));
 const _: () = assert!(is_before(PEER_PAUSE_MIN, PEER_PAUSE_MAX) && HOPE_PAUSES < PAUSES_PER_SOURCE);
 const _: () = assert!(is_before(LOOKUP_COST_MIN, LOOKUP_COST) && is_before(LOOKUP_COST, LOOKUP_COST_MAX));
 const _: () = assert!(is_before(MAPPING_RETRY_TIME, MAPPING_RETRY_MAX));
