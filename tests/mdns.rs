@@ -99,7 +99,7 @@ fn flood(from: &Host, daemon: &Daemon, of_neighbours: bool, times: usize) {
             // A full wire is no matter.
             socket.send_to(&packet, GROUP).ok();
         }
-        daemon.log().iter().filter(|line| line.contains("than is remembered")).count() >= times
+        daemon.log().iter().filter(|line| line.contains("more is announced by multicast DNS")).count() >= times
     });
 }
 
